@@ -1,0 +1,395 @@
+"""One dataclass a stage; YAML files, `key=value` overrides and config.json all pass the same door.
+
+`load(Config, "configs/tiny.yaml", ["fusion.layers=2"])` returns a checked Config or raises ConfigError
+with every fault on one line. The docstring under a field is its documentation.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+from captioner.emotion import MAFW_LABELS
+from captioner.errors import ConfigError, unknown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """The video encoder F_V."""
+
+    arch: Literal["swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu", "clip"] = "swin3d_b"
+    frames: int = 32
+    """Frames sampled uniformly over the clip."""
+    size: int = 224
+    """Side of the square crop in pixels."""
+    pretrained: str = ""
+    """"kinetics400" (torchvision's loader), a CLIP name or folder, or "" for random weights."""
+    frozen: bool = False
+    checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    drop_path: float = 0.2
+    width: int = 32
+    """Channels of the first stage of swin3d_small_cpu (doubled at each of its three later stages)."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text encoder F_T; sees captions in training and the written sentence when evidence is asked for."""
+
+    arch: Literal["bert", "clip", "t5", "gpt2"] = "bert"
+    pretrained: str = "bert-base-uncased"
+    """Hub name or folder; "" or unreachable: built from the sizes below."""
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    frozen: bool = False
+    share_words: bool = False
+    """Use the fusion's word table as the encoder's own (bert only, equal widths)."""
+
+
+@dataclass(frozen=True)
+class ExpertsConfig:
+    """The frozen experts behind the visual prompts."""
+
+    source: str = ""
+    """Name of shipped experts or a folder made by scripts/train_experts.py; "": built from the keys below."""
+    er_arch: str = "resnet50"
+    au_backbone: str = "resnet50"
+    au_stage: Literal[1, 2] = 1
+    frames: int = 8
+    """Frames of the clip, spread evenly, on which the experts run."""
+    size: int = 224
+
+
+@dataclass(frozen=True)
+class PromptsConfig:
+    """VEP, TEP and ECA: every switch and threshold of the paper's Tables IV-VI and Figs 6-8."""
+
+    vep: bool = True
+    """Visual emotion prompts: the ER token and the K action-unit tokens."""
+    tep: bool = True
+    """Textual emotion prompts: the soft [CLASS-k] token and the sentence and word features."""
+    er_sentence: Literal["off", "aware", "similarity", "similarity_ce"] = "aware"
+    """ER-sentence alignment: eq 8, or Table VI's global similarity and similarity cross-entropy."""
+    au_word: Literal["off", "aware", "ce", "contrastive"] = "aware"
+    """AU-word alignment: eqs 9-12, or Table VI's cross-entropy and plain contrastive loss."""
+    k: int = 3
+    """Action units kept (Fig 6)."""
+    threshold: float = 0.3
+    """T_C: a matched pair above it is a positive (Fig 7)."""
+    margin: float = 0.5
+    """m: the similarity positives must reach (Fig 8)."""
+    warmup: float = 0.1
+    """Share of the steps in which every matched pair counts as positive, or the loss dies cold."""
+    mask_words: float = 0.5
+    """Share of caption words hidden from AU-word matching and predicted by the language model."""
+    temperature: float = 0.07
+    """Of the softmax in the similarity_ce, ce and contrastive variants."""
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """The cross-modal transformer that writes the words."""
+
+    layers: int = 12
+    heads: int = 12
+    width: int = 768
+    ffn: int = 3072
+    visual_width: int = 512
+    """Video features pass through this width before `width` (1024 -> 512 -> 768 in the paper)."""
+    dropout: float = 0.1
+    max_text: int = 50
+    """Word pieces of a caption with [CLS] and [SEP]: 50 for MAFW, 30 for EmVidCap."""
+    pretrained: str = ""
+    """BERT name or folder whose layers start the transformer; "" or unreachable: random weights."""
+    tie_head: bool = True
+    video_mask: bool = False
+    """SwinBERT's learned video mask, for converted checkpoints; its length fixes the number of video tokens."""
+    video_tokens: int = 784
+    """Size of that mask."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network; saved in config.json of a checkpoint."""
+
+    video: VideoConfig = field(default_factory=VideoConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
+    """Emotion names, in the order of the belief."""
+    tokenizer: str = "bert-base-uncased"
+    """Hub name or folder of a WordPiece vocabulary; "captions": built from the training captions."""
+    vocab_size: int = 0
+    """Filled in when the vocabulary is known."""
+
+    def __post_init__(self) -> None:
+        check(self.problems())
+
+    def problems(self) -> list[str]:
+        """Contradictions between keys, each naming the keys and their values."""
+        video, text, prompts, fusion = self.video, self.text, self.prompts, self.fusion
+        faults = []
+        if fusion.width % fusion.heads:
+            faults.append(
+                f"fusion.heads {fusion.heads} does not divide fusion.width {fusion.width}: "
+                f"use one of {divisors(fusion.width)}"
+            )
+        if text.width % text.heads:
+            faults.append(f"text.heads {text.heads} does not divide text.width {text.width}")
+        for key, value in [
+            ("fusion.layers", fusion.layers),
+            ("fusion.width", fusion.width),
+            ("fusion.ffn", fusion.ffn),
+            ("fusion.visual_width", fusion.visual_width),
+            ("text.layers", text.layers),
+            ("video.frames", video.frames),
+            ("experts.frames", self.experts.frames),
+            ("prompts.k", prompts.k),
+        ]:
+            if value < 1:
+                faults.append(f"{key} is {value}: at least 1 is needed")
+        if prompts.k > 27:
+            faults.append(f"prompts.k is {prompts.k}: the graph net knows 27 action units")
+        if fusion.max_text < 4:
+            faults.append(f"fusion.max_text is {fusion.max_text}: at least 4 is needed")
+        if video.size < 32:
+            faults.append(f"video.size is {video.size}: at least 32 pixels are needed")
+        if video.arch == "swin3d_small_cpu" and video.width % 16:
+            faults.append(f"video.width is {video.width}: a multiple of 16 is needed")
+        if not 0 < prompts.mask_words < 1:
+            faults.append(f"prompts.mask_words is {prompts.mask_words}: a share between 0 and 1 is needed")
+        for key, part in [("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word)]:
+            if part != "off" and not (prompts.vep and prompts.tep):
+                faults.append(f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
+        if text.share_words and (text.arch != "bert" or text.width != fusion.width):
+            faults.append("text.share_words needs text.arch=bert and text.width equal to fusion.width")
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            faults.append(f"labels {self.labels}: at least two different names are needed")
+        return faults
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the clips are and how they are read."""
+
+    manifest: str = ""
+    """JSONL manifest of clips (see README, "Your own data")."""
+    fold: int | None = None
+    drawn: int = 0
+    """Draw this many clips of invented faces into the manifest's folder first, when it is not there."""
+    drawn_seed: int = 0
+    drawn_size: int = 112
+    cache: str = ""
+    """Folder for decoded frames and frozen features; "": nothing is cached."""
+    workers: int = 0
+    flip: bool = False
+    """Mirror clips at random; leave off where captions say left and right."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation, facts as in the paper and its released script; see README for departures."""
+
+    out: str = "runs/unnamed"
+    epochs: int = 20
+    max_steps: int = 0
+    """Stop after this many optimiser steps; 0: epochs decide."""
+    batch: int = 32
+    accumulate: int = 1
+    """Micro-batches of `batch` clips summed into one step."""
+    lr: float = 3e-4
+    video_lr_scale: float = 0.05
+    """Learning rate of the video encoder relative to lr."""
+    weight_decay: float = 0.05
+    """The released script has 0.2 fixed in its code."""
+    clip_norm: float = 1.0
+    warmup: float = 0.1
+    dwa: bool = True
+    """Dynamic weight averaging of the losses per epoch; off: the fixed weights below."""
+    dwa_temperature: float = 2.0
+    weight_mlm: float = 1.0
+    weight_er: float = 1.0
+    weight_au: float = 1.0
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 88
+    save_every: int = 0
+    """Write `last` every so many steps besides each epoch's end; 0: epochs only."""
+    validate_every: int = 1
+    """Validate after every so many epochs."""
+    best_by: str = "CIDEr"
+    """Score of the validation that chooses `best`."""
+    val_clips: int = 0
+    """Validate on the first so many clips; 0: all."""
+    log_every: int = 10
+    threads: int = 0
+    """CPU threads; 0: torch decides."""
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """How words are chosen."""
+
+    beams: int = 1
+    max_words: int = 0
+    """Word pieces at most; 0: the model's max_text."""
+    length_penalty: float = 1.0
+    no_repeat: int = 0
+    """No n-gram of this length twice; 0: anything goes."""
+    sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.beams < 1:
+            faults.append(f"decode.beams is {self.beams}: at least 1 is needed")
+        if self.sample and self.beams > 1:
+            faults.append(f"decode.sample cannot be combined with decode.beams={self.beams}")
+        if self.max_words < 0:
+            faults.append(f"decode.max_words is {self.max_words}: 0 or more is needed")
+        if self.temperature <= 0 or not 0 < self.top_p <= 1:
+            faults.append("decode.temperature must be above 0 and decode.top_p in (0, 1]")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: what scripts/train.py reads."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+def check(faults: Sequence[str]) -> None:
+    """Raise one ConfigError that lists every fault; nothing to list, nothing raised."""
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def divisors(number: int) -> str:
+    """The divisors of a width that make sense as a number of heads, as text."""
+    return ", ".join(str(n) for n in range(1, min(number, 32) + 1) if number % n == 0)
+
+
+def load(kind: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
+    """A checked `kind` from a YAML file and `a.b=value` (or `--a.b=value`) overrides."""
+    tree: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
+    for override in overrides:
+        apply_override(tree, override)
+    return build(kind, tree, where=str(path) if path is not None else "configuration")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; every fault becomes one line that names the file."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
+    return tree
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one dotted key of a nested mapping in place."""
+    key, equals, text = override.removeprefix("--").partition("=")
+    if not equals or not key:
+        raise ConfigError(f"cannot use {override!r}: overrides look like fusion.layers=6")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    node = tree
+    *parents, last = key.split(".")
+    for name in parents:
+        child = node.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"cannot set {key}: {name} is a value, not a group of keys")
+        node = child
+    node[last] = value
+
+
+def build(kind: type[T], tree: Mapping[str, Any], where: str = "configuration", prefix: str = "") -> T:
+    """A dataclass from nested mappings: unknown keys and wrong types are refused by name."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in known:
+            faults.append(f"{where}: {unknown('key', f'{prefix}{key}', [prefix + name for name in known])}")
+            continue
+        try:
+            values[key] = convert(hints[key], value, where, f"{prefix}{key}")
+        except ConfigError as error:
+            faults.append(str(error))
+    for name, info in known.items():
+        if name not in values and info.default is MISSING and info.default_factory is MISSING:
+            faults.append(f"{where}: {prefix}{name} is missing")
+    check(faults)
+    return kind(**values)
+
+
+def convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    """A value as its field's type, or one line that says what was given and what is allowed."""
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: {key} is {value!r}, but it is a group of keys")
+        return build(hint, value, where, f"{key}.")  # type: ignore[arg-type]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where}: " + unknown(f"{key}", value, map(str, arguments)))
+    if origin in (Union, UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return convert(next(a for a in arguments if a is not type(None)), value, where, key)
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        items = [convert(arguments[0], item, where, f"{key}[{i}]") for i, item in enumerate(value)]
+        return items if origin is list else tuple(items)
+    return convert_scalar(hint, value, where, key)
+
+
+def convert_scalar(hint: Any, value: Any, where: str, key: str) -> Any:
+    """A number, word or switch; 1 is not a switch, and 2.5 is not a whole number."""
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-4 as a word
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and value is None:
+        return ""
+    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, hint if isinstance(hint, type) else object) and (
+        hint is bool or not isinstance(value, bool)
+    ):
+        return value
+    wanted = getattr(hint, "__name__", None) or get_origin(hint).__name__
+    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    raise ConfigError(f"{where}: {key} is {value!r}, but {names.get(wanted, f'a {wanted}')} is needed")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A nested dictionary that `build` turns back into an equal config."""
+    return dataclasses.asdict(config)

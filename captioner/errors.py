@@ -1,0 +1,32 @@
+"""The few exceptions users meet: each carries one line that says what was given, what is allowed, what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CaptionerError(Exception):
+    """Base of every error whose message is meant for the user; commands print it and exit with 2."""
+
+
+class ConfigError(CaptionerError):
+    """A key or value of a configuration that cannot be used."""
+
+
+class VideoError(CaptionerError):
+    """A file that holds no readable video."""
+
+
+class ManifestError(CaptionerError):
+    """A manifest line that cannot be used; the message names file, line and fault."""
+
+
+class CheckpointError(CaptionerError):
+    """A checkpoint folder or file that does not fit."""
+
+
+def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
+    """One line for a name that does not exist: the name, the nearest match, everything allowed."""
+    names = [str(name) for name in allowed]
+    near = get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown {kind} {given!r}{hint}; allowed: {', '.join(names) or 'none'}"
