@@ -1,0 +1,137 @@
+"""BLEU-1..4, METEOR, ROUGE-L and CIDEr of a set of captions, equal to the COCO caption toolkit's numbers."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captioner.errors import CaptionerError, unknown
+from eval import meteor, ngrams
+from eval.tokenize import clean, tokenize
+
+METRICS = ("bleu", "meteor", "rouge", "cider")
+NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+
+_log = logging.getLogger(__name__)
+
+
+class ScoreError(CaptionerError):
+    """References and hypotheses that cannot be scored together."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results of one evaluation, raw scale: 0..1, CIDEr 0..10.
+
+    corpus {metric: value}; per_video {id: {metric: value}}; skipped {metric: why}.
+    `statistics` {"BLEU" | "METEOR" | "ROUGE-L" | "CIDEr": (V, k)} sum to the corpus, rows in the order of per_video.
+    """
+
+    corpus: dict[str, float]
+    per_video: dict[str, dict[str, float]]
+    skipped: dict[str, str]
+    references: int
+    statistics: dict[str, np.ndarray] = field(repr=False, compare=False)
+
+
+def score(
+    refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS
+) -> Scores:
+    """The chosen metrics of one hypothesis a video against that video's references; ids must match exactly."""
+    for name in metrics:
+        if name not in METRICS:
+            raise ScoreError(unknown("metric", name, METRICS))
+    check_pairs(refs, hyps)
+    ids = list(refs)
+    references, hypotheses = tokenize_sets([refs[key] for key in ids], [hyps[key] for key in ids])
+    skipped: dict[str, str] = {}
+    statistics: dict[str, np.ndarray] = {}
+    if "bleu" in metrics or "cider" in metrics:
+        table = ngrams.count(references, hypotheses)
+        if "bleu" in metrics:
+            statistics["BLEU"] = ngrams.bleu_statistics(table)
+        if "cider" in metrics:
+            statistics["CIDEr"] = ngrams.cider(table)[:, None]
+    if "rouge" in metrics:
+        statistics["ROUGE-L"] = ngrams.rouge(references, hypotheses)[:, None]
+    if "meteor" in metrics:
+        try:
+            statistics["METEOR"] = meteor.statistics(references, hypotheses)
+        except CaptionerError as error:
+            skipped["METEOR"] = str(error)
+            _log.warning("METEOR skipped: %s", error)
+    return _scores(ids, statistics, skipped, sum(map(len, references)))
+
+
+def tokenize_sets(
+    refs: Sequence[Sequence[str]], hyps: Sequence[str]
+) -> tuple[list[list[str]], list[str]]:
+    """PTB tokens of references (by video) and hypotheses, each caption one string."""
+    flat = iter(tokenize([clean(caption) for captions in refs for caption in captions]))
+    return [[next(flat) for _ in captions] for captions in refs], tokenize([clean(hyp) for hyp in hyps])
+
+
+def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> None:
+    """Raises ScoreError unless every video has references and exactly one hypothesis, all of them text."""
+    if not refs:
+        raise ScoreError("no references given: nothing to score")
+    missing = [key for key in refs if key not in hyps]
+    extra = [key for key in hyps if key not in refs]
+    if missing:
+        raise ScoreError(f"{_some(missing)} of {len(refs)} referenced ids lack a hypothesis; give one for each")
+    if extra:
+        raise ScoreError(f"{_some(extra)} of {len(hyps)} hypotheses lack references; drop them or add references")
+    for key, captions in refs.items():
+        if isinstance(captions, str) or not isinstance(captions, Sequence) or not captions:
+            raise ScoreError(f"references of {key!r}: given {captions!r:.60}, allowed a list of at least one text")
+        for caption in captions:
+            _check_text(key, caption, "reference")
+    for key, caption in hyps.items():
+        _check_text(key, caption, "hypothesis")
+    empty = [key for key, caption in hyps.items() if not caption.strip()]
+    if empty:
+        _log.warning("%s of %d hypotheses are empty and score 0", _some(empty), len(hyps))
+
+
+def values(kind: str, statistics: np.ndarray) -> dict[str, np.ndarray]:
+    """Metric values of statistics (..., k) of one kind, {metric: (...)}."""
+    if kind == "BLEU":
+        bleu = ngrams.bleu(statistics)
+        return {f"BLEU-{order + 1}": bleu[..., order] for order in range(ngrams.ORDERS)}
+    if kind == "METEOR":
+        return {kind: meteor.scores(statistics)}
+    return {kind: statistics[..., 0]}
+
+
+def corpus(kind: str, statistics: np.ndarray) -> dict[str, float]:
+    """Corpus values of per-video statistics (V, k) of one kind, as found in Scores or drawn from there."""
+    if kind == "METEOR":
+        total = meteor.summable(statistics).sum(0)
+    else:
+        total = statistics.sum(0) if kind == "BLEU" else statistics.mean(0)
+    return {name: float(value) for name, value in values(kind, total).items()}
+
+
+def _scores(
+    ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict[str, str], references: int
+) -> Scores:
+    total: dict[str, float] = {}
+    single: dict[str, np.ndarray] = {}
+    for kind, rows in statistics.items():
+        total |= corpus(kind, rows)
+        single |= values(kind, rows)
+    names = [name for name in NAMES if name in total]
+    columns = [single[name].tolist() for name in names]
+    per_video = {key: dict(zip(names, row, strict=True)) for key, row in zip(ids, zip(*columns, strict=True), strict=True)}
+    return Scores({name: total[name] for name in names}, per_video, skipped, references, statistics)
+
+
+def _check_text(key: str, caption: object, kind: str) -> None:
+    if not isinstance(caption, str):
+        raise ScoreError(f"{kind} of {key!r}: given {type(caption).__name__} {caption!r:.60}, allowed text")
+
+
+def _some(ids: Sequence[str]) -> str:
+    """'3 (a, b, c)', with at most five ids named."""
+    return f"{len(ids)} ({', '.join(map(str, ids[:5]))}{', ...' if len(ids) > 5 else ''})"
