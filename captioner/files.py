@@ -1,0 +1,52 @@
+"""Files: how a missing one is named, and how one is written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from tempfile import mkstemp
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` (same suffix) that replaces it on success, vanishes on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(
+            0o666 & ~_umask()
+        )  # mkstemp gives 0600, which other users of a shared folder cannot read
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """`text` in the file at `path`, UTF-8 with plain line feeds, written atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def missing(path: str | Path) -> str:
+    """One line for a file that is not there: its name and the nearest name in the same folder."""
+    path = Path(path)
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        names = []
+    near = get_close_matches(path.name, names, n=1, cutoff=0.7)
+    hint = f" (did you mean {str(path.parent / near[0])!r}?)" if near else ""
+    return f"no such file: {str(path)!r}{hint}"
+
+
+def _umask() -> int:
+    # the mask can only be read by setting it
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
