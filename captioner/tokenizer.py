@@ -37,7 +37,8 @@ class Tokenizer:
             raise CheckpointError(f"{source} {fault}; WordPiece with {' '.join(SPECIALS)} is needed")
         self._backend = backend
         backend.encode_special_tokens = True  # "[MASK]" typed in a caption is text, not a mask
-        ids: list[int] = [backend.token_to_id(name) for name in SPECIALS]
+        vocabulary = backend.get_vocab()
+        ids = [vocabulary[name] for name in SPECIALS]
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
         self.vocab_size: int = backend.get_vocab_size()
         self._special = frozenset(ids)
