@@ -1,0 +1,41 @@
+"""The emotion recognition net: one feature vector and the emotion logits of a face crop.
+
+Axes: B batch, P positions of the token map, F features.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from prompts.au_graph import build_backbone
+
+
+@dataclass(frozen=True)
+class ERNetConfig:
+    """Backbone by name (prompts.au_graph.BACKBONES) and number of emotions."""
+
+    arch: str = "resnet50"
+    classes: int = 11
+
+
+@dataclass(frozen=True)
+class EROutput:
+    """features (B, F) before the classifier; logits (B, classes)."""
+
+    features: Tensor
+    logits: Tensor
+
+
+class ERNet(nn.Module):
+    """Backbone, mean over positions, linear classifier."""
+
+    def __init__(self, config: ERNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ERNetConfig()
+        self.backbone, self.width = build_backbone(self.config.arch)
+        self.fc = nn.Linear(self.width, self.config.classes)
+
+    def forward(self, images: Tensor) -> EROutput:
+        """Features (B, F) and logits (B, classes) of normalised face crops (B, 3, H, W)."""
+        features = self.backbone(images).mean(1)
+        return EROutput(features, self.fc(features))
