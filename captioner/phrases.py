@@ -30,8 +30,8 @@ class Found:
 PHRASES: dict[str, Phrase] = {
     phrase.name: phrase
     for phrase in (
-        Phrase("frown", (4,), ("frown", "deep frown", "knitted brows", "furrowed eyebrows")),
-        Phrase("raised_brows", (1, 2), ("raised eyebrows", "lifted eyebrows", "highly raised eyebrows")),
+        Phrase("frown", (4,), ("frown", "knitted brows", "furrowed eyebrows")),
+        Phrase("raised_brows", (1, 2), ("raised eyebrows", "lifted eyebrows", "arched eyebrows")),
         Phrase("raised_inner_brows", (1,), ("raised inner eyebrows", "lifted inner brows", "inner ends of the eyebrows raised")),
         Phrase("wide_eyes", (5,), ("wide open eyes", "widened eyes", "wide eyes")),
         Phrase("narrowed_eyes", (7,), ("narrowed eyes", "tightened eyelids", "squinted eyes")),
@@ -46,7 +46,7 @@ PHRASES: dict[str, Phrase] = {
         Phrase("puckered_lips", (18,), ("puckered lips", "pouting lips", "pucker")),
         Phrase("stretched_lips", (20,), ("stretched lips", "sideways stretched lips", "stretched lip corners")),
         Phrase("pressed_lips", (24, 23), ("pressed lips", "tightly closed lips", "tight lips")),
-        Phrase("open_mouth", (25, 26), ("open mouth", "slightly open mouth", "parted lips")),
+        Phrase("open_mouth", (25, 26), ("open mouth", "parted lips", "open lips")),
         Phrase("wide_open_mouth", (27,), ("wide open mouth", "widely opened mouth", "gaping mouth")),
         Phrase("bitten_lip", (32,), ("bitten lip", "bite on the lower lip")),
     )

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.emotion import MAFW_LABELS
+from captioner.synth.clips import make_clips
 from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face
 from captioner.synth.paint import draw
 from captioner.synth.scenario import SALIENT, Scene, drawn_aus, sample_phrases, sample_scene, subtle_aus
 
-__all__ = ["DRAWN_AUS", "Face", "Scene", "State", "Still", "draw", "render", "sample_face", "sample_scene", "sample_still"]
+__all__ = ["DRAWN_AUS", "Face", "Scene", "State", "Still", "draw", "make_clips", "render", "sample_face", "sample_scene", "sample_still"]
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,15 @@ SKINS: tuple[RGB, ...] = (
     (250, 220, 200), (240, 200, 172), (226, 178, 142), (198, 146, 108), (164, 112, 78), (128, 86, 60),
 )  # fmt: skip
 IRISES: tuple[RGB, ...] = ((70, 44, 26), (52, 34, 24), (60, 96, 140), (70, 110, 80), (92, 84, 60))
-SHIRTS: tuple[RGB, ...] = (
-    (196, 60, 54), (52, 92, 160), (62, 132, 88), (232, 228, 220), (46, 48, 56), (214, 170, 70), (130, 84, 150),
-)  # fmt: skip
+SHIRTS: dict[str, RGB] = {
+    "red": (196, 48, 44),
+    "blue": (48, 92, 170),
+    "green": (58, 136, 84),
+    "white": (236, 234, 228),
+    "black": (38, 38, 44),
+    "yellow": (228, 188, 60),
+    "purple": (128, 76, 156),
+}
 TEXTURES: tuple[str, ...] = ("plain", "plain", "stripes", "window", "blobs")
 
 
@@ -62,7 +68,8 @@ class Face:
     mouth_curve: float
     fullness: float
     fold: float
-    shirt: RGB
+    shirt: str
+    shirt_colour: RGB
     backdrop: tuple[RGB, RGB]
     texture: str
     texture_seed: int
@@ -115,6 +122,7 @@ def sample_face(rng: np.random.Generator) -> Face:
     hair_name = _pick(rng, tuple(HAIR_COLOURS))
     hair_colour = _jitter(rng, HAIR_COLOURS[hair_name], 8)
     skin = _colour(rng, SKINS, 8)
+    shirt = _pick(rng, tuple(SHIRTS))
     uniform = rng.uniform
     lip_target: RGB = (176, 40, 56) if woman else (150, 74, 66)
     # Brows stay readable on every skin: hair colour pulled towards dark.
@@ -147,7 +155,8 @@ def sample_face(rng: np.random.Generator) -> Face:
         mouth_curve=uniform(-0.018, 0.022),
         fullness=uniform(0.95, 1.25) if woman else uniform(0.75, 1.0),
         fold=uniform(0.0, 0.2),
-        shirt=_colour(rng, SHIRTS, 12),
+        shirt=shirt,
+        shirt_colour=_jitter(rng, SHIRTS[shirt], 12),
         backdrop=(_jitter(rng, (150, 160, 170), 80), _jitter(rng, (110, 110, 120), 80)),
         texture=_pick(rng, TEXTURES),
         texture_seed=int(rng.integers(2**31)),

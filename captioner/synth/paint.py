@@ -177,7 +177,7 @@ def _body(pen: _Pen, face: Face) -> None:
     u, bottom = pen.unit, pen.side + 2
     shoulders = [(x - 1.7 * u, bottom), (x - 1.5 * u, y + 1.5 * u), (x - 0.5 * u, y + 1.2 * u), (x + 0.5 * u, y + 1.2 * u),
                  (x + 1.5 * u, y + 1.5 * u), (x + 1.7 * u, bottom)]  # fmt: skip
-    pen.fill(np.array(shoulders), face.shirt)
+    pen.fill(np.array(shoulders), face.shirt_colour)
     neck = [(x - 0.36 * u, y + 0.5 * u), (x - 0.36 * u, y + 1.24 * u), (x, y + 1.42 * u), (x + 0.36 * u, y + 1.24 * u),
             (x + 0.36 * u, y + 0.5 * u)]  # fmt: skip
     pen.fill(np.array(neck), mix(face.skin, DARK, 0.3))
