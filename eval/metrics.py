@@ -25,7 +25,7 @@ class Scores:
     """Results of one evaluation, raw scale: 0..1, CIDEr 0..10.
 
     corpus {metric: value}; per_video {id: {metric: value}}; skipped {metric: why}.
-    `statistics` {"BLEU" | "METEOR" | "ROUGE-L" | "CIDEr": (V, k)} sum to the corpus, rows in the order of per_video.
+    statistics {"BLEU" | "METEOR" | "ROUGE-L" | "CIDEr": (V, k)}, rows as in per_video: `corpus` sums them.
     """
 
     corpus: dict[str, float]
@@ -38,13 +38,21 @@ class Scores:
 def score(
     refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS
 ) -> Scores:
-    """The chosen metrics of one hypothesis a video against that video's references; ids must match exactly."""
+    """The chosen metrics of one hypothesis a video against that video's references; ids must match."""
     for name in metrics:
         if name not in METRICS:
             raise ScoreError(unknown("metric", name, METRICS))
     check_pairs(refs, hyps)
-    ids = list(refs)
-    references, hypotheses = tokenize_sets([refs[key] for key in ids], [hyps[key] for key in ids])
+    return score_tokens(list(refs), *tokenize_pairs(refs, hyps), metrics)
+
+
+def score_tokens(
+    ids: Sequence[str],
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[str],
+    metrics: Sequence[str] = METRICS,
+) -> Scores:
+    """As `score`, of captions that are tokens already, joined by single spaces, in the order of `ids`."""
     skipped: dict[str, str] = {}
     statistics: dict[str, np.ndarray] = {}
     if "bleu" in metrics or "cider" in metrics:
@@ -64,12 +72,13 @@ def score(
     return _scores(ids, statistics, skipped, sum(map(len, references)))
 
 
-def tokenize_sets(
-    refs: Sequence[Sequence[str]], hyps: Sequence[str]
+def tokenize_pairs(
+    refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]
 ) -> tuple[list[list[str]], list[str]]:
-    """PTB tokens of references (by video) and hypotheses, each caption one string."""
-    flat = iter(tokenize([clean(caption) for captions in refs for caption in captions]))
-    return [[next(flat) for _ in captions] for captions in refs], tokenize([clean(hyp) for hyp in hyps])
+    """PTB tokens of references (by video) and hypotheses, each caption one string, in the order of `refs`."""
+    flat = iter(tokenize([clean(caption) for captions in refs.values() for caption in captions]))
+    references = [[next(flat) for _ in captions] for captions in refs.values()]
+    return references, tokenize([clean(hyps[key]) for key in refs])
 
 
 def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> None:
@@ -79,12 +88,12 @@ def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> N
     missing = [key for key in refs if key not in hyps]
     extra = [key for key in hyps if key not in refs]
     if missing:
-        raise ScoreError(f"{_some(missing)} of {len(refs)} referenced ids lack a hypothesis; give one for each")
+        raise ScoreError(f"{_some(missing)} of {len(refs)} videos lack a hypothesis; give one for each")
     if extra:
-        raise ScoreError(f"{_some(extra)} of {len(hyps)} hypotheses lack references; drop them or add references")
+        raise ScoreError(f"{_some(extra)} of {len(hyps)} hypotheses lack references; drop or add")
     for key, captions in refs.items():
         if isinstance(captions, str) or not isinstance(captions, Sequence) or not captions:
-            raise ScoreError(f"references of {key!r}: given {captions!r:.60}, allowed a list of at least one text")
+            raise ScoreError(f"references of {key!r}: given {captions!r:.60}, allowed a list of texts")
         for caption in captions:
             _check_text(key, caption, "reference")
     for key, caption in hyps.items():
@@ -123,7 +132,7 @@ def _scores(
         single |= values(kind, rows)
     names = [name for name in NAMES if name in total]
     columns = [single[name].tolist() for name in names]
-    per_video = {key: dict(zip(names, row, strict=True)) for key, row in zip(ids, zip(*columns, strict=True), strict=True)}
+    per_video = {key: dict(zip(names, row, strict=True)) for key, *row in zip(ids, *columns, strict=True)}
     return Scores({name: total[name] for name in names}, per_video, skipped, references, statistics)
 
 

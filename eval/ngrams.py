@@ -1,6 +1,6 @@
 """BLEU, CIDEr and ROUGE-L statistics of a whole caption set at once, each n-gram counted once.
 
-Axes: V videos, R references, C = R + V captions (references first, then one hypothesis a video), 4 orders of n-gram.
+Axes: V videos, R references, C = R + V captions (references first, then one hypothesis a video), 4 orders.
 """
 
 import math
@@ -30,7 +30,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Table:
-    """The counted captions of a set: `lengths` (C,), `owner` (R,) the video of each reference, one Counts an order."""
+    """The counted captions: `lengths` (C,), `owner` (R,) the video of a reference, one Counts an order."""
 
     lengths: Ints
     owner: Ints
@@ -65,7 +65,7 @@ def count(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Tab
 
 
 def _matches(table: Table, counts: Counts) -> tuple[slice, Ints, Ints]:
-    """Rows of the hypotheses, rows of references sharing an n-gram with their hypothesis, and that one's row."""
+    """Rows of hypotheses; rows of references that share an n-gram with theirs; the row (of those) shared."""
     references = len(table.owner)
     first = int(np.searchsorted(counts.caption, references))
     keys = (counts.caption[first:] - references) * counts.size + counts.gram[first:]
@@ -78,7 +78,7 @@ def _matches(table: Table, counts: Counts) -> tuple[slice, Ints, Ints]:
 
 
 def bleu_statistics(table: Table) -> Floats:
-    """Hypothesis length, closest reference length, matched n-grams and tried n-grams of each order, (V, 10)."""
+    """Hypothesis length, closest reference length, matched and tried n-grams of each order, (V, 10)."""
     references = len(table.owner)
     out = np.zeros((table.videos, 2 + 2 * ORDERS))
     lengths = table.lengths[references:]
@@ -101,7 +101,7 @@ def bleu_statistics(table: Table) -> Floats:
 
 
 def bleu(statistics: Floats) -> Floats:
-    """BLEU-1..4 of statistics (..., 10), smoothed by the toolkit's tiny constants, (..., 4); add rows for a corpus."""
+    """BLEU-1..4 of statistics (..., 10), with the toolkit's tiny constants, (..., 4); sum for a corpus."""
     length, reference = statistics[..., :1], statistics[..., 1:2]
     matched, tried = statistics[..., 2 : 2 + ORDERS], statistics[..., 2 + ORDERS :]
     precision = np.cumprod((matched + 1e-15) / (tried + 1e-9), axis=-1)
@@ -111,7 +111,7 @@ def bleu(statistics: Floats) -> Floats:
 
 
 def cider(table: Table) -> Floats:
-    """CIDEr (in CIDEr-D form, scale 0..10) of each video, (V,); document frequency over the set's own references."""
+    """CIDEr (CIDEr-D form, scale 0..10) of each video, (V,); document frequency over these references."""
     references = len(table.owner)
     logs = np.array([0.0] + [math.log(k) for k in range(1, table.videos + 1)])
     bigrams = np.maximum(table.lengths - 1, 0)
@@ -121,8 +121,9 @@ def cider(table: Table) -> Floats:
     for counts in table.orders:
         hypothesis, rows, at = _matches(table, counts)
         in_reference = slice(0, hypothesis.start)
-        videos = np.unique(table.owner[counts.caption[in_reference]] * counts.size + counts.gram[in_reference])
-        frequency = np.bincount(videos % counts.size, minlength=counts.size)
+        videos = table.owner[counts.caption[in_reference]]
+        pairs = np.unique(videos * counts.size + counts.gram[in_reference])
+        frequency = np.bincount(pairs % counts.size, minlength=counts.size)
         weight = counts.count * (logs[table.videos] - logs[frequency])[counts.gram]
         norm = np.sqrt(np.bincount(counts.caption, weights=weight**2, minlength=len(table.lengths)))
         shared = np.minimum(weight[hypothesis][at], weight[rows]) * weight[rows]
@@ -135,7 +136,8 @@ def cider(table: Table) -> Floats:
 
 def rouge(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Floats:
     """ROUGE-L of each video, (V,): best precision and best recall over its references, taken apart."""
-    return np.array([_rouge(hypothesis, refs) for refs, hypothesis in zip(references, hypotheses, strict=True)])
+    pairs = zip(hypotheses, references, strict=True)
+    return np.array([_rouge(hypothesis, captions) for hypothesis, captions in pairs])
 
 
 def _rouge(hypothesis: str, references: Sequence[str]) -> float:
@@ -155,11 +157,11 @@ def _rouge(hypothesis: str, references: Sequence[str]) -> float:
 
 
 def _common(places: dict[str, int], length: int, other: Sequence[str]) -> int:
-    """Length of the longest common subsequence, by Hyyrö's bit-parallel recurrence: a zero bit is a gained word."""
+    """Length of the longest common subsequence, bit-parallel after Hyyrö: each zero bit is a gained word."""
     full = (1 << length) - 1
     bits = full
     for word in other:
-        match = places.get(word)
+        match = places.get(word, 0)
         if match:
             kept = bits & match
             bits = (bits + kept | bits - kept) & full
