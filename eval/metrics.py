@@ -25,7 +25,7 @@ class Scores:
     """Results of one evaluation, raw scale: 0..1, CIDEr 0..10.
 
     corpus {metric: value}; per_video {id: {metric: value}}; skipped {metric: why}.
-    statistics {"BLEU" | "METEOR" | "ROUGE-L" | "CIDEr": (V, k)}, rows as in per_video: `corpus` sums them.
+    statistics {"BLEU" | "METEOR" | "ROUGE-L" | "CIDEr": (V, k)}, rows as in per_video, for eval.significance.
     """
 
     corpus: dict[str, float]
@@ -103,23 +103,19 @@ def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> N
         _log.warning("%s of %d hypotheses are empty and score 0", _some(empty), len(hyps))
 
 
-def values(kind: str, statistics: np.ndarray) -> dict[str, np.ndarray]:
-    """Metric values of statistics (..., k) of one kind, {metric: (...)}."""
+def values(kind: str, sums: np.ndarray, videos: int = 1) -> dict[str, np.ndarray]:
+    """Metric values, {metric: (...)}, of statistics of one kind summed over so many videos, (..., k)."""
     if kind == "BLEU":
-        bleu = ngrams.bleu(statistics)
+        bleu = ngrams.bleu(sums)
         return {f"BLEU-{order + 1}": bleu[..., order] for order in range(ngrams.ORDERS)}
     if kind == "METEOR":
-        return {kind: meteor.scores(statistics)}
-    return {kind: statistics[..., 0]}
+        return {kind: meteor.scores(sums)}
+    return {kind: sums[..., 0] / videos}
 
 
-def corpus(kind: str, statistics: np.ndarray) -> dict[str, float]:
-    """Corpus values of per-video statistics (V, k) of one kind, as found in Scores or drawn from there."""
-    if kind == "METEOR":
-        total = meteor.summable(statistics).sum(0)
-    else:
-        total = statistics.sum(0) if kind == "BLEU" else statistics.mean(0)
-    return {name: float(value) for name, value in values(kind, total).items()}
+def addends(kind: str, statistics: np.ndarray) -> np.ndarray:
+    """The statistics (V, k) in the form in which they add up to those of a corpus."""
+    return meteor.summable(statistics) if kind == "METEOR" else statistics
 
 
 def _scores(
@@ -128,7 +124,8 @@ def _scores(
     total: dict[str, float] = {}
     single: dict[str, np.ndarray] = {}
     for kind, rows in statistics.items():
-        total |= corpus(kind, rows)
+        sums = addends(kind, rows).sum(0)
+        total |= {name: float(value) for name, value in values(kind, sums, len(ids)).items()}
         single |= values(kind, rows)
     names = [name for name in NAMES if name in total]
     columns = [single[name].tolist() for name in names]

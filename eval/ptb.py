@@ -196,7 +196,7 @@ _PLAIN = Action()
 
 
 def scan(tables: Machine, text: str, start: int) -> Iterator[tuple[str | None, int, int]]:
-    """From `start` on: a token (None: no token; "\\n": the end of a line), where it ends, the last unit looked at.
+    """From `start` on: a token (None: no token; "\\n": a line ends), where it ends, the last unit looked at.
 
     `text` holds UTF-16 units, one a character. A token's end is where the next one begins.
     """
