@@ -35,8 +35,8 @@ class VideoConfig:
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     drop_path: float = 0.2
-    width: int = 32
-    """Channels of the first stage of swin3d_small_cpu (doubled at each of its three later stages)."""
+    width: int = 64
+    """Channels of the first stage of swin3d_small_cpu (doubled at each of its two later stages)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class TextConfig:
     arch: Literal["bert", "clip", "t5", "gpt2"] = "bert"
     pretrained: str = "bert-base-uncased"
     """Hub name or folder; "" or unreachable: built from the sizes below."""
+    vocab_size: int = 0
+    """Filled in when the encoder brings its own vocabulary; 0: it shares the captioner's."""
     layers: int = 12
     width: int = 768
     heads: int = 12
@@ -61,8 +63,16 @@ class ExpertsConfig:
     source: str = ""
     """Name of shipped experts or a folder made by scripts/train_experts.py; "": built from the keys below."""
     er_arch: str = "resnet50"
+    er_labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
+    """Emotions the ER net was trained on; its features serve whatever the captioner's own labels are."""
     au_backbone: str = "resnet50"
     au_stage: Literal[1, 2] = 1
+    au_neighbors: int = 4
+    au_metric: Literal["dots", "cosine", "l1", "l2"] = "dots"
+    au_width: int = 0
+    """Width of an AU's node; 0: as released for the backbone."""
+    untrained_aus: list[int] = field(default_factory=list)
+    """Action units the graph net never learned; they are not chosen."""
     frames: int = 8
     """Frames of the clip, spread evenly, on which the experts run."""
     size: int = 224
@@ -88,6 +98,8 @@ class PromptsConfig:
     """m: the similarity positives must reach (Fig 8)."""
     warmup: float = 0.1
     """Share of the steps in which every matched pair counts as positive, or the loss dies cold."""
+    unmatched: float = 1.0
+    """Weight of AU-word pairs that were not matched, as negatives; 0: eq 12 alone, which lets all vectors meet."""
     mask_words: float = 0.5
     """Share of caption words hidden from AU-word matching and predicted by the language model."""
     temperature: float = 0.07
@@ -158,8 +170,9 @@ class ModelConfig:
         ]:
             if value < 1:
                 faults.append(f"{key} is {value}: at least 1 is needed")
-        if prompts.k > 27:
-            faults.append(f"prompts.k is {prompts.k}: the graph net knows 27 action units")
+        known = 27 - len(self.experts.untrained_aus)
+        if prompts.k > known:
+            faults.append(f"prompts.k is {prompts.k}: the graph net knows {known} action units")
         if fusion.max_text < 4:
             faults.append(f"fusion.max_text is {fusion.max_text}: at least 4 is needed")
         if video.size < 32:
@@ -191,6 +204,8 @@ class DataConfig:
     drawn_size: int = 112
     cache: str = ""
     """Folder for decoded frames and frozen features; "": nothing is cached."""
+    short_side: int = 0
+    """Short edge after resizing, in pixels; larger than model.video.size gives random crops. 0: that size."""
     workers: int = 0
     flip: bool = False
     """Mirror clips at random; leave off where captions say left and right."""

@@ -118,6 +118,10 @@ class Tokenizer:
                 joinable = True
         return words
 
+    def piece(self, token: int) -> str:
+        """The text of one id, without the marks of a word's inside."""
+        return (self._backend.id_to_token(token) or "").removeprefix("##")
+
     def decode(self, ids: Iterable[int]) -> str:
         """The readable text of `ids`: marks tight, sentences capitalised, a full stop at the end."""
         text = _OPEN_END.sub("", _join([word for word, _ in self.words(ids)]))

@@ -1,0 +1,38 @@
+"""Emotional video captioning: a video of people in, what happens and what the faces show out.
+
+    import captioner
+    model = captioner.load()
+    print(model.caption("video.mp4").text)
+
+Nothing heavy is imported before it is used, so that `caption --help` answers at once.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from captioner.pipeline import Caption, Captioner
+
+__all__ = ["Caption", "Captioner", "__version__", "list_models", "load"]
+__version__ = "0.1.0"
+
+
+def load(name: str | Path | None = None, device: str = "auto", offline: bool = False) -> "Captioner":
+    """A captioner by shipped name, checkpoint folder or hub repository; the default one without a name."""
+    from captioner.pipeline import Captioner
+
+    return Captioner.from_pretrained(name, device=device, local_files_only=offline)
+
+
+def list_models() -> list[str]:
+    """Names of the captioners that come with this package."""
+    weights = Path(__file__).parent / "weights"
+    return sorted(p.parent.name for p in weights.glob("*/tokenizer.json"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Caption", "Captioner"):
+        from captioner import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'captioner' has no attribute {name!r}")

@@ -1,0 +1,211 @@
+"""Checkpoint folders: config.json, model.safetensors, tokenizer.json, CARD.md. Written whole or not at all, loaded strictly."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from captioner import __version__, list_models
+from captioner.config import ModelConfig, build, to_dict
+from captioner.errors import CheckpointError, ConfigError, unknown
+from captioner.model import EmotionCaptioner
+from captioner.tokenizer import Tokenizer
+
+FORMAT = 1
+WEIGHTS = Path(__file__).parent / "weights"  # what this package ships
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+DEFAULT = "drawn"  # the shipped captioner that `caption` uses
+
+
+@dataclass
+class Checkpoint:
+    """A loaded folder."""
+
+    model: EmotionCaptioner
+    tokenizer: Tokenizer
+    foreign: tokenizers.Tokenizer | None  # tokenizer of a text encoder with its own vocabulary
+    meta: dict[str, Any]  # licence, training data, version: whatever config.json says beside the model
+    name: str
+
+
+def locate(name: str | None, *, offline: bool = False, revision: str | None = None, cache_dir: str | None = None) -> Path:
+    """The folder of a shipped name, a path, or a hub repository (downloaded once)."""
+    name = name or DEFAULT
+    if name in list_models():
+        return WEIGHTS / name
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        kind = "is a file, not a checkpoint folder" if path.exists() else "is not a folder"
+        raise CheckpointError(f"{name!r} {kind}; {unknown('model', name, list_models())}, or a folder, or a hub repository owner/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=offline or bool(os.environ.get("HF_HUB_OFFLINE")),
+                allow_patterns=[*FILES, "CARD.md", "README.md", "text_tokenizer.json"],
+            )
+        )
+    except LocalEntryNotFoundError:
+        raise CheckpointError(
+            f"model {name!r} is not in the cache: run once with a connection: `hf download {name}`"
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"model {name!r} cannot be fetched from the hub: {cause}") from None
+
+
+def save(
+    folder: str | Path,
+    model: EmotionCaptioner,
+    tokenizer: Tokenizer,
+    *,
+    foreign: tokenizers.Tokenizer | None = None,
+    meta: Mapping[str, Any] | None = None,
+    card: str = "",
+    half: bool = False,
+    extra: Mapping[str, "Tensor"] | None = None,
+    extra_meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint folder and swap it in; `extra` and `extra_meta` are a trainer's state."""
+    folder = Path(folder)
+    staging = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    about = {"format": FORMAT, "version": __version__, **(meta or {}), "model": to_dict(model.config)}
+    (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_file(state_of(model, half), staging / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save(staging / "tokenizer.json")
+    if foreign is not None:
+        foreign.save(str(staging / "text_tokenizer.json"))
+    if card:
+        (staging / "CARD.md").write_text(card, encoding="utf-8")
+    if extra is not None:
+        save_file(dict(extra), staging / "trainer.safetensors")
+        (staging / "trainer.json").write_text(json.dumps(extra_meta or {}) + "\n", encoding="utf-8")
+    swap_in(staging, folder)
+
+
+def swap_in(staging: Path, folder: Path) -> None:
+    """Make `staging` the folder; a reader finds the old one or the new one, after a crash too (see `recover`)."""
+    for file in staging.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> Path:
+    """The folder, put back from its predecessor if a crash fell between the two renames."""
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    return folder
+
+
+def state_of(model: nn.Module, half: bool = False) -> dict[str, Tensor]:
+    """Parameters and buffers, shared ones once; `half` stores floats in 16 bits."""
+    state: dict[str, Tensor] = {}
+    shared: dict[int, str] = {}
+    for name, value in model.state_dict().items():
+        if value.numel() and shared.setdefault(value.data_ptr(), name) != name:
+            continue
+        value = value.detach().cpu().contiguous()
+        state[name] = value.half() if half and value.is_floating_point() else value
+    return state
+
+
+def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
+    """A checkpoint by shipped name, folder or hub repository, in evaluation mode."""
+    folder = recover(locate(str(name) if name is not None else None, **where))
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing (a checkpoint has {', '.join(FILES)})")
+    meta = read_meta(folder / "config.json")
+    try:
+        config = build(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    if tokenizer.vocab_size != config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} pieces, config.json says {config.vocab_size}: "
+            f"the files are of different checkpoints"
+        )
+    model = EmotionCaptioner(config, load=False)
+    fill(model, read_weights(folder / "model.safetensors"), str(folder))
+    own = folder / "text_tokenizer.json"
+    foreign = tokenizers.Tokenizer.from_file(str(own)) if own.exists() else None
+    return Checkpoint(model.eval(), tokenizer, foreign, meta, folder.name)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """config.json as a dictionary with a model in it."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
+        raise CheckpointError(f"{path} is not a captioner's config.json: it has no 'model'")
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: update captioner")
+    return meta
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; a truncated or foreign file is named."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): copy or download it again") from None
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy a state into a model; every name and shape must match, shared tensors are read once."""
+    wanted = model.state_dict()
+    aliases: dict[int, list[str]] = {}
+    for name, value in wanted.items():
+        aliases.setdefault(value.data_ptr() if value.numel() else id(value), []).append(name)
+    groups = {name: group for group in aliases.values() for name in group}
+    missing = [n for n in wanted if not any(alias in state for alias in groups[n])]
+    strange = [n for n in state if n not in wanted]
+    shapes = [n for n in state if n in wanted and state[n].shape != wanted[n].shape]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} tensors missing ({', '.join(missing[:3])})")
+    if strange:
+        faults.append(f"{len(strange)} unknown ({', '.join(strange[:3])})")
+    if shapes:
+        first = shapes[0]
+        given, needed = tuple(state[first].shape), tuple(wanted[first].shape)
+        faults.append(f"{len(shapes)} of another shape ({first}: {given}, needed {needed})")
+    if faults:
+        raise CheckpointError(f"{source} does not fit this architecture: {'; '.join(faults)}; check its config.json")
+    with torch.no_grad():
+        for name, value in state.items():
+            wanted[name].copy_(value)
+
+
+def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The config once the vocabulary is known."""
+    return replace(config, vocab_size=tokenizer.vocab_size)

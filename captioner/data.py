@@ -1,0 +1,329 @@
+"""Clips for training and scoring: what is cached of each, the dataset, and batches.
+
+Everything random about an item (crop, caption, hidden words) follows from (seed, epoch, item), so the
+order of workers and a resumed run change nothing.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from captioner.config import ModelConfig
+from captioner.errors import CheckpointError, VideoError
+from captioner.files import atomic
+from captioner.manifest import Record
+from captioner.model import NO_LABEL, Batch
+from captioner.tokenizer import Tokenizer
+from captioner.transforms import crop, prepare, resize_short
+from captioner.video import read_clip
+from prompts.textual import hide_words
+from prompts.visual import ExpertFeatures, FrozenExperts
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the cache's files; a new one leaves old files unread
+
+
+FUNCTION_WORDS = frozenset(
+    "a an the and or but of to in on at by for from with as is are was were be his her their its he she they it "
+    "him them that this while then who".split()
+)
+
+
+@dataclass
+class Seen:
+    """What is kept of a clip: frames (T, 3, H, W) uint8, and expert features (batch of one) or face crops."""
+
+    frames: Tensor
+    experts: ExpertFeatures | None = None
+    crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
+    start: float = 0.0  # seconds of the first and last frame
+    end: float = 0.0
+
+
+def expert_crops(frames: np.ndarray, config: ModelConfig) -> Tensor:
+    """Input of the frozen experts, (1, T_e, 3, s, s) uint8: frames spread over the clip, the picture's centre square."""
+    places = np.linspace(0, len(frames) - 1, config.experts.frames).round().astype(int)
+    unique, back = np.unique(places, return_inverse=True)
+    return prepare(frames[unique], config.experts.size)[torch.from_numpy(back)][None]
+
+
+def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
+    """Decode the sampled frames of a video and cut the experts' crops from them."""
+    side = max(short_side or config.video.size, config.experts.size if config.prompts.vep else 0)
+    clip = read_clip(source, config.video.frames, short_side=side, **span)
+    return Seen(
+        resize_short(clip.frames, short_side or config.video.size),
+        crops=expert_crops(clip.frames, config) if config.prompts.vep else None,
+        start=float(clip.times[0]),
+        end=float(clip.times[-1]),
+    )
+
+
+class FeatureCache:
+    """Decoded frames and expert features on disk, one safetensors file a clip.
+
+    A file's name is a hash of the video's bytes, the settings and the experts' weights: what changed is
+    computed again, what did not is read.
+    """
+
+    def __init__(self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int) -> None:
+        self.folder, self.config, self.experts, self.short_side = Path(folder), config, experts, short_side
+        settings = {
+            "format": FORMAT,
+            "frames": config.video.frames,
+            "side": short_side or config.video.size,
+            "experts": asdict(config.experts) if experts is not None else None,
+            "weights": weights_hash(experts) if experts is not None else "",
+        }
+        self.settings = json.dumps(settings, sort_keys=True)
+        self._paths: dict[Path, Path] = {}
+
+    def path(self, video: Path) -> Path:
+        """Where the features of this video are, or will be."""
+        if video not in self._paths:
+            digest = hashlib.sha256(self.settings.encode())
+            with video.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            name = digest.hexdigest()
+            self._paths[video] = self.folder / name[:2] / f"{name}.safetensors"
+        return self._paths[video]
+
+    def load(self, video: Path) -> Seen:
+        """Features of a video, computed and written if they are not there."""
+        path = self.path(video)
+        if path.exists():
+            try:
+                return unpack(load_file(path))
+            except (SafetensorError, KeyError, OSError):
+                log.warning("%s is damaged: computed again", path)
+        seen = look(video, self.config, self.short_side)
+        if self.experts is not None and seen.crops is not None:
+            device = next(self.experts.parameters()).device
+            seen = Seen(seen.frames, self.experts(seen.crops.to(device)).to("cpu"))
+        with atomic(path) as temporary:
+            save_file(pack(seen), temporary)
+        return seen
+
+    def fill(self, records: Sequence[Record], progress: bool = True) -> None:
+        """Compute what is missing, so that an epoch costs the trainable part only."""
+        for record in tqdm(records, desc="features", unit="clip", disable=None if progress else True):
+            if not self.path(record.video).exists():
+                try:
+                    self.load(record.video)
+                except VideoError as error:
+                    raise VideoError(f"clip {record.id!r}: {error}") from None
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """A short digest of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def pack(seen: Seen) -> dict[str, Tensor]:
+    """Tensors of a cached clip by name."""
+    experts = {f"experts.{k}": v.contiguous() for k, v in vars(seen.experts).items()} if seen.experts else {}
+    return {"frames": seen.frames.contiguous(), **experts}
+
+
+def unpack(tensors: dict[str, Tensor]) -> Seen:
+    """The inverse of `pack`."""
+    parts = {k.removeprefix("experts."): v for k, v in tensors.items() if k.startswith("experts.")}
+    return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None)
+
+
+class TextPieces:
+    """Captions as ids of the text encoder: the captioner's own vocabulary, or the encoder's."""
+
+    def __init__(self, tokenizer: Tokenizer, foreign: tokenizers.Tokenizer | None, longest: int) -> None:
+        self.tokenizer, self.foreign, self.longest = tokenizer, foreign, longest
+
+    def __call__(self, caption: str) -> tuple[list[int], list[bool]]:
+        """ids, and which of them are words rather than specials."""
+        if self.foreign is None:
+            ids = self.tokenizer.encode(caption, self.longest)
+            special = (self.tokenizer.cls_id, self.tokenizer.sep_id)
+            return ids, [i not in special for i in ids]
+        piece = self.foreign.encode(caption)
+        words = [not special for special in piece.special_tokens_mask]
+        return piece.ids[: self.longest], words[: self.longest]
+
+    def matchable(self, ids: list[int], words: list[bool]) -> list[bool]:
+        """Places that an action unit may match: content words; a comma or an article shows on no face."""
+        pieces = [self.piece(i).strip().lower() for i in ids]
+        return [
+            word and text not in FUNCTION_WORDS and any(c.isalnum() for c in text)
+            for word, text in zip(words, pieces, strict=True)
+        ]
+
+    def piece(self, token: int) -> str:
+        """The text of one id."""
+        return self.foreign.decode([token]) if self.foreign is not None else self.tokenizer.piece(token)
+
+    def word_at(self, ids: list[int], place: int) -> str:
+        """The word that a place belongs to."""
+        if self.foreign is not None:
+            return self.piece(ids[place]).strip()
+        return next((word for word, places in self.tokenizer.words(ids) if place in places), "")
+
+
+def open_foreign(name: str) -> tokenizers.Tokenizer:
+    """The tokenizer of a text encoder that does not share the captioner's vocabulary."""
+    try:
+        file = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
+        return tokenizers.Tokenizer.from_file(str(file)) if file.exists() else tokenizers.Tokenizer.from_pretrained(name)
+    except Exception as error:  # the library raises bare Exception
+        cause = str(error).splitlines()[0]
+        raise CheckpointError(f"cannot load the tokenizer of the text encoder {name!r}: {cause}") from None
+
+
+def hide(
+    ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator
+) -> tuple[list[int], list[int]]:
+    """Masked words: ids with a share replaced, and what stood there (NO_LABEL where nothing is asked).
+
+    [SEP] may be hidden, which teaches where sentences end; [CLS] may not. 80 % become [MASK], 10 % another
+    piece, 10 % stay.
+    """
+    places = torch.randperm(len(ids) - 1, generator=generator) + 1
+    count = max(1, round(share * len(ids)))
+    shown, targets = list(ids), [NO_LABEL] * len(ids)
+    for place in places[:count].tolist():
+        targets[place] = ids[place]
+        dice = float(torch.rand((), generator=generator))
+        if dice < 0.8:
+            shown[place] = tokenizer.mask_id
+        elif dice < 0.9:
+            shown[place] = int(torch.randint(5, tokenizer.vocab_size, (), generator=generator))
+    return shown, targets
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which item of which epoch; what a sampler yields."""
+
+    epoch: int
+    index: int
+
+
+class EpochOrder(Sampler[list[Place]]):
+    """Batches of one epoch in an order that follows from (seed, epoch), from batch `start` on."""
+
+    def __init__(self, items: int, batch: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True) -> None:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(items, generator=generator).tolist() if shuffle else list(range(items))
+        self.batches = [[Place(epoch, i) for i in order[at : at + batch]] for at in range(0, items, batch)][start:]
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Items of a manifest for the model; in training with random crops, captions and hidden words."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        pieces: TextPieces | None = None,
+        *,
+        cache: FeatureCache | None = None,
+        train: bool = False,
+        short_side: int = 0,
+        flip: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.records = [r for r in records if r.captions] if train else list(records)
+        self.config, self.tokenizer, self.pieces = config, tokenizer, pieces
+        self.cache, self.train, self.short_side, self.flip, self.seed = cache, train, short_side, flip, seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, place: Place) -> dict[str, Any]:
+        record = self.records[place.index]
+        mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
+        generator = torch.Generator().manual_seed(mixed % (1 << 63))
+        seen = self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
+        frames = crop(seen.frames, self.config.video.size, train=self.train, generator=generator)
+        if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
+            frames = frames.flip(-1)
+        emotion = NO_LABEL
+        if record.emotion in self.config.labels:
+            emotion = self.config.labels.index(record.emotion)
+        item = {"id": record.id, "frames": frames, "experts": seen.experts, "crops": seen.crops, "emotion": emotion}
+        if self.train:
+            item |= self.caption_parts(record, generator)
+        return item
+
+    def caption_parts(self, record: Record, generator: torch.Generator) -> dict[str, Any]:
+        """One caption of the record as the losses need it."""
+        prompts, longest = self.config.prompts, self.config.fusion.max_text
+        caption = record.captions[int(torch.randint(len(record.captions), (), generator=generator))]
+        ids = self.tokenizer.encode(caption, longest)
+        shown, targets = hide(ids, self.tokenizer, prompts.mask_words, generator)
+        parts: dict[str, Any] = {"masked": shown, "targets": targets}
+        if self.pieces is not None:
+            text, words = self.pieces(caption)
+            content = self.pieces.matchable(text, words)
+            words = content if any(content) else words
+            if self.pieces.foreign is None:  # the same words stay hidden from matching as from the fusion
+                matchable = [w and t == NO_LABEL for w, t in zip(words, targets, strict=True)]
+                words = matchable if any(matchable) else words
+            else:
+                words = hide_words(torch.tensor([words]), prompts.mask_words, generator)[0].tolist()
+            parts |= {"text_ids": text, "text_words": words}
+        return parts
+
+
+def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
+    """Items padded into a Batch."""
+    for item in items:
+        if "text_ids" in item:
+            item["text_mask"] = [1] * len(item["text_ids"])
+
+    def padded(key: str, filler: int, dtype: torch.dtype = torch.long) -> Tensor | None:
+        if key not in items[0]:
+            return None
+        longest = max(len(item[key]) for item in items)
+        return torch.tensor([list(i[key]) + [filler] * (longest - len(i[key])) for i in items], dtype=dtype)
+
+    experts = None
+    if items[0]["experts"] is not None:
+        names = vars(items[0]["experts"])
+        experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
+    crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
+    return Batch(
+        frames=torch.stack([i["frames"] for i in items]),
+        experts=experts,
+        crops=crops,
+        masked=padded("masked", pad_id),
+        targets=padded("targets", NO_LABEL),
+        text_ids=padded("text_ids", pad_id),
+        text_mask=padded("text_mask", 0, torch.bool),
+        text_words=padded("text_words", 0, torch.bool),
+        emotion=torch.tensor([i["emotion"] for i in items]),
+        ids=[i["id"] for i in items],
+    )

@@ -1,0 +1,176 @@
+"""The frozen experts behind the visual prompts: one emotion net and one AU graph net, saved as a folder.
+
+scripts/train_experts.py makes such a folder; `load_experts` reads it strictly.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from captioner.config import build, check
+from captioner.errors import CheckpointError, ConfigError, unknown
+from captioner.files import atomic, write_text
+from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, freeze
+from prompts.er_net import ERNet, ERNetConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a label is certain
+
+
+@dataclass(frozen=True)
+class ExpertsConfig:
+    """The recipe of scripts/train_experts.py."""
+
+    out: str = "runs/experts"
+    """Folder of the finished experts."""
+    cache: str = "runs/experts-stills"
+    """Folder of the drawn stills, kept for the next run."""
+    stills: int = 24000
+    val_stills: int = 3000
+    drawn_size: int = 112
+    """Side of a drawn still; the nets see it whole or down to `zoom` of it."""
+    size: int = 96
+    """Side of the nets' input."""
+    zoom: float = 0.7
+    """Smallest part of a still that fills the input: a still holds head and shoulders, a crop mostly face."""
+    er_arch: str = "small"
+    au_backbone: str = "small"
+    au_stage: int = 1
+    au_epochs: int = 7
+    er_epochs: int = 4
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    seed: int = 0
+    workers: int = 2
+    """Processes that draw; 0: this one."""
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        counts = ("stills", "val_stills", "batch", "threads", "au_epochs", "er_epochs")
+        faults = [
+            f"{key} is {getattr(self, key)}: at least 1 is needed" for key in counts if getattr(self, key) < 1
+        ]
+        faults += [f"{key} is {getattr(self, key)}: at least 32 pixels are needed"
+                   for key in ("size", "drawn_size") if getattr(self, key) < 32]  # fmt: skip
+        if not 0.2 <= self.zoom <= 1:
+            faults.append(f"zoom is {self.zoom}: a share between 0.2 and 1 is needed")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class ExpertsSpec:
+    """config.json of an experts folder: the nets' shapes, the input they expect, what they learned from."""
+
+    er: ERNetConfig
+    au: AUGraphConfig
+    labels: tuple[str, ...]
+    size: int
+    training_data: str
+    licence: str
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    au_mean: tuple[float, ...] = ()
+    """Mean score of each main AU on the training stills."""
+    au_std: tuple[float, ...] = ()
+    """Its standard deviation; 1 for an untrained AU."""
+    untrained_aus: tuple[int, ...] = ()
+    """AUs the training stills never show: their scores mean nothing."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        for key, count in [("au_mean", self.au.main), ("au_std", self.au.main), ("labels", self.er.classes)]:
+            if len(getattr(self, key)) != count:
+                faults.append(f"{key} has {len(getattr(self, key))} entries: {count} are needed")
+        if strangers := sorted(set(self.untrained_aus) - set(MAIN_AUS)):
+            faults.append(f"untrained_aus {strangers}: not among the main AUs")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Both nets, frozen, and what config.json says of them."""
+
+    er: ERNet
+    au: AUGraph
+    config: ExpertsSpec
+
+
+def load_experts(source: str | Path) -> Experts:
+    """The frozen experts of a folder, or shipped ones by name; every key of both nets must be there."""
+    folder = find_experts(source)
+    spec = _read_spec(folder / "config.json")
+    path = folder / "model.safetensors"
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+    er, au = ERNet(spec.er), AUGraph(spec.au)
+    _fill(nn.ModuleDict({"er": er, "au": au}), state, path)
+    freeze(er)
+    freeze(au)
+    return Experts(er, au, spec)
+
+
+def save_experts(folder: str | Path, er: nn.Module, au: nn.Module, spec: ExpertsSpec, card: str) -> None:
+    """config.json, model.safetensors (matrices in half precision) and CARD.md in `folder`."""
+    folder = Path(folder)
+    state = nn.ModuleDict({"er": er, "au": au}).state_dict()
+    # vectors stay whole: they cost nothing, and running variances may leave the range of float16
+    stored = {key: value.half() if value.dim() > 1 else value for key, value in state.items()}
+    with atomic(folder / "model.safetensors") as path:
+        path.write_bytes(save({key: value.contiguous() for key, value in stored.items()}))
+    write_text(folder / "config.json", json.dumps(dataclasses.asdict(spec), indent=1) + "\n")
+    write_text(folder / "CARD.md", card)
+
+
+def find_experts(source: str | Path) -> Path:
+    """The folder that a path or the name of shipped experts means."""
+    for folder in (Path(source), WEIGHTS / source):
+        if (folder / "config.json").is_file():
+            return folder
+    shipped = sorted(folder.name for folder in WEIGHTS.glob("*-experts"))
+    raise CheckpointError(
+        f"{unknown('experts', str(source), shipped)}; or a folder with config.json and model.safetensors"
+    )
+
+
+def au_labels(intensities: Mapping[int, float]) -> list[int]:
+    """A label for each main AU: 1 from intensity 0.5 on, 0 below 0.25 or not named, -1 (unknown) between."""
+    values = (intensities.get(au, 0.0) for au in MAIN_AUS)
+    return [1 if value >= PRESENT else 0 if value < ABSENT else -1 for value in values]
+
+
+def _read_spec(path: Path) -> ExpertsSpec:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
+    try:
+        return build(ExpertsSpec, tree, where=str(path))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    except ValueError as error:  # from prompts, which knows no CaptionerError
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    wanted = model.state_dict()
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
+    for fault, keys in [("missing", missing), ("unexpected", extra), ("of another shape", wrong)]:
+        if keys:
+            some = ", ".join(keys[:3])
+            raise CheckpointError(f"{path} does not fit its config.json: {len(keys)} keys {fault}, as {some}")
+    model.load_state_dict(state)

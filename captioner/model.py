@@ -1,0 +1,214 @@
+"""The ECPA captioner: what it sees of a clip, the three losses it learns from, the evidence for its words.
+
+Axes: B clips, T frames, M video tokens, K action units, L caption pieces, J pieces of the text encoder,
+C emotions, D width. The right block of the fusion is [class token | ER | AU_1..K | video], parts as configured.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioner.config import ModelConfig
+from captioner.encoders import TextEncoder, VideoEncoder, build_experts
+from captioner.fusion import KINDS, Fusion, Memory
+from prompts.alignment import (
+    ERSentence,
+    Matching,
+    au_word_contrastive,
+    au_word_cross_entropy,
+    au_word_loss,
+    cosine,
+    match,
+    similarity_cross_entropy,
+    similarity_loss,
+)
+from prompts.au_graph import MAIN_AUS
+from prompts.textual import TextualPrompts
+from prompts.visual import ExpertFeatures, VisualPrompts
+
+NO_LABEL = -100  # cross-entropy leaves it out
+
+
+@dataclass
+class Batch:
+    """Clips as the model takes them; captions and labels only in training."""
+
+    frames: Tensor  # (B, T, 3, S, S) uint8
+    experts: ExpertFeatures | None = None  # cached; computed from crops when absent
+    crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
+    masked: Tensor | None = None  # (B, L) caption ids, some replaced by [MASK]
+    targets: Tensor | None = None  # (B, L) the word to predict there, NO_LABEL elsewhere
+    text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
+    text_mask: Tensor | None = None  # (B, J) not padding
+    text_words: Tensor | None = None  # (B, J) places that AUs may match: no specials, no masked words
+    emotion: Tensor | None = None  # (B,) label index or NO_LABEL
+    ids: list[str] = field(default_factory=list)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on a device."""
+        moved = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
+        return Batch(**moved)
+
+
+@dataclass
+class View:
+    """A clip as the fusion holds it, before any word is written."""
+
+    memory: Memory
+    belief: Tensor | None  # (B, C) logits of the visual emotion head
+    class_token: Tensor | None  # (B, 1, D)
+    er: Tensor | None  # (B, D) fused state of the ER token
+    au: Tensor | None  # (B, K, D) fused states of the AU tokens
+    au_index: Tensor | None  # (B, K) which AUs they are, as places in the graph net's list
+    au_scores: Tensor | None  # (B, K) standard scores
+    experts: ExpertFeatures | None
+
+
+@dataclass
+class Losses:
+    """The live losses by name (mlm, er, au) and what is worth watching beside them."""
+
+    live: dict[str, Tensor]
+    positives: Tensor  # AU-word pairs counted as positive
+
+
+class EmotionCaptioner(nn.Module):
+    """Frames and expert features in, masked-word, ER-sentence and AU-word losses out (eq 15 without its weights)."""
+
+    def __init__(self, config: ModelConfig, *, load: bool = True) -> None:
+        super().__init__()
+        if config.vocab_size < 6:
+            raise ValueError("config.vocab_size is not set: build the tokenizer first")
+        self.config = config
+        prompts, width, classes = config.prompts, config.fusion.width, len(config.labels)
+        self.video = VideoEncoder(config.video, load=load)
+        self.video_in = nn.Linear(self.video.width, config.fusion.visual_width)
+        self.video_out = nn.Linear(config.fusion.visual_width, width)
+        self.fusion = Fusion(config.fusion, config.vocab_size)
+        self.video_drop = nn.Dropout(config.fusion.dropout)
+        if prompts.vep:
+            self.experts = build_experts(config.experts, load=load)
+            er_width, au_width = self.experts.er.width, self.experts.au.config.nodes
+            unusable = tuple(list(MAIN_AUS).index(au) for au in config.experts.untrained_aus)
+            self.visual = VisualPrompts(er_width, au_width, width, k=prompts.k, unusable=unusable)
+        self.aligned = prompts.er_sentence != "off" or prompts.au_word != "off"
+        if self.aligned:
+            self.text = TextEncoder(config.text, config.vocab_size, load=load)
+            if config.text.share_words:
+                self.text.net.embeddings.word_embeddings = self.fusion.embed.words  # type: ignore[union-attr]
+        if prompts.tep:
+            self.textual = TextualPrompts(config.text.width, width, classes)
+        if prompts.er_sentence == "aware":
+            self.er_sentence = ERSentence(width, classes)
+
+    def expert_features(self, batch: Batch) -> ExpertFeatures | None:
+        """Cached features, or the frozen experts run on the crops; None without VEP."""
+        if not self.config.prompts.vep:
+            return None
+        if batch.experts is not None:
+            return batch.experts
+        if batch.crops is None:
+            raise ValueError("visual prompts need expert features or face crops in the batch")
+        return self.experts(batch.crops)
+
+    def see(self, batch: Batch) -> View:
+        """Encode a batch of clips and run the right block once."""
+        video = self.video_drop(self.video_out(self.video_in(self.video(batch.frames))))  # (B, M, D)
+        seen = self.expert_features(batch)
+        er, au, belief, class_token, tokens = None, None, None, None, None
+        if seen is not None:
+            tokens = self.visual(seen)
+            er, au = tokens.er, tokens.au
+        if self.config.prompts.tep:
+            summary = er[:, 0] if er is not None else video.mean(1)
+            belief = self.textual.belief(summary)
+            class_token = self.textual.class_token(belief.softmax(-1))
+        parts, places = [], {}
+        for kind, part in zip(KINDS, (class_token, er, au), strict=True):
+            if part is not None:
+                first = sum(p.shape[1] for p in parts)
+                places[kind] = slice(first, first + part.shape[1])
+                parts.append(part + self.fusion.kinds.weight[KINDS.index(kind)])
+        memory = self.fusion.remember(torch.cat([*parts, video], 1))
+        return View(
+            memory=memory,
+            belief=belief,
+            class_token=class_token,
+            er=memory.states[:, places["er"]][:, 0] if er is not None else None,
+            au=memory.states[:, places["au"]] if au is not None else None,
+            au_index=tokens.au_index if tokens is not None else None,
+            au_scores=tokens.au_scores if tokens is not None else None,
+            experts=seen,
+        )
+
+    def forward(self, batch: Batch, *, warm: bool = False) -> Losses:
+        """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""
+        view = self.see(batch)
+        live = {"mlm": self.masked_words(view, batch)}
+        positives = torch.zeros((), device=batch.frames.device)
+        if self.aligned:
+            assert batch.text_ids is not None and batch.text_mask is not None
+            features = self.text(batch.text_ids, batch.text_mask)  # (B, J, text width)
+            if self.config.prompts.er_sentence != "off":
+                live["er"] = self.emotion_loss(view, features, batch)
+            if self.config.prompts.au_word != "off":
+                live["au"], positives = self.au_loss(view, features, batch, warm)
+        return Losses(live, positives)
+
+    def masked_words(self, view: View, batch: Batch) -> Tensor:
+        """Eq 14: mean cross-entropy over the masked places."""
+        assert batch.masked is not None and batch.targets is not None
+        states = self.fusion.write(batch.masked, view.memory)
+        wanted = batch.targets != NO_LABEL
+        return F.cross_entropy(self.fusion.head(states[wanted]).float(), batch.targets[wanted])
+
+    def emotion_loss(self, view: View, features: Tensor, batch: Batch) -> Tensor:
+        """Eq 8 or its Table VI variants, plus the visual head that inference uses."""
+        assert view.er is not None and view.class_token is not None and view.belief is not None
+        assert batch.emotion is not None and batch.text_mask is not None
+        sentence = self.textual.sentence_feature(features, batch.text_mask.float(), view.class_token)
+        kind = self.config.prompts.er_sentence
+        known = batch.emotion != NO_LABEL
+        visual = label_loss(view.belief, batch.emotion, known)
+        if kind == "similarity":
+            return visual + similarity_loss(view.er, sentence)
+        if kind == "similarity_ce":
+            return visual + similarity_cross_entropy(view.er, sentence, self.config.prompts.temperature)
+        return visual + label_loss(self.er_sentence(view.er, sentence), batch.emotion, known)
+
+    def au_loss(self, view: View, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
+        """Eqs 9-12 or their Table VI variants, and the number of positive pairs."""
+        assert view.au is not None and batch.text_words is not None
+        prompts = self.config.prompts
+        words = self.textual.word_features(features)
+        similarity = cosine(view.au, words)
+        matching = match(similarity, batch.text_words)
+        loss, positives = au_word_loss(
+            similarity,
+            batch.text_words,
+            matching,
+            threshold=prompts.threshold,
+            margin=prompts.margin,
+            warm=warm,
+            others=prompts.unmatched,
+        )
+        if prompts.au_word == "ce":
+            loss = au_word_cross_entropy(similarity, batch.text_words, matching, prompts.temperature)
+        if prompts.au_word == "contrastive":
+            loss = au_word_contrastive(view.au, words, batch.text_words, prompts.temperature)
+        return loss, positives
+
+    def evidence(self, view: View, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
+        """Which written word (B, J) each action unit supports; None without AU-word alignment."""
+        if view.au is None or not self.aligned:
+            return None
+        return match(cosine(view.au, self.textual.word_features(self.text(ids, mask))), words)
+
+
+def label_loss(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """Mean cross-entropy over labelled clips; 0, with its graph intact, when there is none."""
+    if not known.any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits[known].float(), labels[known])

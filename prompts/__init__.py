@@ -1,0 +1,1 @@
+"""What makes the captioner ECPA: visual prompts from frozen experts, textual prompts, and their alignment."""

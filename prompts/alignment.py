@@ -1,0 +1,108 @@
+"""Emotion-oriented cross-modal alignment (ECA): AU-word (eqs 9-12) and ER-sentence (eq 8), with Table VI's variants.
+
+Axes: B clips, K action units, J text pieces, D width, C emotions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+
+@dataclass
+class Matching:
+    """word (B, K): matched text place of each AU, -1 where words ran out; similarity (B, K): its cosine."""
+
+    word: Tensor
+    similarity: Tensor
+
+    @property
+    def made(self) -> Tensor:
+        """(B, K) bool: which AUs have a word."""
+        return self.word >= 0
+
+
+def cosine(au: Tensor, words: Tensor) -> Tensor:
+    """Eq 9: (B, K, D), (B, J, D) -> (B, K, J)."""
+    return F.normalize(au, dim=-1) @ F.normalize(words, dim=-1).transpose(1, 2)
+
+
+def match(similarity: Tensor, valid: Tensor) -> Matching:
+    """Eq 10: the one-to-one assignment of AUs to valid words with the largest summed cosine.
+
+    The assignment carries no gradient; the similarity it picks does.
+    """
+    b, k, _ = similarity.shape
+    chosen = torch.full((b, k), -1, dtype=torch.long)
+    scores, usable = similarity.detach().float().cpu().numpy(), valid.cpu().numpy()
+    for row in range(b):
+        places = usable[row].nonzero()[0]
+        aus, columns = linear_sum_assignment(scores[row][:, places], maximize=True)
+        chosen[row, aus] = torch.from_numpy(places[columns])
+    chosen = chosen.to(similarity.device)
+    picked = similarity.gather(2, chosen.clamp(min=0)[..., None])[..., 0]
+    return Matching(chosen, picked)
+
+
+def au_word_loss(
+    similarity: Tensor, valid: Tensor, matching: Matching, *, threshold: float, margin: float, warm: bool, others: float
+) -> tuple[Tensor, Tensor]:
+    """Eqs 11, 12, D a cosine: matched pairs above the threshold rise to the margin, the rest falls to 0.
+
+    While `warm`, every matched pair is positive, since random vectors never reach the threshold; pairs that
+    were not matched are pushed down with weight `others`, or all vectors could meet in one point.
+    Returns the loss and the number of positives.
+    """
+    d, made = matching.similarity, matching.made
+    positive = (d.detach() > threshold) | warm
+    pull = (margin - d).clamp(min=0) ** 2
+    push = d.clamp(min=0) ** 2  # one-sided: what is dissimilar already is left alone
+    matched = (torch.where(positive, pull, push) * made).sum() / made.sum().clamp(min=1)
+    taken = F.one_hot(matching.word.clamp(min=0), similarity.shape[2]).bool() & made[..., None]
+    rest = valid[:, None] & ~taken  # (B, K, J)
+    apart = (similarity.clamp(min=0) ** 2 * rest).sum() / rest.sum().clamp(min=1)
+    return matched + others * apart, (positive & made).sum()
+
+
+def au_word_cross_entropy(similarity: Tensor, valid: Tensor, matching: Matching, temperature: float) -> Tensor:
+    """Table VI "CE": each AU chooses its matched word among the caption's words."""
+    logits = (similarity / temperature).masked_fill(~valid[:, None], -torch.inf)
+    made = matching.made & valid.any(1, keepdim=True)
+    if not made.any():
+        return similarity.sum() * 0
+    return F.cross_entropy(logits[made], matching.word[made])
+
+
+def au_word_contrastive(au: Tensor, words: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """Table VI "contrastive": clips and captions of a batch recognise each other by their best AU-word cosines."""
+    a, w = F.normalize(au, dim=-1), F.normalize(words, dim=-1)
+    pairs = torch.einsum("bkd,cjd->bckj", a, w).masked_fill(~valid[None, :, None], -1.0)
+    scores = pairs.amax(-1).mean(-1) / temperature  # (B, B): clip b against caption c
+    target = torch.arange(len(au), device=au.device)
+    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2
+
+
+class ERSentence(nn.Module):
+    """Eq 8: the emotion named by [ER ; sentence] together; used in training only."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, er: Tensor, sentence: Tensor) -> Tensor:
+        """(B, D), (B, D) -> logits (B, C)."""
+        return self.head(torch.cat([er, sentence], -1))
+
+
+def similarity_loss(er: Tensor, sentence: Tensor) -> Tensor:
+    """Table VI "global similarity": 1 - cos of each clip with its own sentence."""
+    return (1 - F.cosine_similarity(er, sentence, dim=-1)).mean()
+
+
+def similarity_cross_entropy(er: Tensor, sentence: Tensor, temperature: float) -> Tensor:
+    """Table VI "similarity-based CE": each clip finds its sentence in the batch, and back."""
+    scores = F.normalize(er, dim=-1) @ F.normalize(sentence, dim=-1).t() / temperature
+    target = torch.arange(len(er), device=er.device)
+    return (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2

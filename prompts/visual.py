@@ -1,0 +1,115 @@
+"""Visual emotion prompts (VEP): an ER token and K action-unit tokens from frozen experts (eqs 4, 5).
+
+Axes: B clips, T frames, N main action units, K action units kept, D width of the captioner.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prompts.au_graph import AUGraph, freeze
+from prompts.er_net import ERNet
+
+
+@dataclass
+class ExpertFeatures:
+    """What the frozen experts see in a clip; all that is cached of them."""
+
+    er: Tensor  # (B, F) mean feature of the emotion net
+    er_probs: Tensor  # (B, classes) its mean emotion probabilities
+    au_scores: Tensor  # (B, N) mean score of each action unit
+    au_nodes: Tensor  # (B, N, D_au) its node vector, mean over frames weighted by the score
+    au_frames: Tensor  # (B, T, N) score in each frame
+    present: Tensor  # (B,) whether any face was seen
+
+    def to(self, device: torch.device | str) -> "ExpertFeatures":
+        """The same on a device."""
+        return ExpertFeatures(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+class FrozenExperts(nn.Module):
+    """The emotion net and the AU graph net over face crops; never trained here, always in evaluation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, er: ERNet, au: AUGraph, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.er, self.au = er, au
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        freeze(self.er)
+        freeze(self.au)
+
+    @torch.no_grad()
+    def forward(self, crops: Tensor, present: Tensor | None = None) -> ExpertFeatures:
+        """Features of uint8 face crops (B, T, 3, S, S); `present` (B, T) says which hold a face."""
+        b, t = crops.shape[:2]
+        images = (crops.flatten(0, 1).float() / 255 - self.mean) / self.std
+        if present is None:
+            present = torch.ones(b, t, dtype=torch.bool, device=crops.device)
+        weight = present.float() / present.sum(1, keepdim=True).clamp(min=1)  # (B, T), sums to 1
+        er, au = self.er(images), self.au(images)
+        scores = au.scores[:, : self.au.config.main].view(b, t, -1)  # (B, T, N)
+        nodes = au.nodes.view(b, t, *au.nodes.shape[1:])  # (B, T, N, D_au)
+        share = scores * weight[..., None] + 1e-6
+        share = share / share.sum(1, keepdim=True)
+        return ExpertFeatures(
+            er=torch.einsum("bt,btf->bf", weight, er.features.view(b, t, -1)),
+            er_probs=torch.einsum("bt,btc->bc", weight, er.logits.softmax(-1).view(b, t, -1)),
+            au_scores=torch.einsum("bt,btn->bn", weight, scores),
+            au_nodes=torch.einsum("btn,btnd->bnd", share, nodes),
+            au_frames=scores * present[..., None],
+            present=present.any(1),
+        )
+
+
+@dataclass
+class VisualPromptTokens:
+    """er (B, 1, D), au (B, K, D), the places of the kept AUs in the net's list and their standard scores (B, K)."""
+
+    er: Tensor
+    au: Tensor
+    au_index: Tensor
+    au_scores: Tensor
+
+
+class VisualPrompts(nn.Module):
+    """P_ER = MLP(ER feature), P_AU = FC(nodes of the K most conspicuous AUs); without a face, learned null tokens."""
+
+    au_mean: Tensor
+    au_std: Tensor
+    au_usable: Tensor
+
+    def __init__(
+        self, er_width: int, au_width: int, width: int, *, main: int = 27, k: int = 3, unusable: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.k = k
+        self.er_mlp = nn.Sequential(
+            nn.Linear(er_width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
+        )
+        self.au_fc = nn.Linear(au_width, width)
+        self.null_er = nn.Parameter(torch.randn(width) * 0.02)
+        self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
+        # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
+        self.register_buffer("au_mean", torch.zeros(main))
+        self.register_buffer("au_std", torch.ones(main))
+        usable = torch.ones(main, dtype=torch.bool)
+        usable[list(unusable)] = False  # places of AUs the graph net never learned: their scores are noise
+        self.register_buffer("au_usable", usable)
+
+    def fit_scores(self, scores: Tensor) -> None:
+        """Take mean and spread of each AU's score from training clips (N clips, AUs)."""
+        self.au_mean.copy_(scores.mean(0))
+        self.au_std.copy_(scores.std(0, unbiased=False).clamp(min=1e-3))
+
+    def forward(self, seen: ExpertFeatures) -> VisualPromptTokens:
+        standard = (seen.au_scores - self.au_mean) / self.au_std
+        top, index = standard.masked_fill(~self.au_usable, -torch.inf).topk(self.k, dim=-1)  # (B, K)
+        chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
+        face = seen.present[:, None, None]
+        er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
+        au = torch.where(face, self.au_fc(chosen), self.null_au)
+        return VisualPromptTokens(er, au, index, top)

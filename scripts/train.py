@@ -1,0 +1,138 @@
+"""Train a captioner: python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
+
+Reads a YAML config with `key=value` overrides, prepares what is missing (drawn clips, cached features),
+trains, validates with the caption metrics, and writes `last` and `best` checkpoints into train.out.
+Started again with the same config it goes on where it stopped.
+"""
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from captioner import checkpoint
+from captioner.config import Config, load
+from captioner.data import ClipDataset, FeatureCache, TextPieces, open_foreign
+from captioner.encoders import resolve_experts
+from captioner.errors import CaptionerError, CheckpointError
+from captioner.manifest import Record, read_manifest
+from captioner.model import EmotionCaptioner
+from captioner.pipeline import pick_device
+from captioner.tokenizer import Tokenizer
+from captioner.training import PlainEngine, Progress, Trainer
+from eval.emotion import phrase_scores
+from eval.metrics import score
+
+log = logging.getLogger("train")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        train(load(Config, arguments[0], arguments[1:]))
+    except CaptionerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(config: Config) -> Progress:
+    """The whole run, top to bottom."""
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.train.seed)
+    device = pick_device("auto")
+
+    manifest = draw_if_missing(config)
+    kinds = {s: read_manifest(manifest, split=s, fold=config.data.fold, labels=config.model.labels) for s in splits(manifest)}
+    records, held_out = kinds["train"], kinds.get("val", [])
+    if config.train.val_clips:
+        held_out = held_out[: config.train.val_clips]
+
+    tokenizer = find_tokenizer(config, records)
+    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
+    model = EmotionCaptioner(settled)
+    if model.aligned and model.text.foreign:
+        settled = replace(settled, text=replace(settled.text, vocab_size=model.text.foreign))
+    model.config = settled
+    config = replace(config, model=settled)
+    foreign = open_foreign(settled.text.pretrained) if model.aligned and model.text.foreign else None
+    pieces = TextPieces(tokenizer, foreign, settled.fusion.max_text)
+
+    cache = None
+    if config.data.cache:
+        experts = model.experts.to(device) if settled.prompts.vep else None
+        cache = FeatureCache(config.data.cache, settled, experts, config.data.short_side)
+        cache.fill([*records, *held_out])
+        if settled.prompts.vep:
+            scores = [cache.load(r.video).experts for r in records]
+            model.visual.fit_scores(torch.cat([s.au_scores for s in scores if s is not None]))
+    aligned = pieces if model.aligned else None
+    data = ClipDataset(
+        records, settled, tokenizer, aligned, cache=cache, train=True,
+        short_side=config.data.short_side, flip=config.data.flip, seed=config.train.seed,
+    )  # fmt: skip
+    validation = ClipDataset(held_out, settled, tokenizer, cache=cache, short_side=config.data.short_side)
+
+    engine = PlainEngine(model, config.train, device)
+    meta = {"licence": "see CARD.md", "training_data": config.data.manifest}
+    trainer = Trainer(
+        config, engine, model, tokenizer, data, validation if held_out else None, caption_scores, pieces=pieces, meta=meta
+    )
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log.info("%d clips, %.1f M trainable parameters, %d steps on %s", len(data), trainable / 1e6, trainer.total, device)
+    trainer.resume()
+    return trainer.run()
+
+
+def splits(manifest: Path) -> list[str]:
+    """Which of train and val a manifest has; train is always asked for, so that its absence is named."""
+    present = {r.split for r in read_manifest(manifest, check_files=False)}
+    return ["train", *(["val"] if "val" in present else [])]
+
+
+def draw_if_missing(config: Config) -> Path:
+    """The manifest's path; invented faces are drawn first when the config asks for them."""
+    manifest = Path(config.data.manifest)
+    if config.data.drawn and not manifest.exists():
+        from captioner.synth.clips import make_clips
+
+        log.info("drawing %d clips of invented faces into %s", config.data.drawn, manifest.parent)
+        made = make_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size)
+        if made != manifest:
+            raise CheckpointError(f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn")
+    return manifest
+
+
+def find_tokenizer(config: Config, records: list[Record]) -> Tokenizer:
+    """The run's vocabulary: of its last checkpoint, built from the captions, or from a folder or the hub."""
+    saved = checkpoint.recover(Path(config.train.out) / "last") / "tokenizer.json"
+    if saved.exists():
+        return Tokenizer.from_file(saved)
+    if config.model.tokenizer == "captions":
+        return Tokenizer.build(caption for record in records for caption in record.captions)
+    try:
+        return Tokenizer.from_pretrained(config.model.tokenizer)
+    except CheckpointError as error:
+        log.warning("%s: the vocabulary is built from the training captions instead", error)
+        return Tokenizer.build((caption for record in records for caption in record.captions), size=30522)
+
+
+def caption_scores(refs: dict[str, list[str]], hyps: dict[str, str]) -> dict[str, float]:
+    """What validation is scored by: the fast caption metrics and the facial-phrase F1."""
+    scores = dict(score(refs, hyps, metrics=("bleu", "rouge", "cider")).corpus)
+    return {**scores, "phrase F1": phrase_scores(refs, hyps).f1}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
