@@ -33,7 +33,13 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all done, 1 some inputs failed, 2 bad usage, 130 interrupted."""
     options = _parser().parse_args(arguments)
-    _set_up_log(options)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold anything
+    with _logging(options):
+        return _guarded(options)
+
+
+def _guarded(options: argparse.Namespace) -> int:
     try:
         return _run(options)
     except CaptionerError as error:
@@ -105,14 +111,23 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _set_up_log(options: argparse.Namespace) -> None:
-    """Our own lines from INFO, those of libraries from WARNING, all on standard error."""
+@contextlib.contextmanager
+def _logging(options: argparse.Namespace) -> Iterator[None]:
+    """Our own lines from INFO, those of libraries from WARNING, all on standard error, while this lasts."""
     ours = logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.INFO
-    logging.basicConfig(format="%(message)s", level=max(ours, logging.WARNING), stream=sys.stderr, force=True)
-    for package in ("captioner", "prompts"):
-        logging.getLogger(package).setLevel(ours)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold anything
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(ours)
+    logging.getLogger().addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("captioner", "prompts")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(ours)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _run(options: argparse.Namespace) -> int:

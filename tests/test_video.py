@@ -168,6 +168,15 @@ def test_the_short_side_is_exact(tmp_path: Path, wide: bool) -> None:
     assert read_clip(path, 2, short_side=90).frames.shape[1:3] == ((90, 150) if wide else (150, 90))
 
 
+@pytest.mark.parametrize("short_side", [None, 20, 90])
+def test_resizing_does_not_change_the_brightness(tmp_path: Path, short_side: int | None) -> None:
+    write_video(
+        tmp_path / "a.mkv", np.stack([np.full((48, 64, 3), level, np.uint8) for level in (0, 50, 255)]), 1
+    )
+    frames = read_clip(tmp_path / "a.mkv", 3, short_side=short_side).frames.astype(int)
+    assert np.abs(frames - np.array([0, 50, 255])[:, None, None, None]).max() <= 1
+
+
 def test_one_frame_fills_every_place(tmp_path: Path) -> None:
     clip = read_clip(make(tmp_path / "one.mp4", 1), 8)
     assert numbers(clip) == [0] * 8

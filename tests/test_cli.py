@@ -1,0 +1,361 @@
+"""The `caption` command with a fake model that reads real (synthetic) videos."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import captioner
+from captioner.cli import main
+from captioner.errors import CaptionerError, CheckpointError
+from captioner.files import expand
+from captioner.report import WRITERS
+from captioner.video import read_clip, write_video
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class FakeCaption:
+    text: str
+    score: float
+    source: str
+    emotion: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class FakeModel:
+    """Says how bright a video is; `calls` keeps what it was asked."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, int | None]] = []
+        self.loads: list[tuple[str | None, str, bool]] = []
+        self.hook: Any = None
+
+    def load(self, name: str | None = None, device: str = "auto", offline: bool = False) -> "FakeModel":
+        self.loads.append((name, device, offline))
+        return self
+
+    def caption(self, source: Any, *, beams: int = 1, max_words: int | None = None) -> FakeCaption:
+        self.calls.append((str(source), beams, max_words))
+        if self.hook:
+            self.hook(str(source))
+        clip = read_clip(source, 2, short_side=8)
+        return FakeCaption(f"Brightness {clip.frames.mean():.0f}.", 0.5, str(source), {"neutral": 1.0})
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    fake = FakeModel()
+    monkeypatch.setattr(captioner, "load", fake.load)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """clips/a.mp4 (50), clips/b.mkv (100), clips/deep/c.mp4 (150), and things that are no videos."""
+    for name, level in (("a.mp4", 50), ("b.mkv", 100), ("deep/c.mp4", 150)):
+        write_video(tmp_path / "clips" / name, np.full((3, 16, 16, 3), level, np.uint8), 25)
+    (tmp_path / "clips" / "notes.txt").write_text("no video")
+    (tmp_path / "clips" / "._a.mp4").write_text("left by another system")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_help_is_fast_and_imports_nothing_heavy() -> None:
+    code = "import sys; from captioner.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print({'torch', 'av', 'numpy', 'transformers', 'tokenizers', 'tqdm'} & set(sys.modules))"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 1
+    assert done.stdout.endswith("set()\n")
+    assert done.stdout.count("\n  caption ") + done.stdout.count("| caption -") == 4
+    assert sum(line.lstrip().startswith("-") for line in done.stdout.splitlines()) <= 15
+
+
+def test_one_video_one_line_and_nothing_written(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(folder)
+    assert (
+        main(["clips/a.mp4", "-m", "tiny", "-d", "cpu", "--offline", "--beams", "3", "--max-words", "9"]) == 0
+    )
+    out = capsys.readouterr()
+    assert out.out == "Brightness 50.\n"
+    assert out.err == "device: cpu\n"
+    assert files(folder) == before
+    assert model.loads == [("tiny", "cpu", True)]
+    assert model.calls == [("clips/a.mp4", 3, 9)]
+
+
+def test_bad_files_are_named_and_the_others_kept(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "clips" / "bad.mp4").write_text("I am not a video")
+    assert main(["clips", "gone.mp4", "-q"]) == 1
+    out = capsys.readouterr()
+    assert out.out.splitlines() == [
+        "clips/a.mp4\tBrightness 50.",
+        "clips/b.mkv\tBrightness 100.",
+        "clips/deep/c.mp4\tBrightness 150.",
+    ]
+    assert out.err.splitlines() == [
+        "error: 'clips/bad.mp4' holds text, not a video",
+        "error: no such file: 'gone.mp4'",
+        "2 of 5 failed: 'clips/bad.mp4', 'gone.mp4'",
+    ]
+
+
+def test_a_fault_of_the_program_costs_one_file_and_its_trace_needs_verbose(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(source: str) -> None:
+        if source.endswith("a.mp4"):
+            raise RuntimeError("shapes differ\nat great length")
+
+    model.hook = fail
+    assert main(["clips/a.mp4", "clips/b.mkv"]) == 1
+    out = capsys.readouterr()
+    assert out.out == "clips/b.mkv\tBrightness 100.\n"
+    assert "error: 'clips/a.mp4': RuntimeError: shapes differ\n" in out.err
+    assert "Traceback" not in out.err
+    assert main(["clips/a.mp4", "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_model_is_loaded_for_a_missing_file(model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gone.mp4"]) == 1
+    assert capsys.readouterr().err == "error: no such file: 'gone.mp4'\n"
+    assert model.loads == []
+
+
+def test_standard_input_equals_the_file(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("clips/a.mp4").read_bytes())))
+    assert main(["-", "-o", "out"]) == 0
+    assert capsys.readouterr().out == "Brightness 50.\n"
+    assert files(folder / "out") == ["stdin.txt"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    assert main(["-"]) == 1
+    assert "error: 'standard input' is empty (0 bytes)" in capsys.readouterr().err
+
+
+def test_files_are_written_and_a_second_run_does_no_work(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["clips", "-o", "out", "-f", "txt,json"]
+    assert main(command) == 0
+    assert files(folder / "out") == [f"{name}.{f}" for name in ("a", "b", "deep/c") for f in ("json", "txt")]
+    assert (folder / "out" / "deep" / "c.txt").read_text() == "Brightness 150.\n"
+    record = json.loads((folder / "out" / "b.json").read_text())
+    assert record == {
+        "file": "clips/b.mkv",
+        "caption": "Brightness 100.",
+        "score": 0.5,
+        "emotion": {"neutral": 1.0},
+        "version": captioner.__version__,
+        "settings": {"device": "auto", "beams": 1, "max_words": None},
+    }
+    assert len(model.loads) == 1
+    capsys.readouterr()
+    assert main(command) == 0
+    out = capsys.readouterr()
+    assert (out.out, out.err) == ("", "3 of 3 skipped: captioned before (--overwrite redoes them)\n")
+    assert len(model.loads) == 1
+    (folder / "out" / "a.txt").unlink()
+    assert main(command) == 0
+    assert capsys.readouterr().out == "clips/a.mp4\tBrightness 50.\n"
+    assert main([*command, "--overwrite"]) == 0
+    assert len(model.calls) == 3 + 1 + 3
+
+
+def test_an_interrupted_run_leaves_whole_files_and_resumes(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(source: str) -> None:
+        if source.endswith("b.mkv"):
+            raise KeyboardInterrupt
+
+    model.hook = interrupt
+    assert main(["clips", "-o", "out"]) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
+    assert files(folder / "out") == ["a.txt"]
+    model.hook = None
+    assert main(["clips", "-o", "out"]) == 0
+    assert files(folder / "out") == ["a.txt", "b.txt", "deep/c.txt"]
+
+
+def test_names_that_clash_are_kept_apart_or_refused(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "clips" / "a.avi").write_bytes((folder / "clips" / "a.mp4").read_bytes())
+    assert main(["clips", "-o", "out"]) == 0
+    assert files(folder / "out") == ["a.avi.txt", "a.mp4.txt", "b.txt", "deep/c.txt"]
+    (folder / "b.mkv").write_bytes((folder / "clips" / "b.mkv").read_bytes())
+    assert main(["b.mkv", "clips/b.mkv", "-o", "out"]) == 2
+    assert "'b.mkv' and 'clips/b.mkv' would both be written to 'out/b.mkv'.*" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["with space.mp4", "é漢.mp4", "<b>&'.mp4", "50%d [x] ü?.mp4"])
+def test_odd_names(folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (folder / "clips" / "a.mp4").rename(folder / name)
+    assert main([name, "-o", "out", "-f", "json"]) == 0
+    assert json.loads((folder / "out" / name).with_suffix(".json").read_text())["file"] == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: no input: give a video, a folder or - (see caption --help)"),
+        (["clips/*.webm"], "error: nothing matched 'clips/*.webm'"),
+        (["@gone.txt"], "error: no such file: 'gone.txt'"),
+        (["@empty.txt"], "error: list 'empty.txt' names no video; write one input a line"),
+        (["empty"], "error: no video in folder 'empty'; known suffixes: .3gp "),
+        (["clips", "-f", "json"], "error: -f/--format needs -o DIR"),
+        (["clips", "--overwrite"], "error: --overwrite needs -o DIR"),
+        (["clips", "-o", "empty.txt"], "error: -o 'empty.txt' is a file; give a folder"),
+        (
+            ["clips", "-o", "x", "-f", "jsn"],
+            "error: unknown format 'jsn' (did you mean 'json'?); allowed: txt, json",
+        ),
+        (
+            ["clips", "--beams", "0"],
+            "error: argument --beams: a whole number of at least 1 is needed, not '0'",
+        ),
+        (["clips", "--save-json"], "error: unrecognized arguments: --save-json (see caption --help)"),
+        (["clips", "--over"], "error: unrecognized arguments: --over"),
+    ],
+)
+def test_bad_usage_is_two_with_one_line(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (folder / "empty").mkdir()
+    (folder / "empty.txt").write_text("# nothing\n")
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:  # argparse leaves by itself
+        code = int(exit_.code or 0)
+    out = capsys.readouterr()
+    assert code == 2
+    assert out.err.startswith(message)
+    assert out.err.count("\n") == 1
+    assert out.out == ""
+    assert model.loads == []
+
+
+def test_a_model_that_cannot_be_loaded_is_bad_usage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise CheckpointError("unknown model 'larg'")
+
+    monkeypatch.setattr(captioner, "load", fail)
+    assert main(["clips", "-m", "larg"]) == 2
+    assert capsys.readouterr().err == "error: unknown model 'larg'\n"
+
+
+def test_version_and_models(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"caption {captioner.__version__}\n"
+    monkeypatch.setattr(captioner, "list_models", lambda: ["base", "tiny"])
+    assert main(["--list-models"]) == 0
+    assert capsys.readouterr().out == "base\ntiny\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_is_for_terminals(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["clips"]) == 0
+    assert "clip/s" not in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(["clips"]) == 0
+    assert "3/3" in sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(["clips", "-q"]) == 0
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_reader_that_leaves_is_no_traceback(folder: Path) -> None:
+    code = (
+        "import captioner, sys, time\n"
+        "class M:\n"
+        "    text = 'x' * 100\n"
+        "    def caption(self, source, **_): time.sleep(0.1); return self\n"
+        "captioner.load = lambda *_, **__: M()\n"
+        "from captioner.cli import main\n"
+        f"sys.exit(main([{str(folder / 'clips')!r}, '-q']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=20) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_inputs_expand_in_order_and_once(folder: Path) -> None:
+    def sources(*arguments: str) -> list[str]:
+        return [each.source for each in expand(arguments)]
+
+    everything = ["clips/a.mp4", "clips/b.mkv", "clips/deep/c.mp4"]
+    assert sources("clips") == everything
+    assert sources("clips/b.mkv", "clips", str(folder / "clips")) == [
+        "clips/b.mkv",
+        "clips/a.mp4",
+        "clips/deep/c.mp4",
+    ]
+    assert sources("clips/*") == everything[:2]
+    assert sources("clips/**/*.mp4") == ["clips/a.mp4", "clips/deep/c.mp4"]
+    assert sources("clips/*.txt") == ["clips/notes.txt"]
+    assert sources("-", "http://host/v.mp4?x=1", "gone.mp4") == ["-", "http://host/v.mp4?x=1", "gone.mp4"]
+    (folder / "list.txt").write_text("# mine\n\nclips/deep\n clips/a.mp4 \n@list.txt\n")
+    assert sources("@list.txt") == ["clips/deep/c.mp4", "clips/a.mp4", "./@list.txt"]
+    (folder / "clip[1].mp4").write_bytes(b"")
+    assert sources("clip[1].mp4") == ["clip[1].mp4"]
+
+
+def test_outputs_are_named_after_what_an_argument_leaves_open(folder: Path) -> None:
+    def targets(*arguments: str) -> list[str]:
+        return [each.target.as_posix() for each in expand(arguments)]
+
+    assert targets("clips") == ["a", "b", "deep/c"]
+    assert targets("clips/**/c.mp4") == ["deep/c"]
+    assert targets("*/b.mkv") == ["clips/b"]
+    assert targets("clips/deep/c.mp4", "-", "https://host/some.film.mp4?x=/y.z") == [
+        "c",
+        "stdin",
+        "some.film",
+    ]
+
+
+def test_every_format_has_its_name() -> None:
+    assert list(WRITERS) == ["txt", "json"]
+    assert all(writer.suffix == name for name, writer in WRITERS.items())
+    assert issubclass(CheckpointError, CaptionerError)
