@@ -74,7 +74,7 @@ def phrases_of(aus: Iterable[int]) -> tuple[str, ...]:
     return tuple(name for name, phrase in PHRASES.items() if active & set(phrase.aus) and name not in hidden)
 
 
-# Patterns are regular expressions where "_" is a space or a hyphen (or " - ", as decoded WordPiece spaces it),
+# Patterns are regular expressions where "_" is a space or a hyphen (" - " too, as decoded WordPiece has it),
 # "_?" the same or nothing, and a word in capitals stands for its entry here.
 _PARTS: dict[str, str] = {
     "BROW": r"(?:eye_?)?brows?",
@@ -94,7 +94,8 @@ _PARTS: dict[str, str] = {
     "WAY": r"(?:slightly|tightly|widely|wide|deeply|highly|high|gently|strongly|fully|partly|half|very|so|"
     r"firmly|tight|sideways|outwards?|horizontally|together|closely|upwards?|up|a_little|a_bit)",
     "BIT": r"(?:(?:slightly|very_slightly|a_little|a_bit|half|partly|gently)_)?",
-    "RAISED": r"(?:rais(?:ed?|es|ing)|lift(?:ed|s|ing)?|pull(?:ed|s|ing)?_up|upturned|elevated|arch(?:ed|ing))",
+    "RAISED": r"(?:rais(?:ed?|es|ing)|lift(?:ed|s|ing)?|pull(?:ed|s|ing)?_up|upturned|elevated|"
+    r"arch(?:ed|ing))",
     "LOWERED": r"(?:lower(?:ed|s|ing)?|depressed|sagging|drop(?:ped|s)?|down_?turned|droop(?:s|ed|ing|y)?|"
     r"(?:pull(?:ed|s|ing)?|drawn?|turn(?:ed|s|ing)?)_down)",
     "FURROWED": r"(?:furrow(?:ed|s|ing)?|knit(?:ted|s|ting)?|lower(?:ed|s|ing)|contracted|wrinkled|"
@@ -276,7 +277,7 @@ def _coordinated(text: str) -> list[Found]:
 
 
 def find_phrases(text: str) -> list[Found]:
-    """The facial phrases in a text, in order; of overlapping ones the longest stays, negated ones are left out."""
+    """The facial phrases in a text, in order; of overlapping ones the longest; negated ones are left out."""
     lowered = text.lower()
     spans = _matches(lowered) + _coordinated(lowered)
     kept: list[Found] = []

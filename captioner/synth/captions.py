@@ -1,11 +1,11 @@
 """What people would write about a scene: an event sentence, then the list of facial phrases, as in MAFW.
 
-    caption  = event [" " face]                     "A woman with red hair nods. The frown and the wrinkled nose."
+    caption  = event [" " face]              "A woman with red hair nods. The frown and the wrinkled nose."
     event    = subject " " action [" and " action] "."
     face     = "The " phrase {", " phrase} [" and " phrase] "."
 
-Only what can be seen is said, and words for emotions are never used; `style="feelings"` writes short sentences in
-the manner of EmVidCap instead, which do use one: "a sad woman nods her head".
+Only what can be seen is said, and words for emotions are never used; `style="feelings"` writes short
+sentences in the manner of EmVidCap instead, which do use one: "a sad woman nods her head".
 """
 
 import numpy as np
@@ -22,21 +22,27 @@ FAVOURITE = 0.7  # probability of the first of several wordings; the others shar
 ACTION_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "still": (("looks straight ahead", ""), ("keeps still", ""), ("faces the camera", "")),
     "nods": (("nods", "nodding"), ("nods {their} head", "nodding {their} head"), ("is nodding", "nodding")),
-    "shakes_head": (("shakes {their} head", "shaking {their} head"), ("is shaking {their} head", "shaking the head")),
+    "shakes_head": (("shakes {their} head", "shaking {their} head"),
+                    ("is shaking {their} head", "shaking {their} head")),
     "turns_left": (("turns {their} head to the left", "turning {their} head to the left"),
                    ("turns to the left", "turning to the left")),
     "turns_right": (("turns {their} head to the right", "turning {their} head to the right"),
                     ("turns to the right", "turning to the right")),
     "tilts_head": (("tilts {their} head", "tilting {their} head"),
                    ("tilts {their} head to one side", "tilting {their} head to one side")),
-    "leans_in": (("leans in", "leaning in"), ("moves closer", "moving closer"), ("comes closer", "coming closer")),
-    "moves_away": (("moves back", "moving back"), ("leans back", "leaning back"), ("moves away", "moving away")),
+    "leans_in": (("leans in", "leaning in"), ("moves closer", "moving closer"),
+                 ("comes closer", "coming closer")),
+    "moves_away": (("moves back", "moving back"), ("leans back", "leaning back"),
+                   ("moves away", "moving away")),
     "talks": (("talks", "talking"), ("is talking", "talking"), ("speaks", "speaking")),
     "looks_down": (("looks down", "looking down"), ("is looking down", "looking down")),
     "looks_up": (("looks up", "looking up"), ("is looking up", "looking up")),
-    "looks_left": (("looks to the left", "looking to the left"), ("glances to the left", "glancing to the left")),
-    "looks_right": (("looks to the right", "looking to the right"), ("glances to the right", "glancing to the right")),
-    "closes_eyes": (("closes {their} eyes", "closing {their} eyes"), ("shuts {their} eyes", "shutting {their} eyes")),
+    "looks_left": (("looks to the left", "looking to the left"),
+                   ("glances to the left", "glancing to the left")),
+    "looks_right": (("looks to the right", "looking to the right"),
+                    ("glances to the right", "glancing to the right")),
+    "closes_eyes": (("closes {their} eyes", "closing {their} eyes"),
+                    ("shuts {their} eyes", "shutting {their} eyes")),
 }  # fmt: skip
 
 FEELINGS: dict[str, tuple[str, ...]] = {

@@ -24,7 +24,9 @@ from captioner.synth.scenario import FPS, Scene, sample_scene
 
 log = logging.getLogger(__name__)
 
-RECIPE = 1  # raise it when the same seed gives other pictures: finished clips of an older recipe are then refused
+RECIPE = (
+    1  # raise it when the same seed gives other pictures: finished clips of an older recipe are then refused
+)
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 CLIPS_A_FACE = 4
 CAPTIONS_A_CLIP = 3
@@ -119,7 +121,9 @@ def write_clip(path: Path, frames: NDArray[np.uint8], fps: float = FPS) -> None:
             stream.pix_fmt = "yuv420p"
             stream.options = {"crf": "18", "preset": "veryfast", "threads": "1"}
             for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                # Converted here: left to the encoder, the conversion gives other bytes from run to run.
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+                container.mux(stream.encode(picture))
             container.mux(stream.encode())
 
     _replace(path, encode)
@@ -139,10 +143,14 @@ def _counts(clips: int, val: float, test: float) -> dict[str, int]:
     if clips < 1:
         raise ConfigError(f"clips is {clips}; it must be at least 1")
     if not (0 <= val < 1 and 0 <= test < 1 and val + test <= 1):
-        raise ConfigError(f"val {val} and test {test} are shares of the clips: each 0 <= share < 1, together at most 1")
+        raise ConfigError(
+            f"val {val} and test {test} are shares of the clips: each 0 <= share < 1, together at most 1"
+        )
     held = {"val": round(clips * val), "test": round(clips * test)}
     if sum(held.values()) > clips:
-        raise ConfigError(f"val {val} and test {test} ask for more than the {clips} clips there are; lower one of them")
+        raise ConfigError(
+            f"val {val} and test {test} ask for more than the {clips} clips there are; lower one of them"
+        )
     return {"train": clips - sum(held.values()), **held}
 
 
@@ -168,7 +176,9 @@ def _claim(out: Path, settings: dict[str, int]) -> None:
         except json.JSONDecodeError:
             found = "something unreadable"
         if found != settings:
-            raise ConfigError(f"{out} holds clips made with {found}, asked for {settings}; choose another folder")
+            raise ConfigError(
+                f"{out} holds clips made with {found}, asked for {settings}; choose another folder"
+            )
     _replace(path, lambda temporary: temporary.write_text(json.dumps(settings) + "\n", encoding="utf-8"))
 
 

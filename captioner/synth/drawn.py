@@ -11,7 +11,19 @@ from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face
 from captioner.synth.paint import draw
 from captioner.synth.scenario import SALIENT, Scene, drawn_aus, sample_phrases, sample_scene, subtle_aus
 
-__all__ = ["DRAWN_AUS", "Face", "Scene", "State", "Still", "draw", "make_clips", "render", "sample_face", "sample_scene", "sample_still"]
+__all__ = [
+    "DRAWN_AUS",
+    "Face",
+    "Scene",
+    "State",
+    "Still",
+    "draw",
+    "make_clips",
+    "render",
+    "sample_face",
+    "sample_scene",
+    "sample_still",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,9 @@ def sample_still(rng: np.random.Generator, size: int = 112) -> Still:
     aus = subtle_aus(rng, names)
     for name in names:
         peak = rng.uniform(SALIENT, 1.0)
-        aus.update({au: float(np.clip(peak * rng.uniform(0.9, 1.1), SALIENT, 1)) for au in drawn_aus(rng, name)})
+        aus.update(
+            {au: float(np.clip(peak * rng.uniform(0.9, 1.1), SALIENT, 1)) for au in drawn_aus(rng, name)}
+        )
     quiet = not {10, 17, 18, 24, 25, 26, 27} & {au for au, value in aus.items() if value >= SALIENT}
     speech = float(rng.uniform(0.2, 1.0)) if quiet and rng.random() < 0.15 else 0.0
     blink = float(rng.uniform(0.5, 1.0)) if not {5, 6, 7} & set(aus) and rng.random() < 0.08 else 0.0

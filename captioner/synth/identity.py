@@ -79,7 +79,7 @@ class Face:
 
 @dataclass(frozen=True)
 class State:
-    """One instant: AU intensities 0..1, head angles in degrees (positive: the viewer's right, down, clockwise).
+    """One instant: AU intensities 0..1, head angles in degrees (positive: viewer's right, down, clockwise).
 
     `x`, `y` shift the head in picture widths; `gaze` is (right, down) in -1..1; `blink` and `speech` in 0..1.
     """
@@ -115,6 +115,15 @@ def _colour(rng: np.random.Generator, options: tuple[RGB, ...], spread: int) -> 
     return _jitter(rng, options[int(rng.integers(len(options)))], spread)
 
 
+def _brow_colour(hair: RGB, skin: RGB) -> RGB:
+    """Hair colour, pulled towards dark, or towards light on dark skin, until brows show on every skin."""
+    for amount in (0.3, 0.5, 0.7, 0.9):
+        brow = mix(hair, (26, 18, 16), amount)
+        if sum(skin) - sum(brow) > 190:
+            return brow
+    return mix(hair, (235, 228, 215), 0.35) if sum(hair) > 400 else (22, 14, 12)
+
+
 def sample_face(rng: np.random.Generator) -> Face:
     """A random identity; the neutral brow, lids and mouth vary too, as they do between people."""
     gender = _pick(rng, ("woman", "man"))
@@ -124,42 +133,42 @@ def sample_face(rng: np.random.Generator) -> Face:
     skin = _colour(rng, SKINS, 8)
     shirt = _pick(rng, tuple(SHIRTS))
     uniform = rng.uniform
-    lip_target: RGB = (176, 40, 56) if woman else (150, 74, 66)
-    # Brows stay readable on every skin: hair colour pulled towards dark.
-    brow_colour = mix(hair_colour, (34, 24, 20), 0.45 if hair_name in ("blond", "grey") else 0.25)
+    lip_target: RGB = (178, 36, 54) if woman else (142, 50, 48)
+    if sum(skin) < 380:
+        lip_target = (190, 70, 84) if woman else (186, 96, 92)  # lighter than dark skin, or it would not show
     return Face(
         gender=gender,
         hair=_pick(rng, HAIR_STYLES[gender]),
         hair_name=hair_name,
         hair_colour=hair_colour,
         skin=skin,
-        brow_colour=brow_colour,
+        brow_colour=_brow_colour(hair_colour, skin),
         iris=_colour(rng, IRISES, 8),
-        lips=mix(skin, lip_target, uniform(0.55, 0.85) if woman else uniform(0.35, 0.5)),
+        lips=mix(skin, lip_target, uniform(0.6, 0.85) if woman else uniform(0.45, 0.6)),
         beard="none" if woman else _pick(rng, BEARDS),
         glasses=bool(rng.random() < 0.18),
         earrings=bool(woman and rng.random() < 0.3),
-        width=uniform(0.70, 0.82),
+        width=uniform(0.74, 0.86),
         taper=uniform(0.12, 0.28) if woman else uniform(0.02, 0.18),
-        brow_y=uniform(-0.285, -0.235),
+        brow_y=uniform(-0.315, -0.265),
         brow_tilt=uniform(-0.025, 0.025),
-        brow_thick=uniform(0.045, 0.06) if woman else uniform(0.06, 0.085),
-        eye_gap=uniform(0.29, 0.33),
-        eye_size=uniform(0.165, 0.19),
-        eye_open=uniform(0.068, 0.084),
+        brow_thick=uniform(0.055, 0.07) if woman else uniform(0.075, 0.10),
+        eye_gap=uniform(0.325, 0.365),
+        eye_size=uniform(0.19, 0.22),
+        eye_open=uniform(0.082, 0.10),
         eye_tilt=uniform(-0.02, 0.03),
         nose_length=uniform(0.30, 0.36),
-        nose_width=uniform(0.10, 0.135),
-        mouth_y=uniform(0.58, 0.62),
-        mouth_width=uniform(0.23, 0.28),
+        nose_width=uniform(0.11, 0.145),
+        mouth_y=uniform(0.58, 0.61),
+        mouth_width=uniform(0.275, 0.33),
         mouth_curve=uniform(-0.018, 0.022),
         fullness=uniform(0.95, 1.25) if woman else uniform(0.75, 1.0),
         fold=uniform(0.0, 0.2),
         shirt=shirt,
         shirt_colour=_jitter(rng, SHIRTS[shirt], 12),
-        backdrop=(_jitter(rng, (150, 160, 170), 80), _jitter(rng, (110, 110, 120), 80)),
+        backdrop=(_jitter(rng, (150, 156, 164), 55), _jitter(rng, (112, 112, 120), 55)),
         texture=_pick(rng, TEXTURES),
         texture_seed=int(rng.integers(2**31)),
-        light=(uniform(-0.28, 0.28), uniform(0.86, 1.08)),
-        height=uniform(0.54, 0.62),
+        light=(uniform(-0.2, 0.2), uniform(0.86, 1.0)),
+        height=uniform(0.55, 0.62),
     )

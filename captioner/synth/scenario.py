@@ -1,4 +1,4 @@
-"""What happens in a synthetic clip: salient action units (AUs) and their course, actions, blinks, the head's motion."""
+"""What happens in a synthetic clip: salient action units (AUs) over time, actions, the motion of the head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.emotion import MAFW_LABELS
-from captioner.phrases import PHRASES, phrases_of
+from captioner.phrases import PHRASES
 from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face
 
 Curve = NDArray[np.float64]
@@ -17,42 +17,46 @@ SUBTLE = 0.2  # AUs up to here are distractors that no caption names
 SALIENT = 0.55  # the smallest peak of an AU that captions name
 
 # Emotions do not decide the AUs: `FREE` of the clips draw theirs without looking at the emotion.
-PROTOTYPES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "anger": (("frown", "narrowed_eyes"), ("frown", "pressed_lips"), ("frown", "wide_eyes"), ("frown", "wide_open_mouth")),
-    "disgust": (("wrinkled_nose", "raised_upper_lip"), ("frown", "wrinkled_nose"), ("wrinkled_nose", "narrowed_eyes"),
-                ("raised_upper_lip", "lip_corners_down")),
-    "fear": (("raised_brows", "wide_eyes", "stretched_lips"), ("wide_eyes", "open_mouth"), ("raised_inner_brows", "wide_eyes"),
-             ("wide_eyes", "stretched_lips")),
-    "happiness": (("smile", "raised_cheeks"), ("smile",), ("smile", "open_mouth"), ("raised_cheeks", "smile", "open_mouth")),
-    "neutral": ((), (), ("raised_brows",), ("open_mouth",)),
-    "sadness": (("raised_inner_brows", "lip_corners_down"), ("frown", "lip_corners_down"), ("lip_corners_down", "raised_chin"),
-                ("raised_inner_brows", "frown")),
-    "surprise": (("raised_brows", "wide_eyes"), ("raised_brows", "open_mouth"), ("raised_brows", "wide_eyes", "wide_open_mouth"),
-                 ("raised_brows", "wide_open_mouth")),
-    "contempt": (("smile", "narrowed_eyes"), ("raised_upper_lip",), ("raised_brows", "pressed_lips"), ("narrowed_eyes", "raised_chin")),
-    "anxiety": (("frown", "stretched_lips"), ("raised_inner_brows", "pressed_lips"), ("frown", "open_mouth"),
-                ("raised_inner_brows", "open_mouth")),
-    "helplessness": (("raised_inner_brows", "raised_chin"), ("frown", "raised_chin"), ("raised_brows", "lip_corners_down")),
-    "disappointment": (("lip_corners_down",), ("frown", "puckered_lips"), ("lip_corners_down", "pressed_lips"), ("puckered_lips",)),
+PROTOTYPES: dict[str, tuple[str, ...]] = {
+    "anger": ("frown narrowed_eyes", "frown pressed_lips", "frown wide_eyes", "frown wide_open_mouth"),
+    "disgust": ("wrinkled_nose raised_upper_lip", "frown wrinkled_nose", "wrinkled_nose narrowed_eyes",
+                "raised_upper_lip lip_corners_down"),
+    "fear": ("raised_brows wide_eyes stretched_lips", "wide_eyes open_mouth", "raised_inner_brows wide_eyes",
+             "wide_eyes stretched_lips"),
+    "happiness": ("smile raised_cheeks", "smile", "smile open_mouth", "raised_cheeks smile open_mouth"),
+    "neutral": ("", "", "raised_brows", "open_mouth"),
+    "sadness": ("raised_inner_brows lip_corners_down", "frown lip_corners_down",
+                "lip_corners_down raised_chin", "raised_inner_brows frown"),
+    "surprise": ("raised_brows wide_eyes", "raised_brows open_mouth", "raised_brows wide_open_mouth",
+                 "raised_brows wide_eyes wide_open_mouth"),
+    "contempt": ("smile narrowed_eyes", "raised_upper_lip", "raised_brows pressed_lips",
+                 "narrowed_eyes raised_chin"),
+    "anxiety": ("frown stretched_lips", "raised_inner_brows pressed_lips", "puckered_lips frown",
+                "raised_inner_brows open_mouth"),
+    "helplessness": ("raised_inner_brows raised_chin", "frown raised_chin", "raised_brows lip_corners_down"),
+    "disappointment": ("lip_corners_down", "frown puckered_lips", "lip_corners_down pressed_lips",
+                       "puckered_lips"),
 }  # fmt: skip
-FREE = 0.25
+FREE = 0.3
 
-# Pairs that hide each other on a face: never together, so that a perfect observer can name everything.
-_CONFLICTS: tuple[tuple[str, str], ...] = (
-    ("raised_brows", "raised_inner_brows"), ("raised_brows", "frown"),
-    ("wide_eyes", "narrowed_eyes"), ("wide_eyes", "raised_cheeks"), ("narrowed_eyes", "raised_cheeks"),
-    ("closed_eyes", "wide_eyes"), ("closed_eyes", "narrowed_eyes"), ("closed_eyes", "raised_cheeks"),
-    ("raised_upper_lip", "smile"), ("raised_upper_lip", "stretched_lips"), ("raised_upper_lip", "puckered_lips"),
-    ("raised_upper_lip", "pressed_lips"), ("raised_upper_lip", "open_mouth"), ("raised_upper_lip", "wide_open_mouth"),
-    ("smile", "lip_corners_down"), ("smile", "raised_chin"), ("smile", "stretched_lips"), ("smile", "puckered_lips"),
-    ("lip_corners_down", "stretched_lips"), ("lip_corners_down", "puckered_lips"), ("lip_corners_down", "wide_open_mouth"),
-    ("raised_chin", "pressed_lips"), ("raised_chin", "open_mouth"), ("raised_chin", "wide_open_mouth"),
-    ("raised_chin", "puckered_lips"), ("raised_chin", "stretched_lips"),
-    ("puckered_lips", "stretched_lips"), ("puckered_lips", "pressed_lips"), ("puckered_lips", "open_mouth"),
-    ("puckered_lips", "wide_open_mouth"), ("stretched_lips", "pressed_lips"), ("stretched_lips", "wide_open_mouth"),
-    ("pressed_lips", "open_mouth"), ("pressed_lips", "wide_open_mouth"), ("open_mouth", "wide_open_mouth"),
-)  # fmt: skip
-CONFLICTS: frozenset[frozenset[str]] = frozenset(frozenset(pair) for pair in _CONFLICTS)
+# Phrases that would hide each other: never together, so that a perfect observer can name everything.
+_HIDES: dict[str, str] = {
+    "raised_brows": "raised_inner_brows frown",
+    "wide_eyes": "narrowed_eyes raised_cheeks closed_eyes",
+    "narrowed_eyes": "raised_cheeks closed_eyes",
+    "raised_cheeks": "closed_eyes",
+    "raised_upper_lip": "smile stretched_lips puckered_lips pressed_lips open_mouth wide_open_mouth",
+    "smile": "lip_corners_down raised_chin stretched_lips puckered_lips",
+    "lip_corners_down": "stretched_lips puckered_lips wide_open_mouth",
+    "raised_chin": "pressed_lips open_mouth wide_open_mouth puckered_lips stretched_lips",
+    "puckered_lips": "stretched_lips pressed_lips open_mouth wide_open_mouth",
+    "stretched_lips": "pressed_lips wide_open_mouth",
+    "pressed_lips": "open_mouth wide_open_mouth",
+    "open_mouth": "wide_open_mouth",
+}
+CONFLICTS: frozenset[frozenset[str]] = frozenset(
+    frozenset((name, other)) for name, others in _HIDES.items() for other in others.split()
+)
 
 # The AUs drawn for a phrase, where they are not simply the phrase's AUs (FACS: a dropped jaw parts the lips).
 _DRAWN: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -61,14 +65,20 @@ _DRAWN: dict[str, tuple[tuple[int, ...], ...]] = {
     "pressed_lips": ((24,),),
 }
 DRAWN_PHRASES: tuple[str, ...] = tuple(
-    name for name, phrase in PHRASES.items() if name in _DRAWN or (phrase.aus and set(phrase.aus) <= set(DRAWN_AUS))
+    name
+    for name, phrase in PHRASES.items()
+    if name in _DRAWN or (phrase.aus and set(phrase.aus) <= set(DRAWN_AUS))
 )
 
 # Actions; those of one group do not happen together.
 MOTIONS: tuple[str, ...] = (
     "still", "nods", "shakes_head", "turns_left", "turns_right", "tilts_head", "leans_in", "moves_away",
 )  # fmt: skip
-EYES_AND_VOICE: tuple[str, ...] = ("talks", "looks_down", "looks_up", "looks_left", "looks_right", "closes_eyes")
+EYES_AND_VOICE: tuple[str, ...] = (
+    "talks", "looks_down", "looks_up", "looks_left", "looks_right", "closes_eyes",
+)  # fmt: skip
+_SECOND: tuple[str, ...] = (*EYES_AND_VOICE, "talks", "talks")  # people mostly talk
+_STEADY: tuple[str, ...] = ("still", "leans_in", "moves_away")
 ACTIONS: tuple[str, ...] = MOTIONS + EYES_AND_VOICE
 _MUTE: frozenset[str] = frozenset(
     ("open_mouth", "wide_open_mouth", "pressed_lips", "puckered_lips", "raised_upper_lip", "raised_chin")
@@ -82,7 +92,7 @@ _GAZES: dict[str, tuple[float, float]] = {
 class Scene:
     """One clip before it is drawn: who, what, and the state of each frame.
 
-    `peaks` are the salient AUs with their peak, by onset; `phrases` what is true of the face, most salient first.
+    `peaks` are the salient AUs with their peak; `phrases` what is true of the face, most salient first.
     """
 
     face: Face
@@ -100,7 +110,7 @@ def compatible(name: str, others: tuple[str, ...]) -> bool:
 
 
 def sample_phrases(rng: np.random.Generator, emotion: str, most: int = 3) -> tuple[str, ...]:
-    """Salient phrases for an emotion: mostly one of its prototypes, sometimes any that can be seen together."""
+    """Salient phrases for an emotion: mostly one of its prototypes, sometimes any that go together."""
     if emotion != "neutral" and rng.random() < FREE:
         chosen: tuple[str, ...] = ()
         for index in rng.permutation(len(DRAWN_PHRASES))[: int(rng.integers(1, most + 1)) + 2]:
@@ -109,7 +119,7 @@ def sample_phrases(rng: np.random.Generator, emotion: str, most: int = 3) -> tup
                 chosen += (name,)
         return chosen
     options = PROTOTYPES[emotion]
-    names = options[int(rng.integers(len(options)))]
+    names = options[int(rng.integers(len(options)))].split()
     return tuple(names[index] for index in rng.permutation(len(names)))
 
 
@@ -136,35 +146,29 @@ def sample_scene(rng: np.random.Generator, face: Face | None = None) -> Scene:
     emotion = MAFW_LABELS[int(rng.integers(len(MAFW_LABELS)))]
     names = sample_phrases(rng, emotion)
     actions = sample_actions(rng, names)
+    eyes = ("closed_eyes",) if "closes_eyes" in actions else ()
     count = int(rng.integers(12, 21))
-    curves: dict[int, Curve] = {}
+    curves = {au: peak * _envelope(rng, count) for au, peak in subtle_aus(rng, names + eyes).items()}
     peaks: dict[int, float] = {}
-    for au, peak in subtle_aus(rng, (*names, *(("closed_eyes",) if "closes_eyes" in actions else ()))).items():
-        curves[au] = peak * _envelope(rng, count)
     for name in names:
         shape, peak = _envelope(rng, count), float(rng.uniform(SALIENT, 1.0))
         for au in drawn_aus(rng, name):
-            peaks[au] = round(min(1.0, max(SALIENT, peak * float(rng.uniform(0.9, 1.1)))), 3)
+            peaks[au] = round(float(np.clip(peak * rng.uniform(0.9, 1.1), SALIENT, 1.0)), 3)
             curves[au] = peaks[au] * shape
-    order = sorted(names, key=lambda name: -max(peaks.get(au, 0.0) for au in PHRASES[name].aus))
-    seen = tuple(order) + (("closed_eyes",) if "closes_eyes" in actions else ())
-    if set(phrases_of(peaks)) != set(names):
-        raise AssertionError(f"phrases {names} and action units {sorted(peaks)} disagree")
-    states = _states(rng, count, curves, actions)
-    return Scene(face, emotion, peaks, seen, actions, states)
+    salience = {name: max(peaks.get(au, 0.0) for au in PHRASES[name].aus) for name in names}
+    seen = tuple(sorted(names, key=salience.__getitem__, reverse=True)) + eyes
+    return Scene(face, emotion, peaks, seen, actions, _states(rng, count, curves, actions))
 
 
 def sample_actions(rng: np.random.Generator, names: tuple[str, ...]) -> tuple[str, ...]:
     """One or two actions that hide none of the phrases: a motion of the head, something eyes or voice do."""
-    motion = MOTIONS[int(rng.integers(len(MOTIONS)))]
-    options = [action for action in EYES_AND_VOICE if _allowed(action, motion, names)]
-    second = options[int(rng.integers(len(options)))] if options else ""
     kind = rng.random()
-    if kind < 0.5 or not second:
+    motion = MOTIONS[int(rng.integers(len(MOTIONS)))] if kind < 0.75 else "still"
+    options = [action for action in _SECOND if _allowed(action, motion, names)]
+    if kind < 0.45 or not options:
         return (motion,)
-    if kind < 0.75 or motion == "still":
-        return (second,)
-    return (motion, second)
+    second = options[int(rng.integers(len(options)))]
+    return (second,) if motion == "still" else (motion, second)
 
 
 def _allowed(action: str, motion: str, names: tuple[str, ...]) -> bool:
@@ -173,7 +177,9 @@ def _allowed(action: str, motion: str, names: tuple[str, ...]) -> bool:
     if action == "closes_eyes":
         return compatible("closed_eyes", names)
     # A turned or nodding head makes the direction of the gaze a guess.
-    return motion in ("still", "leans_in", "moves_away") and not {"wide_eyes", "narrowed_eyes"} & set(names)
+    if action in ("looks_left", "looks_right"):
+        return motion in _STEADY and "narrowed_eyes" not in names
+    return motion in _STEADY and not {"wide_eyes", "narrowed_eyes", "raised_cheeks"} & set(names)
 
 
 def _ramp(count: int, start: float, end: float) -> Curve:
@@ -230,7 +236,7 @@ def _motion(rng: np.random.Generator, count: int, actions: tuple[str, ...]) -> d
         "roll": rng.uniform(-3, 3) + _sway(rng, count, 1.0),
         "x": rng.uniform(-0.06, 0.06) + _sway(rng, count, 0.006),
         "y": rng.uniform(-0.02, 0.03) + _sway(rng, count, 0.005),
-        "scale": rng.uniform(0.92, 1.08) + _sway(rng, count, 0.008),
+        "scale": rng.uniform(0.92, 1.04) + _sway(rng, count, 0.008),
     }
     start = rng.uniform(0.05, 0.25)
     ramp = _ramp(count, start, start + rng.uniform(0.3, 0.45))
@@ -245,9 +251,9 @@ def _motion(rng: np.random.Generator, count: int, actions: tuple[str, ...]) -> d
     if "tilts_head" in actions:
         pose["roll"] = pose["roll"] + rng.choice((-1, 1)) * rng.uniform(15, 21) * ramp
     if "leans_in" in actions:
-        pose["scale"] = (pose["scale"] - 0.08) * (1 + rng.uniform(0.22, 0.3) * ramp)
+        pose["scale"] = (pose["scale"] - 0.08) * (1 + rng.uniform(0.22, 0.28) * ramp)
     if "moves_away" in actions:
-        pose["scale"] = (pose["scale"] + 0.1) * (1 - rng.uniform(0.2, 0.25) * ramp)
+        pose["scale"] = (pose["scale"] + 0.1) * (1 - rng.uniform(0.19, 0.23) * ramp)
     for action, tilt in (("looks_down", 9), ("looks_up", -9)):
         if action in actions:
             pose["pitch"] = pose["pitch"] + tilt * ramp
@@ -260,7 +266,9 @@ def _gaze(rng: np.random.Generator, count: int, actions: tuple[str, ...]) -> Cur
     start = rng.uniform(0.0, 0.3)
     for action, target in _GAZES.items():
         if action in actions:
-            rest = rest + np.array(target) * rng.uniform(0.9, 1.0) * _ramp(count, start, start + 0.15)[:, None]
+            rest = (
+                rest + np.array(target) * rng.uniform(0.9, 1.0) * _ramp(count, start, start + 0.15)[:, None]
+            )
     return np.clip(rest, -1, 1)
 
 
