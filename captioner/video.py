@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 SCAN_BYTES = 64 << 20  # smaller files are read through once (not decoded) for exact timestamps
 SEEK_GAP = 2.0  # seconds; decoding on is cheaper than a seek below this
 SLACK = 0.002  # seconds at most: containers that count milliseconds round their timestamps
+MAX_PIXELS = 100_000_000  # a frame of 8K video has a third of that; more is a broken header
 TIMEOUT = 60.0  # seconds for opening, and for each read
 _NOT_SEEKABLE = ("gif", "apng", "_pipe")  # each picture builds on those before, or there is only one
 # swscale's BILINEAR | FULL_CHR_H_INT | ACCURATE_RND; plain bilinear darkens by two levels when it resizes
 _SCALING = 0x2 | 0x2000 | 0x40000
 _INDEXED = (".mp4", ".m4v", ".mov")  # written with the index first, so that they play while they arrive
 _WEB = {"protocol_whitelist": "http,https,tcp,tls"}
+_OPEN: dict[str, Any] = {"timeout": TIMEOUT, "metadata_errors": "replace"}  # old tags are not UTF-8
 _LOCAL = {"protocol_whitelist": "none"}  # a playlist must not make us open other files or addresses
 _UPRIGHT = (1, 0, 0, 1)
 _TURNED = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise, as the legacy tag counts
@@ -217,10 +219,10 @@ def _open(source: _Source) -> Iterator[tuple[InputContainer, Any]]:
     container: Any
     try:
         if source.url:
-            with av.open(source.url, timeout=TIMEOUT, options=_WEB) as container:
+            with av.open(source.url, options=_WEB, **_OPEN) as container:
                 yield container, _stream(container, source)
         else:
-            with source.open() as file, av.open(file, timeout=TIMEOUT, options=_LOCAL) as container:
+            with source.open() as file, av.open(file, options=_LOCAL, **_OPEN) as container:
                 yield container, _stream(container, source)
     except av.error.FFmpegError as error:
         raise VideoError(source.fault(error)) from error
@@ -234,6 +236,11 @@ def _stream(container: InputContainer, source: _Source) -> Any:
         raise VideoError(f"{source.name!r} holds no video{audio}")
     if streams[0].codec_context is None:
         raise VideoError(f"{source.name!r} uses a video codec that this FFmpeg cannot decode")
+    context = streams[0].codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise VideoError(
+            f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged"
+        )
     streams[0].thread_type = "AUTO"
     return streams[0]
 
@@ -278,7 +285,7 @@ def _scan(container: InputContainer, stream: Any) -> tuple[int, tuple[int, int] 
             if stamps is None or stamp >= stamps[1]:
                 tail = packet.duration or 0
             stamps = (min(stamps[0], stamp), max(stamps[1], stamp)) if stamps else (stamp, stamp)
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, IndexError):
         log.debug("%s: unreadable after %d packets", container.name, count)
     return count, None if unclocked else stamps, tail
 
@@ -332,6 +339,8 @@ class _Reader:
         while more:
             try:
                 packet = next(packets, None)
+            except IndexError:  # how PyAV ends when a broadcast has added streams on its way
+                packet = None
             except av.error.FFmpegError:
                 packet = None
                 bad += 1
@@ -358,20 +367,22 @@ def _sample(
     pictures: list[np.ndarray] = []
     times: list[float] = []
     reformatter, size = VideoReformatter(), (0, 0)
+    previous: tuple[float, av.VideoFrame] | None = None
     with _open(source) as (container, stream):
         reader = _Reader(container, stream, survey, source.name)
         for second in wanted:
             shown = reader.at(float(second))
             if shown is None:
                 raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
-            if times and shown[0] == times[-1]:
+            if shown is previous:
                 pictures.append(pictures[-1])
             else:
                 orientation = _orientation(shown[1], stream)
-                if not times:
+                if previous is None:
                     size = _scaled(_shown_size(shown[1], stream, orientation), short_side)
                 pictures.append(_picture(shown[1], size, orientation, reformatter))
-            times.append(shown[0])
+            previous = shown
+            times.append(max(shown[0], *times[-1:], 0.0))  # damaged clocks may jump back
     return pictures, times
 
 

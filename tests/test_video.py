@@ -253,6 +253,12 @@ def test_damage_in_the_middle_is_passed_over(tmp_path: Path, caplog: pytest.LogC
     assert "damaged packets were passed over" in caplog.text
 
 
+def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path) -> None:
+    data = make(tmp_path / "a.mkv", 5, tags={"artist": "Andre_"}).read_bytes()
+    (tmp_path / "b.mkv").write_bytes(data.replace(b"Andre_", b"Andr\xe9_"))
+    assert numbers(read_clip(tmp_path / "b.mkv", 5)) == list(range(5))
+
+
 def silent_song(path: Path) -> Path:
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("aac", rate=44100)
@@ -270,12 +276,14 @@ def test_files_that_hold_no_video_are_named_with_a_plain_cause(tmp_path: Path) -
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     data = make(tmp_path / "clip.mp4").read_bytes()
     (tmp_path / "headless.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "huge.gif").write_bytes(b"GIF89a\x40\x9c\xa0\x0f" + bytes(3) + b"," + bytes(40))
     (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/clip.mp4\n#EXT-X-ENDLIST\n")
     causes = {
         "song.m4a": "holds no video (only audio)",
         "empty.mp4": "is empty (0 bytes)",
         "notes.mp4": "holds text, not a video",
         "noise.mp4": "is not a video: unknown or damaged format",
+        "huge.gif": "claims frames of 40000 x 4000 pixels; it is damaged",
         "headless.mp4": "is cut off or damaged: its index cannot be found",
         "list.m3u8": "holds text, not a video",
         "clop.mp4": "(did you mean",
