@@ -98,6 +98,8 @@ def save(
     if extra is not None:
         save_file(dict(extra), staging / "trainer.safetensors")
         (staging / "trainer.json").write_text(json.dumps(extra_meta or {}) + "\n", encoding="utf-8")
+    for file in staging.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600, which other users of a shared folder cannot read
     swap_in(staging, folder)
 
 

@@ -5,7 +5,7 @@ Axes: B clips, T frames, S side in pixels, M video tokens, J text pieces, C chan
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -35,12 +35,35 @@ SWIN_SIZES: dict[str, tuple[int, list[int], list[int], list[int], list[int]]] = 
 }
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a shifted map, those that need the same mask side by side.
+
+    After a shift only windows at an edge hold strangers, in at most eight ways: eight small masks that stay in
+    the processor's cache replace one for every window (314 MB in the first stage of Swin-B at 32 frames).
+    """
+
+    order: Tensor  # (windows,) places in row order
+    inverse: Tensor
+    groups: list[tuple[int, Tensor | None]]  # number of windows, additive mask (N, N) or None
+
+
 @lru_cache(maxsize=64)
-def shift_mask(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]) -> Tensor:
-    """Additive mask (windows, N, N) that keeps rolled-around neighbours apart: 0 together, -100 apart."""
+def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]) -> Windows:
+    """The grouping for a padded map of `size`; masks are 0 for neighbours and -100 for strangers."""
     from torchvision.models.video.swin_transformer import _compute_attention_mask_3d
 
-    return _compute_attention_mask_3d(torch.zeros(1), size, window, shift)  # type: ignore[arg-type]
+    grid = [full // win for full, win in zip(size, window, strict=True)]
+    edges = [torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool) for n, s in zip(grid, shift, strict=True)]
+    kind = 4 * edges[0][:, None, None] + 2 * edges[1][:, None] + edges[2].long()  # (windows along each axis)
+    order = kind.flatten().argsort(stable=True)
+    kinds, counts = kind.flatten().unique(return_counts=True)
+    groups: list[tuple[int, Tensor | None]] = []
+    masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None  # type: ignore[arg-type]
+    for number, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        first = int((kind.flatten() == number).nonzero()[0])
+        groups.append((count, masks[first].clone() if masks is not None and number else None))
+    return Windows(order, order.argsort(), groups)
 
 
 def window_attention(
@@ -49,24 +72,29 @@ def window_attention(
     """Shifted-window attention on (B, D, H, W, C), fused: equals torchvision's, without its score matrices."""
     b, d, h, w, c = x.shape
     pads = [-size % win for size, win in zip((d, h, w), window, strict=True)]
-    x = F.pad(x, (0, 0, 0, pads[2], 0, pads[1], 0, pads[0]))
+    if any(pads):
+        x = F.pad(x, (0, 0, 0, pads[2], 0, pads[1], 0, pads[0]))
     size = (d + pads[0], h + pads[1], w + pads[2])
     if any(shift):
         x = torch.roll(x, [-s for s in shift], dims=(1, 2, 3))
     grid = [full // win for full, win in zip(size, window, strict=True)]
     count, volume = grid[0] * grid[1] * grid[2], window[0] * window[1] * window[2]
     split = (grid[0], window[0], grid[1], window[1], grid[2], window[2])
-    x = x.view(b, *split, c).permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(b * count, volume, c)
-    parts = qkv(x).view(b, count, volume, 3, heads, c // heads).permute(3, 0, 1, 4, 2, 5)
-    q, k, v = parts.reshape(3, b, count * heads, volume, c // heads)  # one batch row a clip
-    scores = bias.expand(count, heads, volume, volume)
-    if any(shift):
-        scores = scores + shift_mask(size, tuple(window), tuple(shift)).to(bias)[:, None]
-    scores = scores.reshape(1, count * heads, volume, volume).expand(b, -1, -1, -1)
-    x = F.scaled_dot_product_attention(q, k, v, attn_mask=scores.to(q.dtype))
-    x = x.view(b, count, heads, volume, c // heads).transpose(2, 3).reshape(b * count, volume, c)
-    x = proj(x).view(b, grid[0], grid[1], grid[2], *window, c).permute(0, 1, 4, 2, 5, 3, 6, 7)
-    x = x.reshape(b, *size, c)
+    x = x.view(b, *split, c).permute(1, 3, 5, 0, 2, 4, 6, 7).reshape(count, b, volume, c)
+    plan = group_windows(size, tuple(window), tuple(shift))
+    x = x[plan.order.to(x.device)] if len(plan.groups) > 1 else x
+    mixed, first = [], 0
+    for number, mask in plan.groups:
+        part = x[first : first + number].reshape(number * b, volume, c)
+        q, k, v = qkv(part).view(number * b, volume, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        scores = bias if mask is None else bias + mask.to(bias)
+        scores = scores.to(q.dtype).expand(number * b, -1, -1, -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
+        mixed.append(proj(out.transpose(1, 2).reshape(number * b, volume, c)))
+        first += number
+    x = torch.cat(mixed).view(count, b, volume, c)
+    x = x[plan.inverse.to(x.device)] if len(plan.groups) > 1 else x
+    x = x.view(*grid, b, *window, c).permute(3, 0, 4, 1, 5, 2, 6, 7).reshape(b, *size, c)
     if any(shift):
         x = torch.roll(x, shift, dims=(1, 2, 3))
     return x[:, :d, :h, :w].contiguous()
@@ -94,6 +122,9 @@ def build_swin(config: VideoConfig) -> nn.Module:
     from torchvision.models.swin_transformer import SwinTransformerBlock
     from torchvision.models.video.swin_transformer import SwinTransformer3d
 
+    def block(*sizes: Any, **options: Any) -> nn.Module:
+        return SwinTransformerBlock(*sizes, **{**options, "attn_layer": fused_attention_class()})
+
     width, patch, depths, heads, window = SWIN_SIZES[config.arch]
     swin = SwinTransformer3d(
         patch_size=patch,
@@ -103,7 +134,7 @@ def build_swin(config: VideoConfig) -> nn.Module:
         window_size=window,
         stochastic_depth_prob=config.drop_path,
         norm_layer=partial(nn.LayerNorm, eps=1e-5),
-        block=partial(SwinTransformerBlock, attn_layer=fused_attention_class()),
+        block=block,
     )
     if config.pretrained:
         load_kinetics(swin, config)
