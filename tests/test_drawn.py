@@ -286,7 +286,7 @@ def _call(main: object, arguments: list[str]) -> tuple[int, str]:
 
 
 def test_the_command_writes_clips_and_a_contact_sheet(tmp_path: Path) -> None:
-    flags = "--clips 2 --size 48 --workers 1 --val 0 --test 0".split()
+    flags = ["--clips", "2", "--size", "48", "--workers", "1", "--val", "0", "--test", "0"]
     paths = ["--out", str(tmp_path / "d"), "--sheet", str(tmp_path / "sheet.png")]
     command = [sys.executable, str(SCRIPT), *paths, *flags]
     done = subprocess.run(

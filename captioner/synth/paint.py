@@ -191,7 +191,7 @@ def _lower_by(points: Points, amount: NDArray[np.float64]) -> Points:
 
 def _mouth(pen: Pen, face: Face, au: Intensities, speech: float) -> None:
     upper, lower, gap = _lip_lines(face, au, speech)
-    full = face.fullness * max(0.12, 1 - au[24] - 0.35 * au[20] - 0.25 * au[12] + 1.3 * au[18])
+    full = face.fullness * max(0.12, 1 - au[24] - 0.35 * au[20] - 0.25 * au[12] + 1.05 * au[18])
     top = _lower_by(upper, -0.068 * full * (1 - 0.25 * au[10]) * _BOW)
     bottom = _lower_by(lower, 0.088 * full * (1 + 0.35 * au[17]) * _POUT)
     _around_lips(pen, au, upper)
@@ -226,7 +226,7 @@ def _around_lips(pen: Pen, au: Intensities, upper: Points) -> None:
 
 def _eyes(pen: Pen, face: Face, au: Intensities, state: State) -> None:
     """AU 5 lifts the upper lid, AU 7 tightens both, AU 6 pushes the lower one up; a blink closes them."""
-    up = face.eye_open * (1 + 0.95 * au[5] - 0.62 * au[7] - 0.25 * au[6] - 0.45 * max(0.0, state.gaze[1]))
+    up = face.eye_open * (1 + 0.95 * au[5] - 0.62 * au[7] - 0.25 * au[6] - 0.3 * max(0.0, state.gaze[1]))
     down = face.eye_open * (0.72 + 0.15 * au[5] - 0.70 * au[7] - 0.50 * au[6])
     shut = min(1.0, state.blink)
     up, down = up * (1 - shut) - 0.05 * shut, max(down * (1 - shut), -0.01) + 0.055 * shut
