@@ -30,7 +30,8 @@ class VideoConfig:
     size: int = 224
     """Side of the square crop in pixels."""
     pretrained: str = ""
-    """"kinetics400" (torchvision's loader), a CLIP name or folder, or "" for random weights."""
+    """"kinetics400" (torchvision's loader), a .safetensors file made by scripts/convert.py video-swin,
+    a CLIP name or folder, or "" for random weights."""
     frozen: bool = False
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
@@ -370,6 +371,8 @@ def convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return build(hint, value, where, f"{key}.")  # type: ignore[arg-type]
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
+        if value is False and "off" in arguments:  # YAML 1.1 reads off as a switch
+            return "off"
         if value in arguments:
             return value
         raise ConfigError(f"{where}: " + unknown(f"{key}", value, map(str, arguments)))

@@ -1,0 +1,189 @@
+"""Cached decoding against the whole computation; beams, sampling, batches."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from conftest import tiny_batch, tiny_model
+from torch import Tensor
+
+from captioner.config import DecodeConfig
+from captioner.decoding import Special, Written, repeats, write
+from captioner.fusion import Fusion, Memory
+from captioner.model import EmotionCaptioner, View
+
+SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
+SHAPES = [
+    (),
+    ("fusion.layers=3", "fusion.heads=2", "fusion.width=48", "fusion.ffn=32"),
+    ("fusion.layers=1", "fusion.heads=1", "fusion.width=16", "fusion.tie_head=false", "prompts.k=5"),
+    ("prompts.vep=false", "prompts.tep=false", "prompts.er_sentence=off", "prompts.au_word=off"),
+]
+
+
+def seen(model: EmotionCaptioner, clips: int = 3, seed: int = 0) -> View:
+    with torch.no_grad():
+        return model.see(tiny_batch(model.config, clips, seed=seed))
+
+
+def sharpen(model: EmotionCaptioner) -> EmotionCaptioner:
+    """Random weights large enough that captions differ and attention matters."""
+    with torch.no_grad():
+        for parameter in model.fusion.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(6)
+    return model
+
+
+@torch.no_grad()
+def whole(fusion: Fusion, ids: list[int], memory: Memory) -> Tensor:
+    """Logits of the next word with nothing cached."""
+    return fusion.head(fusion.write(torch.tensor([[*ids, SPECIAL.mask]]), memory)[:, -1])[0]
+
+
+def of_clip(memory: Memory, row: int) -> Memory:
+    pick = slice(row, row + 1)
+    return Memory([k[pick] for k in memory.keys], [v[pick] for v in memory.values], memory.states[pick])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("clips", [1, 3])
+def test_cached_logits_equal_uncached(shape: tuple[str, ...], clips: int) -> None:
+    model = sharpen(tiny_model(*shape))
+    memory = seen(model, clips).memory
+    ids = torch.randint(5, 60, (clips, 10))
+    ids[:, 0] = SPECIAL.cls
+    with torch.inference_mode():
+        cache = model.fusion.start(memory, 10)
+        for place in range(10):
+            logits = model.fusion.step(ids[:, place], SPECIAL.mask, cache)
+            for row in range(clips):
+                wanted = whole(model.fusion, ids[row, : place + 1].tolist(), of_clip(memory, row))
+                torch.testing.assert_close(logits[row], wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2])
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None:
+    model = sharpen(tiny_model(*shape))
+    memory = seen(model).memory
+    for row, written in enumerate(write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=8))):
+        for place, (token, value) in enumerate(zip(written.ids[1:], written.log_probs, strict=True)):
+            logits = whole(model.fusion, written.ids[: place + 1], of_clip(memory, row)).clone()
+            logits[[SPECIAL.cls, SPECIAL.mask, SPECIAL.pad]] = -torch.inf
+            assert abs(float(logits.log_softmax(-1)[token]) - value) < 1e-4
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_batch_equals_its_clips_alone(beams: int) -> None:
+    model = sharpen(tiny_model())
+    batch = tiny_batch(model.config, clips=4)
+    options = DecodeConfig(beams=beams, max_words=10)
+    with torch.no_grad():
+        together = write(model.fusion, model.see(batch).memory, SPECIAL, options)
+        for row in range(4):
+            one = tiny_batch(model.config, clips=4)
+            one.frames, one.crops = batch.frames[row : row + 1], batch.crops[row : row + 1]
+            alone = write(model.fusion, model.see(one).memory, SPECIAL, options)[0]
+            assert alone.ids == together[row].ids
+            assert alone.log_probs == pytest.approx(together[row].log_probs, abs=1e-4)
+
+
+def test_right_block_is_independent_of_the_text() -> None:
+    model = sharpen(tiny_model())
+    batch = tiny_batch(model.config)
+    states = []
+    with torch.no_grad():
+        for seed in (1, 2):
+            memory = model.see(batch).memory
+            model.fusion.write(torch.randint(5, 60, (3, 7), generator=torch.Generator().manual_seed(seed)), memory)
+            states.append([memory.states, *memory.keys, *memory.values])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_text_is_causal() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model, 1).memory
+    ids = torch.randint(5, 60, (1, 8))
+    changed = ids.clone()
+    changed[0, 5:] = 7
+    with torch.no_grad():
+        first, second = model.fusion.write(ids, memory), model.fusion.write(changed, memory)
+    torch.testing.assert_close(first[:, :5], second[:, :5], atol=1e-6, rtol=0)
+    assert not torch.allclose(first[:, 5:], second[:, 5:], atol=1e-3)
+
+
+def test_wide_beam_finds_the_best_of_all_captions() -> None:
+    """With as many beams as there are prefixes, beam search is exhaustive."""
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 1).memory
+    words = [1, 5, 6, 7, 8]
+    best, best_ids = -math.inf, []
+    for length in range(3):
+        for middle in itertools.product(words, repeat=length):
+            ids = [SPECIAL.cls, *middle, SPECIAL.sep]
+            total = 0.0
+            for place in range(1, len(ids)):
+                logits = whole(model.fusion, ids[:place], memory).clone()
+                logits[[SPECIAL.cls, SPECIAL.mask, SPECIAL.pad]] = -torch.inf
+                total += float(logits.log_softmax(-1)[ids[place]])
+            if total / (len(ids) - 1) > best:
+                best, best_ids = total / (len(ids) - 1), ids
+    options = DecodeConfig(beams=40, max_words=2)
+    assert write(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
+
+
+def test_length_penalty_prefers_longer_captions() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model, 3).memory
+    lengths = []
+    for penalty in (0.0, 3.0):
+        options = DecodeConfig(beams=4, max_words=12, length_penalty=penalty)
+        lengths.append(sum(len(w.ids) for w in write(model.fusion, memory, SPECIAL, options)))
+    assert lengths[0] < lengths[1]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_no_ngram_twice(beams: int) -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model).memory
+    for written in write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=16, no_repeat=2)):
+        pairs = list(itertools.pairwise(written.ids))
+        assert len(pairs) == len(set(pairs))
+
+
+def test_repeats() -> None:
+    assert repeats([5, 6, 7, 5, 6], 3) == [7]
+    assert repeats([5, 6], 3) == []
+    assert sorted(repeats([5, 6, 5, 7, 5], 2)) == [6, 7]
+
+
+def test_sampling_follows_the_seed_and_the_nucleus() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model).memory
+
+    def ids(**changes: float) -> list[list[int]]:
+        options = DecodeConfig(sample=True, max_words=10, **changes)  # type: ignore[arg-type]
+        return [w.ids for w in write(model.fusion, memory, SPECIAL, options)]
+
+    assert ids(seed=1) == ids(seed=1)
+    assert ids(seed=1, temperature=2.0) != ids(seed=2, temperature=2.0)
+    greedy = [w.ids for w in write(model.fusion, memory, SPECIAL, DecodeConfig(max_words=10))]
+    assert ids(seed=3, top_p=1e-6) == greedy
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_end_and_fit(beams: int) -> None:
+    model = tiny_model()
+    for longest in (0, 1, 5):
+        for written in write(model.fusion, seen(model).memory, SPECIAL, DecodeConfig(beams=beams, max_words=longest)):
+            assert written.ids[0] == SPECIAL.cls
+            assert written.ids[-1] == SPECIAL.sep
+            assert len(written.ids) - 2 <= (longest or 18)
+            assert len(written.log_probs) == len(written.ids) - 1
+            assert not {SPECIAL.cls, SPECIAL.mask, SPECIAL.pad} & set(written.ids[1:-1])
+
+
+def test_score_is_the_geometric_mean() -> None:
+    assert Written([2, 5, 3], [math.log(0.5), math.log(0.125)]).score == pytest.approx(0.25)

@@ -1,0 +1,105 @@
+"""Video Swin equals torchvision's; any number of frames; text encoders by configuration."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_batch, tiny_config, tiny_model
+
+from captioner.config import TextConfig, VideoConfig
+from captioner.encoders import TextEncoder, VideoEncoder
+from captioner.errors import ConfigError
+from captioner.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
+
+
+@pytest.mark.parametrize(("frames", "size"), [(8, 64), (5, 90), (18, 64)])
+def test_swin_equals_torchvision(frames: int, size: int) -> None:
+    from torchvision.models.video import swin3d_t
+
+    torch.manual_seed(0)
+    ours = VideoEncoder(VideoConfig(arch="swin3d_t", drop_path=0.0)).eval().double()
+    for name, parameter in ours.named_parameters():  # large enough that bias and masks matter
+        if "relative_position" in name or "qkv.weight" in name:
+            torch.nn.init.normal_(parameter, std=1.0 if "relative" in name else 0.1)
+    theirs = swin3d_t().eval().double()
+    theirs.head = torch.nn.Identity()
+    theirs.load_state_dict(ours.net.state_dict())
+    clip = torch.randint(0, 256, (2, frames, 3, size, size), dtype=torch.uint8)
+    x = normalise(clip, IMAGENET_MEAN, IMAGENET_STD).double().transpose(1, 2)
+    with torch.no_grad():
+        wanted = theirs.norm(theirs.features(theirs.patch_embed(x)))
+        given = ours.net.norm(ours.net.features(ours.net.patch_embed(x)))
+    torch.testing.assert_close(given, wanted, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_any_number_of_frames(frames: int) -> None:
+    encoder = VideoEncoder(VideoConfig(arch="swin3d_small_cpu", width=16, frames=frames, size=64)).eval()
+    tokens = encoder(torch.zeros(1, frames, 3, 64, 64, dtype=torch.uint8))
+    assert tokens.shape == (1, (frames + 1) // 2 * 4, 64)
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    torch.manual_seed(0)
+    clip = torch.randint(0, 256, (1, 4, 3, 64, 64), dtype=torch.uint8)
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(1)
+        config = VideoConfig(arch="swin3d_small_cpu", width=16, size=64, drop_path=0.0, checkpointing=recompute)
+        encoder = VideoEncoder(config).train()
+        encoder(clip).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_frozen_encoder_stays_in_evaluation() -> None:
+    encoder = VideoEncoder(VideoConfig(arch="swin3d_small_cpu", width=16, size=64, frozen=True)).train()
+    assert not any(module.training for module in encoder.modules())
+    assert not encoder(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8)).requires_grad
+
+
+@pytest.mark.parametrize("arch", ["bert", "clip", "t5", "gpt2"])
+def test_text_encoders_are_configuration(arch: str) -> None:
+    model = tiny_model(f"text.arch={arch}")
+    losses = model(tiny_batch(model.config)).live
+    assert set(losses) == {"mlm", "er", "au"}
+    losses["er"].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.text.parameters())
+
+
+def test_clip_as_video_encoder() -> None:
+    encoder = VideoEncoder(VideoConfig(arch="clip", size=64, frames=3)).eval()
+    assert encoder(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8)).shape == (2, 3, encoder.width)
+
+
+def test_pretrained_folder_is_used_and_its_width_checked(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = BertConfig(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128)
+    saved = BertModel(sizes)
+    saved.save_pretrained(tmp_path)
+    encoder = TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 60)
+    torch.testing.assert_close(encoder.net.embeddings.word_embeddings.weight, saved.embeddings.word_embeddings.weight)
+    assert not encoder.foreign
+    assert TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 61).foreign == 60
+    with pytest.raises(ConfigError, match=r"set text\.width=32"):
+        TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=64, heads=2), 60)
+
+
+def test_unreachable_pretrained_text_falls_back_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    TextEncoder(TextConfig(pretrained="/no/such/folder", layers=1, width=32, heads=2), 60)
+    lines = [r.getMessage() for r in caplog.records if "text.pretrained" in r.getMessage()]
+    assert len(lines) == 1
+    assert "random weights" in lines[0]
+
+
+def test_unknown_video_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match="kinetics400"):
+        VideoEncoder(VideoConfig(arch="swin3d_t", pretrained="imagenet"))
+
+
+def test_shared_words_are_one_table() -> None:
+    model = tiny_model("text.share_words=true")
+    assert model.text.net.embeddings.word_embeddings.weight is model.fusion.head.decoder.weight
+    assert tiny_config("text.share_words=true").text.share_words
