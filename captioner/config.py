@@ -99,6 +99,8 @@ class PromptsConfig:
     """m: the similarity positives must reach (Fig 8)."""
     warmup: float = 0.1
     """Share of the steps in which every matched pair counts as positive, or the loss dies cold."""
+    keep_best: bool = True
+    """The best pair of each clip stays positive after the warm-up; off: eq 11 alone, which can die for good."""
     unmatched: float = 1.0
     """Weight of AU-word pairs that were not matched, as negatives; 0: eq 12 alone, which lets all vectors meet."""
     mask_words: float = 0.5

@@ -7,16 +7,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from captioner.config import ExpertsConfig, TextConfig, VideoConfig
-from captioner.errors import ConfigError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.experts import load_experts
+from captioner.files import missing
 from captioner.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 
 from prompts.au_graph import AUGraph, AUGraphConfig
@@ -136,20 +140,43 @@ def build_swin(config: VideoConfig) -> nn.Module:
         norm_layer=partial(nn.LayerNorm, eps=1e-5),
         block=block,
     )
-    if config.pretrained:
-        load_kinetics(swin, config)
     swin.head = nn.Identity()
+    if config.pretrained.endswith(".safetensors"):
+        load_converted(swin, config)
+    elif config.pretrained:
+        load_kinetics(swin, config)
     return swin
 
 
+def load_converted(swin: nn.Module, config: VideoConfig) -> None:
+    """Fill a headless Swin from a file that scripts/convert.py made of an official checkpoint."""
+    path = Path(config.pretrained)
+    if not path.is_file():
+        raise CheckpointError(f"video.pretrained: {missing(path)}")
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
+    wanted = swin.state_dict()
+    shapes = [{name: value.shape for name, value in side.items()} for side in (wanted, state)]
+    odd = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+    if odd:
+        raise CheckpointError(
+            f"{path} does not fit video.arch={config.arch}: {len(odd)} tensors are missing, unknown or of "
+            f"another shape, as {odd[0]}; set video.arch to the one that scripts/convert.py named"
+        )
+    swin.load_state_dict(state)
+
+
 def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
-    """Fill a Swin with torchvision's Kinetics-400 weights (downloaded once, hash checked by torchvision)."""
+    """Fill a headless Swin with torchvision's Kinetics-400 weights (downloaded once, hash checked)."""
     from torchvision.models import get_model_weights
 
     if config.pretrained != "kinetics400" or config.arch == "swin3d_small_cpu":
         raise ConfigError(
             f"no weights {config.pretrained!r} for video.arch={config.arch}: swin3d_t, _s and _b have "
-            f"video.pretrained=kinetics400; use video.pretrained='' otherwise"
+            f"video.pretrained=kinetics400, each may have a .safetensors file made by scripts/convert.py "
+            f"video-swin; use video.pretrained='' otherwise"
         )
     try:
         state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(progress=True, check_hash=True)
@@ -158,7 +185,7 @@ def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
             f"cannot download the Kinetics weights of {config.arch} ({error}): "
             f"connect once, or set model.video.pretrained=''"
         ) from None
-    swin.load_state_dict(state)
+    swin.load_state_dict({name: value for name, value in state.items() if not name.startswith("head.")})
 
 
 class VideoEncoder(nn.Module):

@@ -192,6 +192,7 @@ class EmotionCaptioner(nn.Module):
             threshold=prompts.threshold,
             margin=prompts.margin,
             warm=warm,
+            keep_best=prompts.keep_best,
             others=prompts.unmatched,
         )
         if prompts.au_word == "ce":

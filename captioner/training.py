@@ -297,6 +297,7 @@ class Trainer:
             num_workers=data.workers,
             collate_fn=partial(collate, pad_id=self.tokenizer.pad_id),
             pin_memory=self.engine.device.type == "cuda",
+            generator=torch.Generator().manual_seed(epoch),  # or opening it would draw from the model's dropout
         )
 
     # -- validation -------------------------------------------------------------------------------------------

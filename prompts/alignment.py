@@ -47,16 +47,27 @@ def match(similarity: Tensor, valid: Tensor) -> Matching:
 
 
 def au_word_loss(
-    similarity: Tensor, valid: Tensor, matching: Matching, *, threshold: float, margin: float, warm: bool, others: float
+    similarity: Tensor,
+    valid: Tensor,
+    matching: Matching,
+    *,
+    threshold: float,
+    margin: float,
+    warm: bool = False,
+    keep_best: bool = False,
+    others: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Eqs 11, 12, D a cosine: matched pairs above the threshold rise to the margin, the rest falls to 0.
 
-    While `warm`, every matched pair is positive, since random vectors never reach the threshold; pairs that
-    were not matched are pushed down with weight `others`, or all vectors could meet in one point.
-    Returns the loss and the number of positives.
+    Positive too: every matched pair while `warm`, since random vectors never reach the threshold, and the best
+    pair of each clip with `keep_best`. Pairs that were not matched are pushed down with weight `others`, or all
+    vectors could meet in one point. Returns the loss and the number of positives.
     """
     d, made = matching.similarity, matching.made
     positive = (d.detach() > threshold) | warm
+    if keep_best:
+        best = d.detach().masked_fill(~made, -2.0)
+        positive = positive | (best == best.amax(1, keepdim=True))
     pull = (margin - d).clamp(min=0) ** 2
     push = d.clamp(min=0) ** 2  # one-sided: what is dissimilar already is left alone
     matched = (torch.where(positive, pull, push) * made).sum() / made.sum().clamp(min=1)

@@ -72,7 +72,7 @@ def test_optimised_directly_positives_rise_and_negatives_fall(start: float, warm
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(cosine(au, words)) == pytest.approx(end, abs=0.03)
+    assert cosine(au, words).item() == pytest.approx(end, abs=0.03)
 
 
 def test_no_word_to_match_is_no_loss() -> None:

@@ -1,0 +1,239 @@
+"""Caption metrics against golden numbers, against the toolkit itself, and where the toolkit breaks."""
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from captioner.errors import CaptionerError
+from eval import java, meteor, metrics, ngrams, significance
+from eval.java import JavaError, find_java, run_java, toolkit_file
+from eval.metrics import ScoreError, score
+from eval.tokenize import JAR, PUNCTUATION, clean, tokenize
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "metrics"
+GOLDEN = SHARED / "emvidcap_s"
+NAMES = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L"}
+
+needs_golden = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason="the golden numbers are not beside the repository"
+)
+needs_toolkit = pytest.mark.skipif(toolkit_file(JAR) is None, reason="pycocoevalcap is not installed")
+needs_java = pytest.mark.skipif(find_java() is None, reason="no Java")
+pytestmark = needs_toolkit
+
+WORDS = "a the man woman girl boy dog cat smiles smile frowns happily sadly is are running runs n't 's on in with".split()
+AWKWARD = [*WORDS, *"'\"`.,!?:;-()[]{}<>&%$#@*/\\|~^_=+", "...", "--", "n't", "'s", "cannot", "gonna", "U.S.", "Mr.", "etc.",
+           "e.g.", "3", "1/2", "3,000", "$5", "12:30", "555-1234", "<b>", "&amp;", "http://a.b/c", "x@y.org", ":)", "’", "“",
+           "—", "…", "½", "€", "é", "İ", "ß", "\u00ad", "\u200b", "😀", "中文", "\x07", "don't", "rock'n'roll", "O'Neil"]  # fmt: skip
+
+
+def load(name: str):
+    return json.loads((GOLDEN / name).read_text("utf-8"))
+
+
+def generated(videos: int, references: int, seed: int, words=WORDS):
+    dice = random.Random(seed)
+
+    def caption() -> str:
+        return " ".join(dice.choice(words) for _ in range(dice.randint(0, 12)))
+
+    refs = {f"v{n}": [caption() or "a dog" for _ in range(references)] for n in range(videos)}
+    return refs, {key: dice.choice([caption(), dice.choice(captions)]) for key, captions in refs.items()}
+
+
+def tokenized_by_jar(captions: list[str]) -> list[str]:
+    flags = [
+        "-cp",
+        str(toolkit_file(JAR)),
+        "edu.stanford.nlp.process.PTBTokenizer",
+        "-preserveLines",
+        "-lowerCase",
+    ]
+    lines = run_java(flags, "\n".join(captions), timeout=60).split("\n")
+    return [" ".join(word for word in line.rstrip().split(" ") if word not in PUNCTUATION) for line in lines]
+
+
+# --- equality ----------------------------------------------------------------------------------------------------
+
+
+@needs_golden
+def test_golden_numbers_corpus_and_video():
+    golden = load("golden.json")
+    wanted = ("bleu", "rouge", "cider") if meteor.missing() else metrics.METRICS
+    found = score(load("refs.json"), load("hyps.json"), wanted)
+    assert found.references == golden["n_refs"]
+    for name, value in golden["corpus"].items():
+        ours = NAMES.get(name, name)
+        if ours not in found.corpus:
+            continue
+        close = 1e-6 if ours == "METEOR" else 1e-9
+        assert found.corpus[ours] == pytest.approx(value, abs=close)
+        for key, each in golden["per_video"][name].items():
+            assert found.per_video[key][ours] == pytest.approx(each, abs=close)
+
+
+@needs_golden
+def test_probe_strings_are_tokenized_as_by_the_jar():
+    probe = json.loads((SHARED / "ptb_probe.json").read_text("utf-8"))
+    assert tokenize([clean(row["in"]) for row in probe]) == [row["out"] for row in probe]
+
+
+@needs_java
+def test_tokens_equal_the_jar_on_awkward_text():
+    dice = random.Random(7)
+    captions = [clean("".join(dice.choice(AWKWARD) + dice.choice(["", " ", " "]) for _ in range(dice.randint(0, 9))))
+                for _ in range(6000)]  # fmt: skip
+    captions += [clean(f"a{chr(code)}b {chr(code)} 3{chr(code)}") for code in range(0x21, 0x3000, 7)]
+    assert tokenize(captions) == tokenized_by_jar(captions)
+
+
+@pytest.mark.parametrize(("videos", "references", "seed"), [(40, 1, 1), (40, 7, 2), (2, 3, 3), (1, 2, 4)])
+def test_equal_to_the_toolkits_scorers_on_random_sets(videos, references, seed):
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    refs, hyps = generated(videos, references, seed)
+    ids = list(refs)
+    tokens, said = metrics.tokenize_pairs(refs, hyps)
+    found = metrics.score_tokens(ids, tokens, said, ("bleu", "rouge", "cider"))
+    gts, res = dict(zip(ids, tokens, strict=True)), {key: [text] for key, text in zip(ids, said, strict=True)}
+    bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
+    expected = {f"BLEU-{n + 1}": (bleu[n], bleus[n]) for n in range(4)}
+    expected |= {"ROUGE-L": Rouge().compute_score(gts, res), "CIDEr": Cider().compute_score(gts, res)}
+    for name, (total, each) in expected.items():
+        assert found.corpus[name] == pytest.approx(total, abs=1e-9)
+        assert [row[name] for row in found.per_video.values()] == pytest.approx(list(each), abs=1e-9)
+
+
+def test_scores_do_not_depend_on_the_order_of_the_hypotheses():
+    refs, hyps = generated(20, 3, 5)
+    turned = dict(reversed(hyps.items()))
+    quick = ("bleu", "rouge", "cider")
+    assert score(refs, hyps, quick) == score(refs, turned, quick)
+
+
+# --- the traps -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n", "\v", "\f", "\u2028", "\u2029", "\x85", "\x1c", "\t"])
+def test_line_ends_inside_captions_change_nothing(end):
+    refs, hyps = generated(12, 4, 6)
+    broken = {key: [caption.replace(" ", end) for caption in captions] for key, captions in refs.items()}
+    split = {key: f"{end}{caption}{end}" for key, caption in hyps.items()}
+    quick = ("bleu", "rouge", "cider")
+    assert score(broken, split, quick).per_video == score(refs, hyps, quick).per_video
+
+
+def test_clean_keeps_one_line_and_valid_text():
+    assert clean(" a\r\nman \x0b\x0c smiles\u2028 ") == "a man smiles"
+    assert clean("half \ud83d pair \ud83d\ude00") == "half \ufffd pair 😀"
+    clean("half \ud83d").encode("utf-8")
+
+
+def test_one_video_has_cider_zero_and_a_perfect_one_among_others_ten():
+    assert score({"a": ["a man smiles at us"]}, {"a": "a man smiles at us"}, ["cider"]).corpus["CIDEr"] == 0
+    refs = {"a": ["one two three four five"], "b": ["six seven eight nine ten"]}
+    found = score(refs, {key: captions[0] for key, captions in refs.items()}, ["cider"])
+    assert found.corpus["CIDEr"] == pytest.approx(10)
+
+
+def test_empty_hypothesis_is_warned_of_and_scores_zero(caplog):
+    found = score(
+        {"a": ["a man smiles"], "b": ["a dog"]}, {"a": "", "b": "a dog"}, ("bleu", "rouge", "cider")
+    )
+    assert "1 (a) of 2 hypotheses are empty" in caplog.text
+    # The toolkit's tiny constants leave 3e-7 of BLEU-1.
+    assert all(value < 1e-6 for value in found.per_video["a"].values())
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "said"),
+    [
+        ({}, {}, "no references given"),
+        ({"a": ["x"], "b": ["y"]}, {"a": "x"}, "1 (b) of 2 videos lack a hypothesis"),
+        ({"a": ["x"]}, {"a": "x", "c": "y"}, "1 (c) of 2 hypotheses lack references"),
+        ({"a": []}, {"a": "x"}, "references of 'a': given []"),
+        ({"a": "x"}, {"a": "x"}, "references of 'a': given 'x'"),
+        ({"a": [3]}, {"a": "x"}, "reference of 'a': given int 3"),
+        ({"a": ["x"]}, {"a": None}, "hypothesis of 'a': given NoneType"),
+        ({str(n): ["x"] for n in range(9)}, {}, "9 (0, 1, 2, 3, 4, ...) of 9 videos lack"),
+    ],
+)
+def test_sets_that_do_not_fit_are_refused_in_one_line(refs, hyps, said):
+    with pytest.raises(ScoreError) as error:
+        score(refs, hyps)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_metric_names_the_nearest():
+    with pytest.raises(ScoreError, match="unknown metric 'cidre' .did you mean 'cider'"):
+        score({"a": ["x"]}, {"a": "x"}, ["cidre"])
+
+
+def test_missing_toolkit_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("eval.tokenize.toolkit_file", lambda name: None)
+    with pytest.raises(CaptionerError, match="pip install pycocoevalcap"):
+        score({"a": ["x"]}, {"a": "x"})
+
+
+# --- significance ------------------------------------------------------------------------------------------------
+
+
+def test_resampled_sums_equal_scoring_the_resampled_set():
+    refs, hyps = generated(15, 3, 8)
+    found = score(refs, hyps, ("bleu", "rouge"))
+    drawn = np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), 1)[0]
+    copies = [(key, n) for key, times in zip(refs, drawn, strict=True) for n in range(times)]
+    again = score(
+        {f"{key}/{n}": refs[key] for key, n in copies},
+        {f"{key}/{n}": hyps[key] for key, n in copies},
+        ("bleu", "rouge"),
+    )
+    span = significance.intervals(found.statistics, samples=1, seed=0)
+    for name, value in again.corpus.items():
+        assert span[name].low == pytest.approx(value, abs=1e-12)
+        assert span[name].value == pytest.approx(found.corpus[name], abs=1e-12)
+
+
+def test_comparison_of_a_system_with_itself_and_with_a_worse_one():
+    refs, _ = generated(60, 3, 9)
+    good = {key: captions[0] for key, captions in refs.items()}
+    bad = {key: " ".join(sorted(caption.split()))[:15] for key, caption in good.items()}
+    a, b = (score(refs, hyps, ("bleu", "cider")).statistics for hyps in (bad, good))
+    same = significance.compare(b, b, samples=200)["BLEU-4"]
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+    better = significance.compare(a, b, samples=200, seed=1)
+    assert better == significance.compare(a, b, samples=200, seed=1)
+    assert better["CIDEr"].p == pytest.approx(1 / 201)
+    assert 0 < better["CIDEr"].low < better["CIDEr"].difference < better["CIDEr"].high
+
+
+def test_p_values_of_equal_systems_are_spread_evenly():
+    dice = np.random.default_rng(3)
+    found = [
+        significance.compare({"CIDEr": dice.random((30, 1))}, {"CIDEr": dice.random((30, 1))}, 99, seed=n)[
+            "CIDEr"
+        ].p
+        for n in range(200)
+    ]
+    assert 0.42 < np.mean(found) < 0.58
+    assert 0.01 < np.mean(np.array(found) <= 0.05) < 0.10
+
+
+def test_significance_refuses_what_does_not_pair():
+    one, two = {"CIDEr": np.ones((3, 1))}, {"CIDEr": np.ones((4, 1))}
+    with pytest.raises(CaptionerError, match="other videos: 3 against 4"):
+        significance.compare(one, two)
+    with pytest.raises(CaptionerError, match="other metrics: CIDEr against BLEU"):
+        significance.compare(one, {"BLEU": np.ones((3, 10))})
+    with pytest.raises(CaptionerError, match="given 0 samples"):
+        significance.intervals(one, samples=0)
+
+
+# --- METEOR and Java ---------------------------------------------------------------------------------------------
