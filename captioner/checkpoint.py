@@ -35,6 +35,7 @@ class Checkpoint:
     foreign: tokenizers.Tokenizer | None  # tokenizer of a text encoder with its own vocabulary
     meta: dict[str, Any]  # licence, training data, version: whatever config.json says beside the model
     name: str
+    card: str = ""
 
 
 def locate(name: str | None, *, offline: bool = False, revision: str | None = None, cache_dir: str | None = None) -> Path:
@@ -87,7 +88,7 @@ def save(
     staging = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    about = {"format": FORMAT, "version": __version__, **(meta or {}), "model": to_dict(model.config)}
+    about = {**(meta or {}), "format": FORMAT, "version": __version__, "model": to_dict(model.config)}
     (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     save_file(state_of(model, half), staging / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(staging / "tokenizer.json")
@@ -157,7 +158,9 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
     fill(model, read_weights(folder / "model.safetensors"), str(folder))
     own = folder / "text_tokenizer.json"
     foreign = tokenizers.Tokenizer.from_file(str(own)) if own.exists() else None
-    return Checkpoint(model.eval(), tokenizer, foreign, meta, folder.name)
+    card = folder / "CARD.md"
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    return Checkpoint(model.eval(), tokenizer, foreign, meta, folder.name, text)
 
 
 def read_meta(path: Path) -> dict[str, Any]:

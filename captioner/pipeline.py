@@ -175,7 +175,9 @@ class Captioner:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
         loaded = self.checkpoint
-        checkpoint.save(folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta)
+        checkpoint.save(
+            folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card
+        )
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner") -> str:
         """Upload the checkpoint folder to the hub; returns the commit's address."""
@@ -186,8 +188,11 @@ class Captioner:
         api = HfApi()
         api.create_repo(repo_id, private=private, exist_ok=True)
         with TemporaryDirectory() as scratch:
-            self.save_pretrained(Path(scratch) / "model")
-            done = api.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "model", commit_message=commit_message)
+            folder = Path(scratch) / "model"
+            self.save_pretrained(folder)
+            if self.checkpoint.card:  # where the hub looks for a card
+                (folder / "README.md").write_text(self.checkpoint.card, encoding="utf-8")
+            done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message)
         return str(done)
 
     def caption(

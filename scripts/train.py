@@ -50,55 +50,57 @@ def train(config: Config) -> Progress:
     """The whole run, top to bottom."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    torch.manual_seed(config.train.seed)
     device = pick_device("auto")
-
-    manifest = draw_if_missing(config)
-    kinds = {s: read_manifest(manifest, split=s, fold=config.data.fold, labels=config.model.labels) for s in splits(manifest)}
-    records, held_out = kinds["train"], kinds.get("val", [])
-    if config.train.val_clips:
-        held_out = held_out[: config.train.val_clips]
-
-    tokenizer = find_tokenizer(config, records)
-    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
-    model = EmotionCaptioner(settled)
-    if model.aligned and model.text.foreign:
-        settled = replace(settled, text=replace(settled.text, vocab_size=model.text.foreign))
-    model.config = settled
-    config = replace(config, model=settled)
-    foreign = open_foreign(settled.text.pretrained) if model.aligned and model.text.foreign else None
-    pieces = TextPieces(tokenizer, foreign, settled.fusion.max_text)
-
-    cache = None
-    if config.data.cache:
-        experts = model.experts.to(device) if settled.prompts.vep else None
-        cache = FeatureCache(config.data.cache, settled, experts, config.data.short_side)
-        cache.fill([*records, *held_out])
-        if settled.prompts.vep:
-            scores = [cache.load(r.video).experts for r in records]
-            model.visual.fit_scores(torch.cat([s.au_scores for s in scores if s is not None]))
-    aligned = pieces if model.aligned else None
-    data = ClipDataset(
-        records, settled, tokenizer, aligned, cache=cache, train=True,
-        short_side=config.data.short_side, flip=config.data.flip, seed=config.train.seed,
-    )  # fmt: skip
-    validation = ClipDataset(held_out, settled, tokenizer, cache=cache, short_side=config.data.short_side)
-
+    config, model, tokenizer, data, validation, pieces = prepare(config, device)
     engine = PlainEngine(model, config.train, device)
-    meta = {"licence": "see CARD.md", "training_data": config.data.manifest}
+    meta = {"licence": "Apache-2.0 (code); weights as their training data allows", "training_data": config.data.manifest}
     trainer = Trainer(
-        config, engine, model, tokenizer, data, validation if held_out else None, caption_scores, pieces=pieces, meta=meta
-    )
+        config, engine, model, tokenizer, data, validation, caption_scores, pieces=pieces, meta=meta
+    )  # fmt: skip
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info("%d clips, %.1f M trainable parameters, %d steps on %s", len(data), trainable / 1e6, trainer.total, device)
     trainer.resume()
     return trainer.run()
 
 
-def splits(manifest: Path) -> list[str]:
-    """Which of train and val a manifest has; train is always asked for, so that its absence is named."""
-    present = {r.split for r in read_manifest(manifest, check_files=False)}
-    return ["train", *(["val"] if "val" in present else [])]
+def prepare(
+    config: Config, device: torch.device
+) -> tuple[Config, EmotionCaptioner, Tokenizer, ClipDataset, ClipDataset | None, TextPieces]:
+    """Clips, vocabulary, network and cached features of a run; the config comes back with what they settled."""
+    torch.manual_seed(config.train.seed)
+    manifest = draw_if_missing(config)
+    known = {"fold": config.data.fold, "labels": config.model.labels}
+    records = read_manifest(manifest, split="train", **known)
+    held_out = read_manifest(manifest, split="val", **known) if has_split(manifest, "val") else []
+    held_out = held_out[: config.train.val_clips or None]
+
+    tokenizer = find_tokenizer(config, records)
+    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
+    model = EmotionCaptioner(settled)
+    own = model.text.foreign if model.aligned else 0
+    settled = replace(settled, text=replace(settled.text, vocab_size=own))
+    model.config = settled
+    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
+
+    cache = None
+    if config.data.cache:
+        experts = model.experts.to(device) if settled.prompts.vep else None
+        cache = FeatureCache(config.data.cache, settled, experts, config.data.short_side)
+        cache.fill([*records, *held_out])
+    if cache is not None and settled.prompts.vep:
+        seen = [cache.load(record.video).experts for record in records]
+        model.visual.fit_scores(torch.cat([s.au_scores for s in seen if s is not None]))
+    data = ClipDataset(
+        records, settled, tokenizer, pieces if model.aligned else None, cache=cache, train=True,
+        short_side=config.data.short_side, flip=config.data.flip, seed=config.train.seed,
+    )  # fmt: skip
+    validation = ClipDataset(held_out, settled, tokenizer, cache=cache, short_side=config.data.short_side)
+    return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces
+
+
+def has_split(manifest: Path, split: str) -> bool:
+    """Whether any clip of a manifest is in a split."""
+    return any(record.split == split for record in read_manifest(manifest, check_files=False))
 
 
 def draw_if_missing(config: Config) -> Path:

@@ -1,0 +1,152 @@
+"""The paper's ablations on drawn (synthetic) clips: python scripts/ablate.py [--table IV] [--seeds 3] [key=value ...]
+
+Trains every row of a table with every seed from configs/ablate.yaml, scores the test split, and prints the table:
+mean and spread (standard deviation over seeds) of BLEU-4, METEOR, ROUGE-L, CIDEr and phrase F1, and the seconds of a
+training iteration, measured with the rows taking turns in one process. Finished runs are kept: a second call goes on.
+Tables: IV (components), V (alignments), VI (losses), K, T and M (Figs 6, 7, 8).
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from train import prepare
+
+import captioner
+from captioner.config import Config, load
+from captioner.data import EpochOrder, collate
+from captioner.errors import CaptionerError
+from captioner.files import write_text
+from captioner.manifest import read_manifest
+from captioner.training import PlainEngine
+from evaluate import evaluate
+
+BASE = {"vep": "false", "tep": "false", "er_sentence": "off", "au_word": "off"}
+FULL: dict[str, str] = {}
+TABLES: dict[str, dict[str, dict[str, str]]] = {
+    "IV": {
+        "baseline": BASE,
+        "+VEP": BASE | {"vep": "true"},
+        "+TEP": BASE | {"vep": "true", "tep": "true"},
+        "+ECA": FULL,
+    },
+    "V": {
+        "baseline": BASE,
+        "ER-sentence": {"au_word": "off"},
+        "AU-word": {"er_sentence": "off"},
+        "both": FULL,
+    },
+    "VI": {
+        "ER: global similarity": {"er_sentence": "similarity"},
+        "ER: similarity CE": {"er_sentence": "similarity_ce"},
+        "AU: CE": {"au_word": "ce"},
+        "AU: contrastive": {"au_word": "contrastive"},
+        "ER-aware, AU-aware": FULL,
+    },
+    "K": {f"K = {k}": {"k": str(k)} for k in (1, 2, 3, 4, 5)},
+    "T": {f"T_C = {t}": {"threshold": str(t)} for t in (0.1, 0.2, 0.3, 0.4, 0.5)},
+    "M": {f"m = {m}": {"margin": str(m)} for m in (0.3, 0.4, 0.5, 0.6, 0.7)},
+}
+COLUMNS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "phrase F1")
+
+
+def overrides(row: dict[str, str], extra: Iterable[str]) -> list[str]:
+    """A row as `key=value` words of the config."""
+    return [f"model.prompts.{key}={value}" for key, value in row.items()] + list(extra)
+
+
+def folder_name(row: dict[str, str], seed: int) -> str:
+    """A folder name that says what differs; equal rows of different tables share a run."""
+    return "-".join([f"{k}_{v}" for k, v in sorted(row.items())] or ["full"]) + f"-seed{seed}"
+
+
+def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and score one row with one seed, unless that has been done."""
+    out = options.out / folder_name(row, seed)
+    result = out / "test.json"
+    if result.exists():
+        return json.loads(result.read_text(encoding="utf-8"))
+    words = overrides(row, [*options.settings, f"train.seed={seed}", f"train.out={out}"])
+    config = load(Config, options.config, words)
+    script = Path(__file__).with_name("train.py")
+    subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
+    records = read_manifest(config.data.manifest, split="test")
+    train = read_manifest(config.data.manifest, split="train", check_files=False)
+    _, scores = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    write_text(result, json.dumps(scores, indent=2) + "\n")
+    return scores
+
+
+def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of a training step with cached experts; the rows take turns, so all meet the same machine."""
+    setups = []
+    for name, row in rows.items():
+        config = load(Config, options.config, overrides(row, options.settings))
+        config, model, tokenizer, data, _, _ = prepare(config, torch.device("cpu"))
+        engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
+        order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
+        setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for turn in range(options.turns + 2):
+        for name, engine, batch in setups:
+            began = time.perf_counter()
+            engine.backward(sum(engine.losses(batch, False).live.values()))  # type: ignore[arg-type]
+            engine.step(1e-6)
+            if turn >= 2:  # the first turns allocate
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(results: dict[str, list[dict[str, Any]]], seconds: dict[str, float]) -> str:
+    """Markdown: mean ± spread of each score, seconds an iteration and their ratio to the first row."""
+    first = next(iter(seconds.values()))
+    lines = ["| | " + " | ".join(COLUMNS) + " | s / iter | ratio |", "|---" * (len(COLUMNS) + 3) + "|"]
+    for name, runs in results.items():
+        cells = []
+        for column in COLUMNS:
+            values = [100 * run[column] for run in runs if column in run]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            cells.append(f"{statistics.mean(values):.2f} ± {spread:.2f}" if values else "skipped")
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds[name]:.3f} | {seconds[name] / first:.3f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "ablate.yaml")
+    parser.add_argument("--table", choices=TABLES, default="IV", help="which ablation (default: IV)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
+    parser.add_argument("--turns", type=int, default=15, help="timed iterations of each row (default: 15)")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablate"), help="folder of the runs (default: runs/ablate)")
+    parser.add_argument("settings", nargs="*", help="key=value changes to the config, for every row")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    rows = TABLES[options.table]
+    try:
+        results = {n: [run_row(row, s, options) for s in range(options.seeds)] for n, row in rows.items()}
+        seconds = iteration_seconds(rows, options)
+    except CaptionerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print("error: a training run failed (see above); the same command goes on from there", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
+    text = table(results, seconds)
+    print(f"Table {options.table} on drawn (synthetic) clips, {options.seeds} seeds, scores x 100:\n\n{text}")
+    write_text(options.out / f"table_{options.table}.md", text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Score a checkpoint on a split of a manifest.
+
+    python scripts/evaluate.py --checkpoint runs/tiny/best --manifest data/drawn/manifest.jsonl [--split test]
+
+Prints the caption metrics, facial-phrase precision, recall and F1 beside two blind baselines, and emotion
+accuracy; with --out also writes predictions.jsonl and scores.json there.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import captioner
+from captioner.config import Config, DecodeConfig
+from captioner.data import ClipDataset, FeatureCache
+from captioner.errors import CaptionerError
+from captioner.files import write_text
+from captioner.manifest import Record, read_manifest
+from captioner.phrases import PHRASES, find_phrases
+from captioner.pipeline import Caption, Captioner
+from captioner.training import predict
+from eval.emotion import phrase_baselines, phrase_scores
+from eval.metrics import score
+
+
+def evaluate(
+    model: Captioner, records: Sequence[Record], train: Sequence[Record], *, cache: str = "", batch: int = 32, beams: int = 1
+) -> tuple[dict[str, Caption], dict[str, Any]]:
+    """Captions by id, and every score by name; `train` is for the blind baselines."""
+    config = Config()
+    decode, size = DecodeConfig(beams=beams), model.model.config.video.size
+    config = replace(config, train=replace(config.train, batch=batch), decode=decode)
+    store = None
+    if cache:
+        experts = model.model.experts if model.model.config.prompts.vep else None
+        store = FeatureCache(cache, model.model.config, experts, short_side=size)
+    data = ClipDataset(records, model.model.config, model.tokenizer, cache=store, short_side=size)
+    captions = predict(model.model, model.tokenizer, model.pieces, data, config, model.device)
+
+    refs = {r.id: r.captions for r in records if r.captions}
+    texts = {i: captions[i].text for i in refs}
+    found = score(refs, texts)
+    scores: dict[str, Any] = dict(found.corpus)
+    scores |= {f"phrase {name}": getattr(phrase_scores(refs, texts), key)
+               for name, key in [("precision", "precision"), ("recall", "recall"), ("F1", "f1")]}  # fmt: skip
+    blind = phrase_baselines([r.captions for r in train if r.captions], refs)
+    scores |= {f"phrase F1, {name} (blind)": value.f1 for name, value in blind.items()}
+    scores |= emotion_accuracy(captions, records) | evidence_accuracy(captions, records)
+    scores |= {f"skipped {name}": why for name, why in found.skipped.items()}
+    return captions, scores
+
+
+def emotion_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -> dict[str, float]:
+    """Share of labelled clips whose likeliest emotion is the label."""
+    right = [
+        max(captions[r.id].emotion, key=captions[r.id].emotion.__getitem__) == r.emotion
+        for r in records
+        if r.emotion and captions[r.id].emotion
+    ]
+    return {"emotion accuracy": sum(right) / len(right)} if right else {}
+
+
+def evidence_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -> dict[str, float]:
+    """Of the true action units that the caption names, the share whose linked word is in the phrase that names them."""
+    hits = []
+    for record in records:
+        caption = captions[record.id]
+        spans = find_phrases(caption.text)
+        for unit in caption.action_units:
+            naming = [span for span in spans if unit.id in PHRASES[span.name].aus]
+            if unit.id in record.au_ids and naming and unit.words:
+                said = [caption.text[span.start : span.end].lower() for span in naming]
+                hits.append(any(unit.words[0].lower() in text.split() for text in said))
+    return {"evidence accuracy": sum(hits) / len(hits)} if hits else {}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="folder, shipped name or hub repository")
+    parser.add_argument("--manifest", required=True, type=Path, help="JSONL manifest of the clips")
+    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--fold", type=int, help="fold of the manifest, where it has folds")
+    parser.add_argument("--clips", type=int, default=0, help="only the first so many (default: all)")
+    parser.add_argument("--beams", type=int, default=1, help="beams of the search (default: 1, greedy)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--out", type=Path, help="folder for predictions.jsonl and scores.json")
+    options = parser.parse_args(arguments)
+    try:
+        model = captioner.load(options.checkpoint, device=options.device)
+        records = read_manifest(options.manifest, split=options.split, fold=options.fold)
+        records = records[: options.clips] if options.clips else records
+        train = [r for r in read_manifest(options.manifest, check_files=False) if r.split == "train"]
+        captions, scores = evaluate(model, records, train or records, beams=options.beams)
+    except CaptionerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.checkpoint} on {len(records)} clips of {options.manifest} ({options.split})")
+    for name, value in scores.items():
+        print(f"{name:34s} {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+    if options.out:
+        lines = [json.dumps({"id": i, **c.to_dict()}, ensure_ascii=False) for i, c in captions.items()]
+        write_text(options.out / "predictions.jsonl", "\n".join(lines) + "\n")
+        write_text(options.out / "scores.json", json.dumps(scores, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

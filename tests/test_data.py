@@ -1,0 +1,143 @@
+"""Cache, dataset, batches: what an epoch sees, and that it depends on nothing but the seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from conftest import CAPTIONS, tiny_config, tiny_model, with_vocabulary
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from captioner.data import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate, expert_crops
+from captioner.errors import VideoError
+from captioner.manifest import Record
+from captioner.model import NO_LABEL
+from captioner.tokenizer import Tokenizer
+from captioner.video import write_video
+
+
+@pytest.fixture()
+def records(tmp_path: Path) -> list[Record]:
+    made = []
+    for number in range(5):
+        frames = np.random.default_rng(number).integers(0, 256, (6, 72, 88, 3), dtype=np.uint8)
+        write_video(tmp_path / f"{number}.mp4", frames, 6)
+        captions = tuple(CAPTIONS) if number != 4 else ()
+        emotion = "neutral" if number == 4 else "anger"
+        made.append(Record(id=f"clip{number}", video=tmp_path / f"{number}.mp4", split="train", captions=captions, emotion=emotion))
+    return made
+
+
+def dataset(records: list[Record], tokenizer: Tokenizer, **options: object) -> ClipDataset:
+    config = with_vocabulary(tiny_config(), tokenizer)
+    return ClipDataset(records, config, tokenizer, TextPieces(tokenizer, None, 20), train=True, short_side=72, **options)  # type: ignore[arg-type]
+
+
+def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer: Tokenizer) -> None:
+    first, second = dataset(records, tokenizer, seed=1), dataset(records, tokenizer, seed=1)
+    second[Place(0, 3)]  # what was read before does not matter
+    for place in (Place(0, 1), Place(7, 2)):
+        a, b = first[place], second[place]
+        assert torch.equal(a["frames"], b["frames"])
+        assert (a["masked"], a["targets"], a["text_words"]) == (b["masked"], b["targets"], b["text_words"])
+    masks = {tuple(first[Place(epoch, 1)]["targets"]) for epoch in range(6)}
+    assert len(masks) > 3
+    assert dataset(records, tokenizer, seed=2)[Place(0, 1)]["targets"] != first[Place(0, 1)]["targets"]
+
+
+def test_workers_change_nothing(records: list[Record], tokenizer: Tokenizer) -> None:
+    data = dataset(records, tokenizer)
+    order = EpochOrder(len(data), 2, seed=3, epoch=1)
+    batches = [list(DataLoader(data, batch_sampler=order, num_workers=n, collate_fn=collate)) for n in (0, 2)]
+    for a, b in zip(*batches, strict=True):
+        assert a.ids == b.ids
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.masked, b.masked)
+
+
+def test_epoch_order_resumes_and_shuffles() -> None:
+    whole = list(EpochOrder(10, 3, seed=1, epoch=4))
+    assert list(EpochOrder(10, 3, seed=1, epoch=4, start=2)) == whole[2:]
+    assert sorted(p.index for batch in whole for p in batch) == list(range(10))
+    assert whole != list(EpochOrder(10, 3, seed=1, epoch=5))
+
+
+def test_clips_without_caption_are_not_trained_on(records: list[Record], tokenizer: Tokenizer) -> None:
+    assert len(dataset(records, tokenizer)) == 4
+
+
+def test_cache_is_read_back_and_keyed_by_content(records: list[Record], tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = tiny_model()
+    cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
+    cache.fill(records, progress=False)
+    first = cache.load(records[0].video)
+    assert first.experts is not None
+    again = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
+    assert torch.equal(again.load(records[0].video).experts.er, first.experts.er)  # type: ignore[union-attr]
+    assert again.path(records[0].video) == cache.path(records[0].video)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == len(records)
+
+    with torch.no_grad():
+        next(model.experts.parameters()).add_(1)
+    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(records[0].video) != cache.path(records[0].video)
+    assert FeatureCache(tmp_path / "cache", model.config, None, 80).path(records[0].video) != cache.path(records[0].video)
+    records[0].video.write_bytes(records[1].video.read_bytes())
+    fresh = FeatureCache(tmp_path / "cache", tiny_model().config, tiny_model().experts, 72)
+    assert fresh.path(records[0].video) == fresh.path(records[1].video)
+
+
+def test_damaged_cache_file_is_computed_again(records: list[Record], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny_model()
+    cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
+    wanted, path = cache.load(records[0].video), cache.path(records[0].video)
+    path.write_bytes(path.read_bytes()[:100])
+    assert torch.equal(cache.load(records[0].video).frames, wanted.frames)
+    assert "damaged" in caplog.text
+    assert load_file(path)
+
+
+def test_unreadable_clip_is_named(records: list[Record], tmp_path: Path) -> None:
+    records[2].video.write_bytes(b"no video")
+    model = tiny_model()
+    with pytest.raises(VideoError, match="clip 'clip2'"):
+        FeatureCache(tmp_path / "cache", model.config, model.experts, 72).fill(records, progress=False)
+
+
+def test_expert_crops_spread_over_the_clip() -> None:
+    frames = np.zeros((9, 40, 60, 3), dtype=np.uint8)
+    frames[:] = np.arange(9)[:, None, None, None] * 20
+    crops = expert_crops(frames, tiny_config("experts.frames=3", "experts.size=32"))
+    assert crops.shape == (1, 3, 3, 32, 32)
+    assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
+    assert expert_crops(frames[:1], tiny_config("experts.frames=3")).shape[1] == 3
+
+
+def test_collate_pads(records: list[Record], tokenizer: Tokenizer) -> None:
+    data = dataset(records, tokenizer)
+    batch = collate([data[Place(0, i)] for i in range(4)], tokenizer.pad_id)
+    assert batch.masked is not None and batch.text_mask is not None and batch.targets is not None
+    assert batch.masked.shape == batch.targets.shape == batch.text_mask.shape
+    padding = ~batch.text_mask
+    assert (batch.targets[padding] == NO_LABEL).all()
+    assert not batch.text_words[padding].any()  # type: ignore[index]
+    assert batch.crops is not None and batch.experts is None
+
+
+def test_words_for_matching_are_content_words(tokenizer: Tokenizer) -> None:
+    pieces = TextPieces(tokenizer, None, 40)
+    ids, words = pieces(CAPTIONS[0])
+    kept = [pieces.piece(i) for i, ok in zip(ids, pieces.matchable(ids, words), strict=True) if ok]
+    assert kept == ["woman", "nods", "frown", "wrinkled", "nose"]
+    assert pieces.word_at(ids, ids.index(tokenizer.encode("frown", 9)[1])) == "frown"
+
+
+def test_a_text_encoder_with_its_own_tokenizer(tokenizer: Tokenizer) -> None:
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "frown": 1, "nods": 2, "nose": 3}, "[UNK]"))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    pieces = TextPieces(tokenizer, own, 40)
+    ids, words = pieces("nods frown nose")
+    assert ids == [2, 1, 3]
+    assert words == [True] * 3
+    assert pieces.word_at(ids, 1) == "frown"
