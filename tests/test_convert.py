@@ -99,6 +99,8 @@ def test_a_tied_decoder_stays_tied_and_half_precision_is_widened() -> None:
     assert {value.dtype for value in model.parameters()} == {torch.float32}
     wanted = Reference(state).logits(sentence(), pixels())
     assert (our_logits(model, sentence(), pixels()) - wanted).abs().max() < 1e-4
+    swin = {name.removeprefix("swin."): v for name, v in state.items() if name.startswith("swin.")}
+    assert {value.dtype for value in convert_swin(swin, "s")[1].values()} == {torch.float32, torch.int64}
 
 
 def vocabulary(folder: Path, pieces: int = VOCAB) -> Path:
