@@ -154,15 +154,17 @@ class ModelConfig:
         """Contradictions between keys, each naming the keys and their values."""
         video, text, prompts, fusion = self.video, self.text, self.prompts, self.fusion
         faults = []
-        if fusion.width % fusion.heads:
+        if fusion.heads > 0 and fusion.width % fusion.heads:
             faults.append(
                 f"fusion.heads {fusion.heads} does not divide fusion.width {fusion.width}: "
                 f"use one of {divisors(fusion.width)}"
             )
-        if text.width % text.heads:
+        if text.heads > 0 and text.width % text.heads:
             faults.append(f"text.heads {text.heads} does not divide text.width {text.width}")
         for key, value in [
             ("fusion.layers", fusion.layers),
+            ("fusion.heads", fusion.heads),
+            ("text.heads", text.heads),
             ("fusion.width", fusion.width),
             ("fusion.ffn", fusion.ffn),
             ("fusion.visual_width", fusion.visual_width),
@@ -223,6 +225,8 @@ class TrainConfig:
     max_steps: int = 0
     """Stop after this many optimiser steps; 0: epochs decide."""
     batch: int = 32
+    captions: int = 1
+    """Captions, or other words hidden in the same one, learned a clip and step: the clip is encoded once for all."""
     accumulate: int = 1
     """Micro-batches of `batch` clips summed into one step."""
     lr: float = 3e-4

@@ -253,11 +253,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         train: bool = False,
         short_side: int = 0,
         flip: bool = False,
+        captions: int = 1,
         seed: int = 0,
     ) -> None:
         self.records = [r for r in records if r.captions] if train else list(records)
         self.config, self.tokenizer, self.pieces = config, tokenizer, pieces
-        self.cache, self.train, self.short_side, self.flip, self.seed = cache, train, short_side, flip, seed
+        self.cache, self.train, self.short_side = cache, train, short_side
+        self.flip, self.captions, self.seed = flip, captions, seed
 
     def __len__(self) -> int:
         return len(self.records)
@@ -279,36 +281,35 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return item
 
     def caption_parts(self, record: Record, generator: torch.Generator) -> dict[str, Any]:
-        """One caption of the record as the losses need it."""
+        """Captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
-        caption = record.captions[int(torch.randint(len(record.captions), (), generator=generator))]
-        ids = self.tokenizer.encode(caption, longest)
-        shown, targets = hide(ids, self.tokenizer, prompts.mask_words, generator)
-        parts: dict[str, Any] = {"masked": shown, "targets": targets}
+        order = torch.randperm(len(record.captions), generator=generator).tolist()
+        chosen = [record.captions[order[i % len(order)]] for i in range(self.captions)]
+        ids = [self.tokenizer.encode(caption, longest) for caption in chosen]
+        hidden = [hide(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
+        parts: dict[str, Any] = {"masked": [shown for shown, _ in hidden], "targets": [asked for _, asked in hidden]}
         if self.pieces is not None:
-            text, words = self.pieces(caption)
+            text, words = self.pieces(chosen[0])
             content = self.pieces.matchable(text, words)
             words = content if any(content) else words
             if self.pieces.foreign is None:  # the same words stay hidden from matching as from the fusion
-                matchable = [w and t == NO_LABEL for w, t in zip(words, targets, strict=True)]
+                matchable = [w and t == NO_LABEL for w, t in zip(words, hidden[0][1], strict=True)]
                 words = matchable if any(matchable) else words
             else:
                 words = hide_words(torch.tensor([words]), prompts.mask_words, generator)[0].tolist()
-            parts |= {"text_ids": text, "text_words": words}
+            parts |= {"text_ids": [text], "text_words": [words], "text_mask": [[1] * len(text)]}
         return parts
 
 
 def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
     """Items padded into a Batch."""
-    for item in items:
-        if "text_ids" in item:
-            item["text_mask"] = [1] * len(item["text_ids"])
 
     def padded(key: str, filler: int, dtype: torch.dtype = torch.long) -> Tensor | None:
         if key not in items[0]:
             return None
-        longest = max(len(item[key]) for item in items)
-        return torch.tensor([list(i[key]) + [filler] * (longest - len(i[key])) for i in items], dtype=dtype)
+        rows = [list(row) for item in items for row in item[key]]
+        longest = max(len(row) for row in rows)
+        return torch.tensor([row + [filler] * (longest - len(row)) for row in rows], dtype=dtype)
 
     experts = None
     if items[0]["experts"] is not None:

@@ -165,14 +165,16 @@ def advance(
     if not clip.ids:
         return []
     if ends:
-        for row, (ids, values) in enumerate(zip(clip.ids, clip.log_probs, strict=True)):
-            clip.finish([*ids, special.sep], [*values, float(log_probs[row, special.sep])], options)
+        for row, (open_ids, scores) in enumerate(zip(clip.ids, clip.log_probs, strict=True)):
+            clip.finish([*open_ids, special.sep], [*scores, float(log_probs[row, special.sep])], options)
         clip.ids, clip.log_probs = [], []
         return []
     totals = torch.tensor([sum(values) for values in clip.log_probs], dtype=torch.float64)
     ranked = (totals[:, None] + log_probs.double().cpu()).flatten()
     best = ranked.topk(min(2 * options.beams, int(torch.isfinite(ranked).sum()))).indices.tolist()
-    ids, values, chosen = [], [], []
+    ids: list[list[int]] = []
+    values: list[list[float]] = []
+    chosen: list[tuple[int, int]] = []
     for place, flat in enumerate(best):
         row, word = divmod(flat, log_probs.shape[1])
         grown, scored = [*clip.ids[row], word], [*clip.log_probs[row], float(log_probs[row, word])]

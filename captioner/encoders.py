@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +63,7 @@ def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[i
     order = kind.flatten().argsort(stable=True)
     kinds, counts = kind.flatten().unique(return_counts=True)
     groups: list[tuple[int, Tensor | None]] = []
-    masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None  # type: ignore[arg-type]
+    masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None
     for number, count in zip(kinds.tolist(), counts.tolist(), strict=True):
         first = int((kind.flatten() == number).nonzero()[0])
         groups.append((count, masks[first].clone() if masks is not None and number else None))
@@ -197,11 +197,11 @@ class VideoEncoder(nn.Module):
         config = config if load else replace(config, pretrained="")  # a checkpoint will fill it
         if config.arch == "clip":
             self.net: nn.Module = build_clip_vision(config)
-            self.width = self.net.config.hidden_size  # type: ignore[union-attr]
+            self.width = int(self.net.config.hidden_size)  # type: ignore[union-attr, arg-type]
             self.mean, self.std = CLIP_MEAN, CLIP_STD
         else:
             self.net = build_swin(config)
-            self.width = self.net.num_features
+            self.width = int(self.net.num_features)  # type: ignore[arg-type]
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         if config.frozen:
             self.requires_grad_(False)
@@ -264,7 +264,7 @@ class TextEncoder(nn.Module):
         given = hidden_size(self.net.config)
         if given != config.width:
             raise ConfigError(f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}")
-        own = int(self.net.config.vocab_size)
+        own = int(getattr(self.net.config, "vocab_size", vocab_size))
         self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)
@@ -306,7 +306,7 @@ def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Mod
 def partial_bert(hf: Any) -> Any:
     """BertModel whose from_pretrained leaves the pooler out: nothing here reads it."""
 
-    class Words(hf.BertModel):  # type: ignore[misc,name-defined]
+    class Words(hf.BertModel):
         def __init__(self, config: Any) -> None:
             super().__init__(config, add_pooling_layer=False)
 
@@ -324,9 +324,9 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
         er_arch=er.arch,
         er_labels=list(made.config.labels),
         au_backbone=au.backbone,
-        au_stage=au.stage,
+        au_stage=cast(Literal[1, 2], au.stage),
         au_neighbors=au.neighbors,
-        au_metric=au.metric,
+        au_metric=cast(Any, au.metric),
         au_width=au.width or 0,
         untrained_aus=list(made.config.untrained_aus),
         size=made.config.size,

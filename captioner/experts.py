@@ -44,16 +44,16 @@ class ExpertsConfig:
     er_arch: str = "small"
     au_backbone: str = "small"
     au_stage: int = 1
-    au_epochs: int = 7
-    er_epochs: int = 4
-    batch: int = 64
-    lr: float = 2e-3
+    au_epochs: int = 4
+    er_epochs: int = 3
+    batch: int = 32
+    lr: float = 1e-2
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     seed: int = 0
     workers: int = 2
     """Processes that draw; 0: this one."""
-    threads: int = 2
+    threads: int = 1
 
     def __post_init__(self) -> None:
         counts = ("stills", "val_stills", "batch", "threads", "au_epochs", "er_epochs")

@@ -38,8 +38,8 @@ class Batch:
     frames: Tensor  # (B, T, 3, S, S) uint8
     experts: ExpertFeatures | None = None  # cached; computed from crops when absent
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
-    masked: Tensor | None = None  # (B, L) caption ids, some replaced by [MASK]
-    targets: Tensor | None = None  # (B, L) the word to predict there, NO_LABEL elsewhere
+    masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
+    targets: Tensor | None = None  # (B * R, L) the word to predict there, NO_LABEL elsewhere
     text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
     text_mask: Tensor | None = None  # (B, J) not padding
     text_words: Tensor | None = None  # (B, J) places that AUs may match: no specials, no masked words
@@ -125,7 +125,8 @@ class EmotionCaptioner(nn.Module):
             summary = er[:, 0] if er is not None else video.mean(1)
             belief = self.textual.belief(summary)
             class_token = self.textual.class_token(belief.softmax(-1))
-        parts, places = [], {}
+        parts: list[Tensor] = []
+        places: dict[str, slice] = {}
         for kind, part in zip(KINDS, (class_token, er, au), strict=True):
             if part is not None:
                 first = sum(p.shape[1] for p in parts)
@@ -160,7 +161,9 @@ class EmotionCaptioner(nn.Module):
     def masked_words(self, view: View, batch: Batch) -> Tensor:
         """Eq 14: mean cross-entropy over the masked places."""
         assert batch.masked is not None and batch.targets is not None
-        states = self.fusion.write(batch.masked, view.memory)
+        repeats = len(batch.masked) // len(batch.frames)
+        memory = view.memory.repeat(repeats) if repeats > 1 else view.memory
+        states = self.fusion.write(batch.masked, memory)
         wanted = batch.targets != NO_LABEL
         return F.cross_entropy(self.fusion.head(states[wanted]).float(), batch.targets[wanted])
 

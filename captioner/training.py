@@ -256,7 +256,7 @@ class Trainer:
         weights = self.dwa.weights(list(losses.live))
         first = progress.batch - progress.batch % train.accumulate
         group = min(train.accumulate, self.batches - first)  # the epoch's last step may be short
-        total = sum(weights[name] * loss for name, loss in losses.live.items())
+        total = torch.stack([weights[name] * loss for name, loss in losses.live.items()]).sum()
         self.engine.backward(total / group)
         values = {name: float(loss.detach()) for name, loss in losses.live.items()}
         for name, value in values.items():

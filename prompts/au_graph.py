@@ -88,7 +88,8 @@ def _swin(width: int, depths: tuple[int, ...], heads: tuple[int, ...]) -> _Backb
 
 
 # "small" is for 96-pixel crops on a CPU; its stem is deep because timm's plain one always has 64 channels.
-_SMALL = {"stem_type": "deep", "stem_width": 12, "channels": (24, 48, 96, 160)}
+# Residual branches start open: with timm's zero start 24,000 drawn faces taught it less (AU AUC .77, not .90).
+_SMALL = {"stem_type": "deep", "stem_width": 8, "channels": (16, 40, 96, 160), "zero_init_last": False}
 BACKBONES: dict[str, _Backbone] = {
     "resnet18": _resnet(BasicBlock, (2, 2, 2, 2), 512),
     "resnet50": _resnet(Bottleneck, (3, 4, 6, 3), 2048),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,13 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
     return scores
 
 
+def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Every row with every seed, a few at a time."""
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {n: [pool.submit(run_row, row, s, options) for s in range(options.seeds)] for n, row in rows.items()}
+        return {name: [job.result() for job in jobs] for name, jobs in waiting.items()}
+
+
 def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a training step with cached experts; the rows take turns, so all meet the same machine."""
     setups = []
@@ -127,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "ablate.yaml")
     parser.add_argument("--table", choices=TABLES, default="IV", help="which ablation (default: IV)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     parser.add_argument("--turns", type=int, default=15, help="timed iterations of each row (default: 15)")
     parser.add_argument("--out", type=Path, default=Path("runs/ablate"), help="folder of the runs (default: runs/ablate)")
     parser.add_argument("settings", nargs="*", help="key=value changes to the config, for every row")
@@ -134,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rows = TABLES[options.table]
     try:
-        results = {n: [run_row(row, s, options) for s in range(options.seeds)] for n, row in rows.items()}
+        results = run_all(rows, options)
         seconds = iteration_seconds(rows, options)
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -92,7 +92,8 @@ def prepare(
         model.visual.fit_scores(torch.cat([s.au_scores for s in seen if s is not None]))
     data = ClipDataset(
         records, settled, tokenizer, pieces if model.aligned else None, cache=cache, train=True,
-        short_side=config.data.short_side, flip=config.data.flip, seed=config.train.seed,
+        short_side=config.data.short_side, flip=config.data.flip,
+        captions=config.train.captions, seed=config.train.seed,
     )  # fmt: skip
     validation = ClipDataset(held_out, settled, tokenizer, cache=cache, short_side=config.data.short_side)
     return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces

@@ -42,6 +42,7 @@ def test_unknown_key_names_the_nearest() -> None:
         ("model.fusion=3", ["group of keys"]),
         ("train", ["overrides look like"]),
         ("decode.beams=0", ["at least 1"]),
+        ("model.fusion.heads=0", ["fusion.heads is 0", "at least 1"]),
         ("model.video.size=0", ["at least 32"]),
     ],
 )

@@ -42,7 +42,7 @@ def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer
         a, b = first[place], second[place]
         assert torch.equal(a["frames"], b["frames"])
         assert (a["masked"], a["targets"], a["text_words"]) == (b["masked"], b["targets"], b["text_words"])
-    masks = {tuple(first[Place(epoch, 1)]["targets"]) for epoch in range(6)}
+    masks = {tuple(first[Place(epoch, 1)]["targets"][0]) for epoch in range(6)}
     assert len(masks) > 3
     assert dataset(records, tokenizer, seed=2)[Place(0, 1)]["targets"] != first[Place(0, 1)]["targets"]
 
@@ -112,6 +112,19 @@ def test_expert_crops_spread_over_the_clip() -> None:
     assert crops.shape == (1, 3, 3, 32, 32)
     assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
     assert expert_crops(frames[:1], tiny_config("experts.frames=3")).shape[1] == 3
+
+
+def test_several_captions_a_clip(records: list[Record], tokenizer: Tokenizer) -> None:
+    data = dataset(records, tokenizer, captions=4)
+    batch = collate([data[Place(0, i)] for i in range(2)], tokenizer.pad_id)
+    assert batch.masked is not None and batch.text_ids is not None and batch.targets is not None
+    assert len(batch.masked) == len(batch.targets) == 8
+    assert len(batch.frames) == len(batch.text_ids) == 2
+    whole = [torch.where(t == NO_LABEL, m, t) for m, t in zip(batch.masked[:4], batch.targets[:4], strict=True)]
+    sentences = [tokenizer.decode(ids.tolist()) for ids in whole]
+    assert len(set(sentences)) == 3  # three captions, the fourth is the first with other words hidden
+    assert sentences[0] == sentences[3]
+    assert not torch.equal(batch.targets[0], batch.targets[3])
 
 
 def test_collate_pads(records: list[Record], tokenizer: Tokenizer) -> None:

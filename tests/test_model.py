@@ -155,3 +155,15 @@ def test_hidden_words(tokenizer: Tokenizer) -> None:
     assert kept_cls
     assert 100 < hidden < 200
     assert masks / (300 * round(0.5 * len(ids))) == pytest.approx(0.8, abs=0.03)
+
+
+def test_several_captions_a_clip_equal_clips_repeated() -> None:
+    model = tiny_model("prompts.er_sentence=off", "prompts.au_word=off")
+    batch, other = tiny_batch(model.config), tiny_batch(model.config)
+    assert batch.masked is not None and batch.targets is not None and other.crops is not None
+    batch.masked = torch.stack([batch.masked, batch.masked.flip(0)], 1).flatten(0, 1)
+    batch.targets = torch.stack([batch.targets, batch.targets.flip(0)], 1).flatten(0, 1)
+    other.frames, other.crops = other.frames.repeat_interleave(2, 0), other.crops.repeat_interleave(2, 0)
+    other.masked, other.targets = batch.masked, batch.targets
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch).live["mlm"], model(other).live["mlm"])

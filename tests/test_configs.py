@@ -1,0 +1,29 @@
+"""Every shipped configuration loads, says how to run it, and builds its network's shape."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from captioner.config import Config, load
+from captioner.experts import ExpertsConfig
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_config(path: Path) -> None:
+    head = path.read_text().split("\n\n")[0].splitlines()
+    assert head[0].startswith("# ")
+    assert any(line.startswith("#   python scripts/") for line in head)
+    script = next(line.split()[2] for line in head if line.startswith("#   python scripts/"))
+    assert (ROOT / script).is_file()
+    load(ExpertsConfig if "experts" in path.stem else Config, path)
+
+
+def test_paper_config_is_the_paper() -> None:
+    config = load(Config, ROOT / "configs" / "paper.yaml").model
+    assert (config.fusion.layers, config.fusion.heads, config.fusion.width, config.fusion.visual_width) == (12, 12, 768, 512)
+    assert (config.prompts.k, config.prompts.threshold, config.prompts.margin) == (3, 0.3, 0.5)
+    assert (config.video.arch, config.text.arch, config.experts.er_arch) == ("swin3d_b", "bert", "resnet50")
+    assert len(config.labels) == 11
