@@ -272,9 +272,9 @@ def _choose(matches: Sequence[list[Match]], said: int, meant: int) -> list[Match
     return _search(matches, fixed, used_said, used_meant) if open_rows else fixed
 
 
-# A path of the search: [rank (minus weighted matches), chunks, distance; weighted matches of the hypothesis, of
-# the reference; next word of the reference; end of the last match in the hypothesis (-1: none); used words of
-# the hypothesis, of the reference; chain of chosen matches]. The first three are the key that sorts paths.
+# A path of the search: [rank (minus weighted matches), chunks, distance; weighted matches of both (said,
+# meant); next word of the reference; end of the last match in the hypothesis, -1 for none; used words of both
+# as bits; chain of chosen matches]. The first three are the key that sorts paths.
 Path = list[Any]
 _RANK = itemgetter(0, 1, 2)
 

@@ -1,4 +1,4 @@
-"""METEOR 1.5's English normaliser (-norm): punctuation apart, hyphens open, full stops only where they belong."""
+"""METEOR 1.5's English normaliser (-norm): punctuation apart, hyphens open, full stops where they belong."""
 
 import re
 from collections.abc import Mapping
