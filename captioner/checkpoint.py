@@ -1,4 +1,4 @@
-"""Checkpoint folders: config.json, model.safetensors, tokenizer.json, CARD.md. Written whole or not at all, loaded strictly."""
+"""Checkpoint folders (config.json, model.safetensors, tokenizer.json, CARD.md): written whole or not, loaded strictly."""
 
 import json
 import os
@@ -38,7 +38,9 @@ class Checkpoint:
     card: str = ""
 
 
-def locate(name: str | None, *, offline: bool = False, revision: str | None = None, cache_dir: str | None = None) -> Path:
+def locate(
+    name: str | None, *, offline: bool = False, revision: str | None = None, cache_dir: str | None = None
+) -> Path:
     """The folder of a shipped name, a path, or a hub repository (downloaded once)."""
     name = name or DEFAULT
     if name in list_models():
@@ -48,7 +50,9 @@ def locate(name: str | None, *, offline: bool = False, revision: str | None = No
         return path
     if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         kind = "is a file, not a checkpoint folder" if path.exists() else "is not a folder"
-        raise CheckpointError(f"{name!r} {kind}; {unknown('model', name, list_models())}, or a folder, or a hub repository owner/name")
+        raise CheckpointError(
+            f"{name!r} {kind}; {unknown('model', name, list_models())}, or a folder, or a hub repository owner/name"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -142,7 +146,9 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
     folder = recover(locate(str(name) if name is not None else None, **where))
     for file in FILES:
         if not (folder / file).is_file():
-            raise CheckpointError(f"{folder} is not a checkpoint: {file} is missing (a checkpoint has {', '.join(FILES)})")
+            raise CheckpointError(
+                f"{folder} is not a checkpoint: {file} is missing (a checkpoint has {', '.join(FILES)})"
+            )
     meta = read_meta(folder / "config.json")
     try:
         config = build(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
@@ -172,7 +178,9 @@ def read_meta(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
         raise CheckpointError(f"{path} is not a captioner's config.json: it has no 'model'")
     if meta.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: update captioner")
+        raise CheckpointError(
+            f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: update captioner"
+        )
     return meta
 
 
@@ -182,7 +190,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): copy or download it again") from None
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({error}): copy or download it again"
+        ) from None
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -205,7 +215,9 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         given, needed = tuple(state[first].shape), tuple(wanted[first].shape)
         faults.append(f"{len(shapes)} of another shape ({first}: {given}, needed {needed})")
     if faults:
-        raise CheckpointError(f"{source} does not fit this architecture: {'; '.join(faults)}; check its config.json")
+        raise CheckpointError(
+            f"{source} does not fit this architecture: {'; '.join(faults)}; check its config.json"
+        )
     with torch.no_grad():
         for name, value in state.items():
             wanted[name].copy_(value)

@@ -188,7 +188,9 @@ class ModelConfig:
             faults.append(f"prompts.mask_words is {prompts.mask_words}: a share between 0 and 1 is needed")
         for key, part in [("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word)]:
             if part != "off" and not (prompts.vep and prompts.tep):
-                faults.append(f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
+                faults.append(
+                    f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep"
+                )
         if text.share_words and (text.arch != "bert" or text.width != fusion.width):
             faults.append("text.share_words needs text.arch=bert and text.width equal to fusion.width")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):

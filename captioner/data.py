@@ -38,8 +38,8 @@ FORMAT = 1  # of the cache's files; a new one leaves old files unread
 
 
 FUNCTION_WORDS = frozenset(
-    "a an the and or but of to in on at by for from with as is are was were be his her their its he she they it "
-    "him them that this while then who".split()
+    """a an the and or but of to in on at by for from with as is are was were be
+    his her their its he she they it him them that this while then who""".split()  # noqa: SIM905
 )
 
 
@@ -55,7 +55,7 @@ class Seen:
 
 
 def expert_crops(frames: np.ndarray, config: ModelConfig) -> Tensor:
-    """Input of the frozen experts, (1, T_e, 3, s, s) uint8: frames spread over the clip, the picture's centre square."""
+    """Input of the frozen experts, (1, T_e, 3, s, s) uint8: frames spread over the clip, their centre square."""
     places = np.linspace(0, len(frames) - 1, config.experts.frames).round().astype(int)
     unique, back = np.unique(places, return_inverse=True)
     return prepare(frames[unique], config.experts.size)[torch.from_numpy(back)][None]
@@ -80,7 +80,9 @@ class FeatureCache:
     computed again, what did not is read.
     """
 
-    def __init__(self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int) -> None:
+    def __init__(
+        self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int
+    ) -> None:
         self.folder, self.config, self.experts, self.short_side = Path(folder), config, experts, short_side
         settings = {
             "format": FORMAT,
@@ -189,7 +191,11 @@ def open_foreign(name: str) -> tokenizers.Tokenizer:
     """The tokenizer of a text encoder that does not share the captioner's vocabulary."""
     try:
         file = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
-        return tokenizers.Tokenizer.from_file(str(file)) if file.exists() else tokenizers.Tokenizer.from_pretrained(name)
+        return (
+            tokenizers.Tokenizer.from_file(str(file))
+            if file.exists()
+            else tokenizers.Tokenizer.from_pretrained(name)
+        )
     except Exception as error:  # the library raises bare Exception
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"cannot load the tokenizer of the text encoder {name!r}: {cause}") from None
@@ -227,10 +233,14 @@ class Place:
 class EpochOrder(Sampler[list[Place]]):
     """Batches of one epoch in an order that follows from (seed, epoch), from batch `start` on."""
 
-    def __init__(self, items: int, batch: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self, items: int, batch: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True
+    ) -> None:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(items, generator=generator).tolist() if shuffle else list(range(items))
-        self.batches = [[Place(epoch, i) for i in order[at : at + batch]] for at in range(0, items, batch)][start:]
+        self.batches = [[Place(epoch, i) for i in order[at : at + batch]] for at in range(0, items, batch)][
+            start:
+        ]
 
     def __iter__(self) -> Iterator[list[Place]]:
         return iter(self.batches)
@@ -268,14 +278,22 @@ class ClipDataset(Dataset[dict[str, Any]]):
         record = self.records[place.index]
         mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
         generator = torch.Generator().manual_seed(mixed % (1 << 63))
-        seen = self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
+        seen = (
+            self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
+        )
         frames = crop(seen.frames, self.config.video.size, train=self.train, generator=generator)
         if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
             frames = frames.flip(-1)
         emotion = NO_LABEL
         if record.emotion in self.config.labels:
             emotion = self.config.labels.index(record.emotion)
-        item = {"id": record.id, "frames": frames, "experts": seen.experts, "crops": seen.crops, "emotion": emotion}
+        item = {
+            "id": record.id,
+            "frames": frames,
+            "experts": seen.experts,
+            "crops": seen.crops,
+            "emotion": emotion,
+        }
         if self.train:
             item |= self.caption_parts(record, generator)
         return item
@@ -287,7 +305,10 @@ class ClipDataset(Dataset[dict[str, Any]]):
         chosen = [record.captions[order[i % len(order)]] for i in range(self.captions)]
         ids = [self.tokenizer.encode(caption, longest) for caption in chosen]
         hidden = [hide(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
-        parts: dict[str, Any] = {"masked": [shown for shown, _ in hidden], "targets": [asked for _, asked in hidden]}
+        parts: dict[str, Any] = {
+            "masked": [shown for shown, _ in hidden],
+            "targets": [asked for _, asked in hidden],
+        }
         if self.pieces is not None:
             text, words = self.pieces(chosen[0])
             content = self.pieces.matchable(text, words)

@@ -22,7 +22,6 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.experts import load_experts
 from captioner.files import missing
 from captioner.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
-
 from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
@@ -58,7 +57,10 @@ def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[i
     from torchvision.models.video.swin_transformer import _compute_attention_mask_3d
 
     grid = [full // win for full, win in zip(size, window, strict=True)]
-    edges = [torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool) for n, s in zip(grid, shift, strict=True)]
+    edges = [
+        torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool)
+        for n, s in zip(grid, shift, strict=True)
+    ]
     kind = 4 * edges[0][:, None, None] + 2 * edges[1][:, None] + edges[2].long()  # (windows along each axis)
     order = kind.flatten().argsort(stable=True)
     kinds, counts = kind.flatten().unique(return_counts=True)
@@ -156,7 +158,9 @@ def load_converted(swin: nn.Module, config: VideoConfig) -> None:
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({error}): convert it again"
+        ) from None
     wanted = swin.state_dict()
     shapes = [{name: value.shape for name, value in side.items()} for side in (wanted, state)]
     odd = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
@@ -179,7 +183,9 @@ def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
             f"video-swin; use video.pretrained='' otherwise"
         )
     try:
-        state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(progress=True, check_hash=True)
+        state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(
+            progress=True, check_hash=True
+        )
     except OSError as error:
         raise ConfigError(
             f"cannot download the Kinetics weights of {config.arch} ({error}): "
@@ -263,9 +269,13 @@ class TextEncoder(nn.Module):
         self.width = config.width
         given = hidden_size(self.net.config)
         if given != config.width:
-            raise ConfigError(f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}")
+            raise ConfigError(
+                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
+            )
         own = int(getattr(self.net.config, "vocab_size", vocab_size))
-        self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
+        self.foreign = (
+            own if own != vocab_size else 0
+        )  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)
 
@@ -297,7 +307,9 @@ def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Mod
         clip = hf.CLIPTextConfig(vocab_size=vocab, intermediate_size=ffn, **sizes)
         return hf.CLIPTextModel, lambda: hf.CLIPTextModel(clip)
     if config.arch == "t5":
-        t5 = hf.T5Config(vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads)
+        t5 = hf.T5Config(
+            vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads
+        )
         return hf.T5EncoderModel, lambda: hf.T5EncoderModel(t5)
     gpt2 = hf.GPT2Config(vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads)
     return hf.GPT2Model, lambda: hf.GPT2Model(gpt2)

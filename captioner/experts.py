@@ -39,12 +39,12 @@ class ExpertsConfig:
     """Side of a drawn still; the nets see it whole or down to `zoom` of it."""
     size: int = 96
     """Side of the nets' input."""
-    zoom: float = 0.7
+    zoom: float = 0.75
     """Smallest part of a still that fills the input: a still holds head and shoulders, a crop mostly face."""
     er_arch: str = "small"
     au_backbone: str = "small"
     au_stage: int = 1
-    au_epochs: int = 4
+    au_epochs: int = 5
     er_epochs: int = 3
     batch: int = 32
     lr: float = 1e-2
@@ -122,11 +122,13 @@ def load_experts(source: str | Path) -> Experts:
 
 
 def save_experts(folder: str | Path, er: nn.Module, au: nn.Module, spec: ExpertsSpec, card: str) -> None:
-    """config.json, model.safetensors (matrices in half precision) and CARD.md in `folder`."""
+    """config.json, model.safetensors (matrices of the emotion net in float16) and CARD.md in `folder`."""
     folder = Path(folder)
     state = nn.ModuleDict({"er": er, "au": au}).state_dict()
-    # vectors stay whole: they cost nothing, and running variances may leave the range of float16
-    stored = {key: value.half() if value.dim() > 1 else value for key, value in state.items()}
+    # The AU net stays whole: rounding tips its graph of nearest nodes, a step function (untrained scores
+    # moved by .03). Vectors do too: they cost nothing, and variances may leave the range of float16.
+    halved = {key for key, value in state.items() if key.startswith("er.") and value.dim() > 1}
+    stored = {key: value.half() if key in halved else value for key, value in state.items()}
     with atomic(folder / "model.safetensors") as path:
         path.write_bytes(save({key: value.contiguous() for key, value in stored.items()}))
     write_text(folder / "config.json", json.dumps(dataclasses.asdict(spec), indent=1) + "\n")
@@ -159,10 +161,8 @@ def _read_spec(path: Path) -> ExpertsSpec:
         raise CheckpointError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
     try:
         return build(ExpertsSpec, tree, where=str(path))
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
-    except ValueError as error:  # from prompts, which knows no CaptionerError
-        raise CheckpointError(f"{path}: {error}") from None
+    except (ConfigError, ValueError) as error:  # prompts knows no CaptionerError
+        raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -60,7 +60,12 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     b, n, d = x.shape
     if x.is_cuda or b * n > 4 or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
         return layer(x)
-    return torch.addmm(layer.bias[:, None], layer.weight, x.reshape(b * n, d).t()).t().contiguous().view(b, n, -1)
+    return (
+        torch.addmm(layer.bias[:, None], layer.weight, x.reshape(b * n, d).t())
+        .t()
+        .contiguous()
+        .view(b, n, -1)
+    )
 
 
 class TextEmbedding(nn.Module):

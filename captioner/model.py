@@ -38,7 +38,9 @@ class Batch:
     frames: Tensor  # (B, T, 3, S, S) uint8
     experts: ExpertFeatures | None = None  # cached; computed from crops when absent
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
-    masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
+    masked: Tensor | None = (
+        None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
+    )
     targets: Tensor | None = None  # (B * R, L) the word to predict there, NO_LABEL elsewhere
     text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
     text_mask: Tensor | None = None  # (B, J) not padding

@@ -104,7 +104,9 @@ def word_scores(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
     return scores
 
 
-def match_words(model: EmotionCaptioner, view: View, pieces: TextPieces, texts: list[str]) -> list[list[tuple[str, float]]]:
+def match_words(
+    model: EmotionCaptioner, view: View, pieces: TextPieces, texts: list[str]
+) -> list[list[tuple[str, float]]]:
     """For each clip and kept action unit: the word matched to it ("" for none) and their cosine."""
     if view.au is None or not model.aligned or model.config.prompts.au_word == "off":
         return [[] for _ in texts]
@@ -121,8 +123,12 @@ def match_words(model: EmotionCaptioner, view: View, pieces: TextPieces, texts: 
     matching: Matching | None = model.evidence(view, ids, mask, usable)
     assert matching is not None
     rows = []
-    for (row_ids, _), places, values in zip(encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True):
-        rows.append([(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)])
+    for (row_ids, _), places, values in zip(
+        encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True
+    ):
+        rows.append(
+            [(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)]
+        )
     return rows
 
 
@@ -170,7 +176,9 @@ class Captioner:
     ) -> "Captioner":
         """A captioner by shipped name, checkpoint folder or hub repository."""
         chosen = pick_device(device)
-        return cls(checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir), chosen)
+        return cls(
+            checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir), chosen
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
@@ -179,7 +187,9 @@ class Captioner:
             folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card
         )
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner") -> str:
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner"
+    ) -> str:
         """Upload the checkpoint folder to the hub; returns the commit's address."""
         from tempfile import TemporaryDirectory
 
@@ -196,7 +206,13 @@ class Captioner:
         return str(done)
 
     def caption(
-        self, source: Any, *, beams: int = 1, max_words: int | None = None, start: float = 0.0, end: float | None = None
+        self,
+        source: Any,
+        *,
+        beams: int = 1,
+        max_words: int | None = None,
+        start: float = 0.0,
+        end: float | None = None,
     ) -> Caption:
         """The caption of a video file (or open file), or of its span from `start` to `end` seconds."""
         options = DecodeConfig(beams=beams, max_words=max_words or 0)

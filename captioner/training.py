@@ -9,23 +9,23 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from captioner import checkpoint
-from captioner.config import Config, TrainConfig, to_dict
+from captioner.config import Config, to_dict
 from captioner.data import ClipDataset, EpochOrder, TextPieces, collate
+from captioner.engine import Engine, learning_rate
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import write_text
-from captioner.model import EmotionCaptioner, Losses
+from captioner.model import EmotionCaptioner
 from captioner.pipeline import Caption, caption_batch
 from captioner.tokenizer import Tokenizer
 
@@ -56,110 +56,6 @@ class DWA:
     def close_epoch(self, means: Mapping[str, float]) -> None:
         """Take in the epoch's mean losses."""
         self.history = [*self.history, dict(means)][-2:]
-
-
-def learning_rate(step: int, total: int, warmup: float) -> float:
-    """Factor of a step: rises over the first `warmup` share, falls linearly to 0 (1e-8 at least)."""
-    rise = max(1, round(warmup * total))
-    if step < rise:
-        return (step + 1) / rise
-    return max(1e-8, (total - step) / max(1, total - rise))
-
-
-def parameter_groups(model: EmotionCaptioner, train: TrainConfig) -> list[dict[str, Any]]:
-    """AdamW groups: video encoder at its own rate; biases, norms and other vectors without decay."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name.startswith("video."), parameter.ndim >= 2), []).append(parameter)
-    return [
-        {
-            "params": members,
-            "scale": train.video_lr_scale if video else 1.0,
-            "lr": train.lr * (train.video_lr_scale if video else 1.0),
-            "weight_decay": train.weight_decay if decay else 0.0,
-        }
-        for (video, decay), members in sorted(groups.items())
-    ]
-
-
-class Engine(Protocol):
-    """What the loop needs from whoever computes gradients; the plain one is below."""
-
-    device: torch.device
-
-    def losses(self, batch: Any, warm: bool) -> Losses:
-        """Forward pass."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Add gradients of one micro-batch."""
-
-    def step(self, factor: float) -> float:
-        """Clip, update with the learning rates times `factor`, clear; returns the gradient norm."""
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values that resume the optimiser."""
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
-
-
-class PlainEngine:
-    """One process, one device, AdamW; autocast on a GPU."""
-
-    def __init__(self, model: EmotionCaptioner, train: TrainConfig, device: torch.device) -> None:
-        self.model, self.train, self.device = model.to(device), train, device
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=(0.9, 0.999), eps=1e-8)
-        self.names = {id(p): name for name, p in model.named_parameters()}
-        self.dtype = pick_precision(train.precision, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Mixed precision, or nothing at float32."""
-        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, dtype=self.dtype)
-
-    def losses(self, batch: Any, warm: bool) -> Losses:
-        with self.autocast():
-            return self.model(batch.to(self.device), warm=warm)
-
-    def backward(self, loss: Tensor) -> None:
-        self.scaler.scale(loss).backward()
-
-    def step(self, factor: float) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.train.lr * group["scale"] * factor
-        self.scaler.unscale_(self.optimizer)
-        members = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = float(nn.utils.clip_grad_norm_(members, self.train.clip_norm))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {}
-        for parameter, moments in self.optimizer.state.items():
-            for key, value in moments.items():
-                tensors[f"optimizer.{key}.{self.names[id(parameter)]}"] = value.cpu()
-        return tensors, {"scaler": self.scaler.state_dict()}
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        by_name = {name: p for p, name in ((p, self.names[id(p)]) for g in self.optimizer.param_groups for p in g["params"])}
-        for full, value in tensors.items():
-            if full.startswith("optimizer."):
-                _, key, name = full.split(".", 2)
-                place = value if key == "step" else value.to(self.device)
-                self.optimizer.state[by_name[name]][key] = place.clone()
-        self.scaler.load_state_dict(values["scaler"])
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The number format of the forward pass: bf16 on GPUs that have it, else fp16; float32 on CPUs."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 @dataclass
@@ -297,7 +193,9 @@ class Trainer:
             num_workers=data.workers,
             collate_fn=partial(collate, pad_id=self.tokenizer.pad_id),
             pin_memory=self.engine.device.type == "cuda",
-            generator=torch.Generator().manual_seed(epoch),  # or opening it would draw from the model's dropout
+            generator=torch.Generator().manual_seed(
+                epoch
+            ),  # or opening it would draw from the model's dropout
         )
 
     # -- validation -------------------------------------------------------------------------------------------
@@ -305,7 +203,9 @@ class Trainer:
     def validate(self) -> float | None:
         """Caption the validation clips; returns the score that chooses `best`."""
         assert self.validation is not None
-        captions = predict(self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device)
+        captions = predict(
+            self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device
+        )
         lines = [json.dumps({"id": i, "caption": c.text, "emotion": c.emotion}) for i, c in captions.items()]
         write_text(self.out / "validation.jsonl", "\n".join(lines) + "\n")
         if self.scorer is None:
@@ -313,7 +213,11 @@ class Trainer:
         refs = {r.id: r.captions for r in self.validation.records if r.captions}
         scores = self.scorer(refs, {i: captions[i].text for i in refs})
         named = {r.id: r.emotion for r in self.validation.records if r.emotion in self.config.model.labels}
-        right = [max(captions[i].emotion, key=captions[i].emotion.__getitem__) == e for i, e in named.items() if captions[i].emotion]
+        right = [
+            max(captions[i].emotion, key=captions[i].emotion.__getitem__) == e
+            for i, e in named.items()
+            if captions[i].emotion
+        ]
         scores = {**scores, **({"emotion accuracy": sum(right) / len(right)} if right else {})}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
         if self.curves is not None:
@@ -354,7 +258,12 @@ class Trainer:
         tensors, values = self.engine.state()
         tensors |= random_state()
         progress = {k: v for k, v in vars(self.progress).items() if k != "best" or math.isfinite(v)}
-        values = {"engine": values, "progress": progress, "dwa": self.dwa.history, "config": to_dict(self.config)}
+        values = {
+            "engine": values,
+            "progress": progress,
+            "dwa": self.dwa.history,
+            "config": to_dict(self.config),
+        }
         checkpoint.save(
             self.out / name,
             self.model,
@@ -390,7 +299,14 @@ class Trainer:
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Dotted keys at which two configurations differ, where it matters for going on."""
-    harmless = {"train.log_every", "train.save_every", "train.threads", "train.out", "data.workers", "data.cache"}
+    harmless = {
+        "train.log_every",
+        "train.save_every",
+        "train.threads",
+        "train.out",
+        "data.workers",
+        "data.cache",
+    }
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
         return [d for k in keys for d in differences(old.get(k), new.get(k), f"{prefix}{k}.")]
@@ -464,6 +380,9 @@ def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer) -> Itera
     order = EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False)
     return iter(
         DataLoader(
-            data, batch_sampler=order, num_workers=config.data.workers, collate_fn=partial(collate, pad_id=tokenizer.pad_id)
+            data,
+            batch_sampler=order,
+            num_workers=config.data.workers,
+            collate_fn=partial(collate, pad_id=tokenizer.pad_id),
         )
     )

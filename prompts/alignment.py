@@ -77,7 +77,9 @@ def au_word_loss(
     return matched + others * apart, (positive & made).sum()
 
 
-def au_word_cross_entropy(similarity: Tensor, valid: Tensor, matching: Matching, temperature: float) -> Tensor:
+def au_word_cross_entropy(
+    similarity: Tensor, valid: Tensor, matching: Matching, temperature: float
+) -> Tensor:
     """Table VI "CE": each AU chooses its matched word among the caption's words."""
     logits = (similarity / temperature).masked_fill(~valid[:, None], -torch.inf)
     made = matching.made & valid.any(1, keepdim=True)

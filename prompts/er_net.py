@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from prompts.au_graph import build_backbone
+from prompts.au_graph import BACKBONES, build_backbone, check_name
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,11 @@ class ERNetConfig:
 
     arch: str = "resnet50"
     classes: int = 11
+
+    def __post_init__(self) -> None:
+        check_name("backbone", self.arch, BACKBONES)
+        if self.classes < 1:
+            raise ValueError(f"classes is {self.classes}: at least 1 is needed")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,14 @@ class VisualPrompts(nn.Module):
     au_usable: Tensor
 
     def __init__(
-        self, er_width: int, au_width: int, width: int, *, main: int = 27, k: int = 3, unusable: tuple[int, ...] = ()
+        self,
+        er_width: int,
+        au_width: int,
+        width: int,
+        *,
+        main: int = 27,
+        k: int = 3,
+        unusable: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.k = k

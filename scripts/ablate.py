@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from evaluate import evaluate
 from train import prepare
 
 import captioner
 from captioner.config import Config, load
 from captioner.data import EpochOrder, collate
+from captioner.engine import PlainEngine
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.manifest import read_manifest
-from captioner.training import PlainEngine
-from evaluate import evaluate
 
 BASE = {"vep": "false", "tep": "false", "er_sentence": "off", "au_word": "off"}
 FULL: dict[str, str] = {}
@@ -90,7 +90,10 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
 def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Every row with every seed, a few at a time."""
     with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {n: [pool.submit(run_row, row, s, options) for s in range(options.seeds)] for n, row in rows.items()}
+        waiting = {
+            n: [pool.submit(run_row, row, s, options) for s in range(options.seeds)]
+            for n, row in rows.items()
+        }
         return {name: [job.result() for job in jobs] for name, jobs in waiting.items()}
 
 
@@ -102,7 +105,9 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
         config, model, tokenizer, data, _, _ = prepare(config, torch.device("cpu"))
         engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
-        setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))
+        setups.append(
+            (name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order]))
+        )
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for turn in range(options.turns + 2):
         for name, engine, batch in setups:
@@ -124,19 +129,25 @@ def table(results: dict[str, list[dict[str, Any]]], seconds: dict[str, float]) -
             values = [100 * run[column] for run in runs if column in run]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{statistics.mean(values):.2f} ± {spread:.2f}" if values else "skipped")
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds[name]:.3f} | {seconds[name] / first:.3f} |")
+        lines.append(
+            f"| {name} | " + " | ".join(cells) + f" | {seconds[name]:.3f} | {seconds[name] / first:.3f} |"
+        )
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "ablate.yaml")
     parser.add_argument("--table", choices=TABLES, default="IV", help="which ablation (default: IV)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default: 2)")
     parser.add_argument("--turns", type=int, default=15, help="timed iterations of each row (default: 15)")
-    parser.add_argument("--out", type=Path, default=Path("runs/ablate"), help="folder of the runs (default: runs/ablate)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/ablate"), help="folder of the runs (default: runs/ablate)"
+    )
     parser.add_argument("settings", nargs="*", help="key=value changes to the config, for every row")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -148,7 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:
-        print("error: a training run failed (see above); the same command goes on from there", file=sys.stderr)
+        print(
+            "error: a training run failed (see above); the same command goes on from there", file=sys.stderr
+        )
         return error.returncode if error.returncode > 0 else 1
     text = table(results, seconds)
     print(f"Table {options.table} on drawn (synthetic) clips, {options.seeds} seeds, scores x 100:\n\n{text}")

@@ -1,4 +1,6 @@
-"""Time the captioning of one clip with random weights: python scripts/bench_caption.py configs/paper.yaml [key=value ...]
+"""Time the captioning of one clip with random weights:
+
+    python scripts/bench_caption.py configs/paper.yaml [key=value ...]
 
 Prints the seconds of the frozen experts, the video encoder, the right block, each decoding step and the total, and
 the peak memory of the process. Extra keys: bench.tokens=20 bench.threads=2 bench.runs=3.
@@ -56,7 +58,9 @@ def build_random(config: ModelConfig) -> EmotionCaptioner:
 def measure(model: EmotionCaptioner, tokens: int, with_experts: bool = True) -> dict[str, float]:
     """Seconds by stage for one clip."""
     config = model.config
-    frames = torch.randint(0, 256, (1, config.video.frames, 3, config.video.size, config.video.size), dtype=torch.uint8)
+    frames = torch.randint(
+        0, 256, (1, config.video.frames, 3, config.video.size, config.video.size), dtype=torch.uint8
+    )
     seconds: dict[str, float] = {}
     batch = Batch(frames)
     if config.prompts.vep:
@@ -113,12 +117,16 @@ def main(arguments: list[str]) -> int:
     rows = [measure(model, config.bench.tokens) for _ in range(config.bench.runs)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     video = config.model.video
-    print(f"{arguments[0]}: {millions:.0f} M parameters, {video.frames} frames of {video.size}, "
-          f"{config.bench.tokens} tokens, batch 1, {torch.get_num_threads()} threads, random weights")
+    print(
+        f"{arguments[0]}: {millions:.0f} M parameters, {video.frames} frames of {video.size}, "
+        f"{config.bench.tokens} tokens, batch 1, {torch.get_num_threads()} threads, random weights"
+    )
     for stage in rows[0]:
         name = "a decoding step" if stage == "step" else stage
         print(f"{name:16s} {statistics.median(row[stage] for row in rows):7.3f} s")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform != "darwin" else 1 << 30)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1 << 20 if sys.platform != "darwin" else 1 << 30
+    )
     print(f"{'peak memory':16s} {peak:7.2f} GiB")
     return 0
 

@@ -28,7 +28,13 @@ from eval.metrics import score
 
 
 def evaluate(
-    model: Captioner, records: Sequence[Record], train: Sequence[Record], *, cache: str = "", batch: int = 32, beams: int = 1
+    model: Captioner,
+    records: Sequence[Record],
+    train: Sequence[Record],
+    *,
+    cache: str = "",
+    batch: int = 32,
+    beams: int = 1,
 ) -> tuple[dict[str, Caption], dict[str, Any]]:
     """Captions by id, and every score by name; `train` is for the blind baselines."""
     config = Config()
@@ -80,7 +86,9 @@ def evidence_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True, help="folder, shipped name or hub repository")
     parser.add_argument("--manifest", required=True, type=Path, help="JSONL manifest of the clips")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")

@@ -16,12 +16,13 @@ from captioner import checkpoint
 from captioner.config import Config, load
 from captioner.data import ClipDataset, FeatureCache, TextPieces, open_foreign
 from captioner.encoders import resolve_experts
+from captioner.engine import PlainEngine
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.manifest import Record, read_manifest
 from captioner.model import EmotionCaptioner
 from captioner.pipeline import pick_device
 from captioner.tokenizer import Tokenizer
-from captioner.training import PlainEngine, Progress, Trainer
+from captioner.training import Progress, Trainer
 from eval.emotion import phrase_scores
 from eval.metrics import score
 
@@ -53,12 +54,21 @@ def train(config: Config) -> Progress:
     device = pick_device("auto")
     config, model, tokenizer, data, validation, pieces = prepare(config, device)
     engine = PlainEngine(model, config.train, device)
-    meta = {"licence": "Apache-2.0 (code); weights as their training data allows", "training_data": config.data.manifest}
+    meta = {
+        "licence": "Apache-2.0 (code); weights as their training data allows",
+        "training_data": config.data.manifest,
+    }
     trainer = Trainer(
         config, engine, model, tokenizer, data, validation, caption_scores, pieces=pieces, meta=meta
     )  # fmt: skip
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    log.info("%d clips, %.1f M trainable parameters, %d steps on %s", len(data), trainable / 1e6, trainer.total, device)
+    log.info(
+        "%d clips, %.1f M trainable parameters, %d steps on %s",
+        len(data),
+        trainable / 1e6,
+        trainer.total,
+        device,
+    )
     trainer.resume()
     return trainer.run()
 
@@ -75,12 +85,16 @@ def prepare(
     held_out = held_out[: config.train.val_clips or None]
 
     tokenizer = find_tokenizer(config, records)
-    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
+    settled = replace(
+        config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size
+    )
     model = EmotionCaptioner(settled)
     own = model.text.foreign if model.aligned else 0
     settled = replace(settled, text=replace(settled.text, vocab_size=own))
     model.config = settled
-    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
+    pieces = TextPieces(
+        tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text
+    )
 
     cache = None
     if config.data.cache:
@@ -111,9 +125,13 @@ def draw_if_missing(config: Config) -> Path:
         from captioner.synth.clips import make_clips
 
         log.info("drawing %d clips of invented faces into %s", config.data.drawn, manifest.parent)
-        made = make_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size)
+        made = make_clips(
+            manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size
+        )
         if made != manifest:
-            raise CheckpointError(f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn")
+            raise CheckpointError(
+                f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn"
+            )
     return manifest
 
 

@@ -18,7 +18,7 @@ from captioner.tokenizer import Tokenizer
 from captioner.video import write_video
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     torch.manual_seed(0)
     model = EmotionCaptioner(with_vocabulary(tiny_config("text.share_words=true"), tokenizer))
@@ -38,7 +38,12 @@ def test_round_trip(folder: Path, tmp_path: Path) -> None:
     assert loaded.meta["licence"] == "Apache-2.0"
     assert loaded.tokenizer.encode(CAPTIONS[0], 40)[0] == loaded.tokenizer.cls_id
     assert not loaded.model.training
-    assert sorted(p.name for p in folder.iterdir()) == ["CARD.md", "config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "CARD.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
     again = Captioner(loaded)
     again.save_pretrained(tmp_path / "copy")
     ours, theirs = load_file(folder / "model.safetensors"), load_file(tmp_path / "copy" / "model.safetensors")
@@ -64,7 +69,9 @@ def test_saved_and_loaded_says_the_same(folder: Path, tmp_path: Path) -> None:
 def test_half_precision_storage(folder: Path, tmp_path: Path) -> None:
     loaded = checkpoint.load(folder)
     checkpoint.save(tmp_path / "half", loaded.model, loaded.tokenizer, half=True)
-    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (folder / "model.safetensors").stat().st_size
+    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (
+        folder / "model.safetensors"
+    ).stat().st_size
     back = checkpoint.load(tmp_path / "half").model
     for (name, a), b in zip(loaded.model.state_dict().items(), back.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3, msg=name)
@@ -86,7 +93,10 @@ def test_pickled_weights_are_not_opened(folder: Path) -> None:
     assert "no safetensors file" in refusal(folder)
 
 
-@pytest.mark.parametrize(("key", "value", "word"), [("layers", 3, "missing"), ("layers", 1, "unknown"), ("ffn", 32, "another shape")])
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [("layers", 3, "missing"), ("layers", 1, "unknown"), ("ffn", 32, "another shape")],
+)
 def test_another_architecture(folder: Path, key: str, value: int, word: str) -> None:
     meta = json.loads((folder / "config.json").read_text())
     meta["model"]["fusion"][key] = value
@@ -104,7 +114,11 @@ def test_unknown_key_in_config(folder: Path) -> None:
 
 
 def test_other_formats(folder: Path) -> None:
-    for text, word in [("{", "cannot be read"), ("[]", "no 'model'"), ('{"model": {}, "format": 99}', "format 99")]:
+    for text, word in [
+        ("{", "cannot be read"),
+        ("[]", "no 'model'"),
+        ('{"model": {}, "format": 99}', "format 99"),
+    ]:
         (folder / "config.json").write_text(text)
         assert word in refusal(folder)
 
@@ -171,4 +185,6 @@ def test_push_to_hub_uploads_the_folder(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     assert captioner.load(folder, device="cpu").push_to_hub("me/model") == "done"
-    assert sent == {"me/model": ["CARD.md", "README.md", "config.json", "model.safetensors", "tokenizer.json"]}
+    assert sent == {
+        "me/model": ["CARD.md", "README.md", "config.json", "model.safetensors", "tokenizer.json"]
+    }

@@ -64,7 +64,11 @@ def test_sampling_excludes_beams() -> None:
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load(Config, tmp_path / "absent.yaml")
-    for text, words in [("a: [", "not YAML"), ("- 1", "not a mapping"), ("trane: {}", "did you mean 'train'")]:
+    for text, words in [
+        ("a: [", "not YAML"),
+        ("- 1", "not a mapping"),
+        ("trane: {}", "did you mean 'train'"),
+    ]:
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ConfigError, match=words) as caught:
             load(Config, tmp_path / "x.yaml")

@@ -23,7 +23,12 @@ def test_config(path: Path) -> None:
 
 def test_paper_config_is_the_paper() -> None:
     config = load(Config, ROOT / "configs" / "paper.yaml").model
-    assert (config.fusion.layers, config.fusion.heads, config.fusion.width, config.fusion.visual_width) == (12, 12, 768, 512)
+    assert (config.fusion.layers, config.fusion.heads, config.fusion.width, config.fusion.visual_width) == (
+        12,
+        12,
+        768,
+        512,
+    )
     assert (config.prompts.k, config.prompts.threshold, config.prompts.margin) == (3, 0.3, 0.5)
     assert (config.video.arch, config.text.arch, config.experts.er_arch) == ("swin3d_b", "bert", "resnet50")
     assert len(config.labels) == 11

@@ -18,7 +18,7 @@ from captioner.tokenizer import Tokenizer
 from captioner.video import write_video
 
 
-@pytest.fixture()
+@pytest.fixture
 def records(tmp_path: Path) -> list[Record]:
     made = []
     for number in range(5):
@@ -26,13 +26,23 @@ def records(tmp_path: Path) -> list[Record]:
         write_video(tmp_path / f"{number}.mp4", frames, 6)
         captions = tuple(CAPTIONS) if number != 4 else ()
         emotion = "neutral" if number == 4 else "anger"
-        made.append(Record(id=f"clip{number}", video=tmp_path / f"{number}.mp4", split="train", captions=captions, emotion=emotion))
+        made.append(
+            Record(
+                id=f"clip{number}",
+                video=tmp_path / f"{number}.mp4",
+                split="train",
+                captions=captions,
+                emotion=emotion,
+            )
+        )
     return made
 
 
 def dataset(records: list[Record], tokenizer: Tokenizer, **options: object) -> ClipDataset:
     config = with_vocabulary(tiny_config(), tokenizer)
-    return ClipDataset(records, config, tokenizer, TextPieces(tokenizer, None, 20), train=True, short_side=72, **options)  # type: ignore[arg-type]
+    return ClipDataset(
+        records, config, tokenizer, TextPieces(tokenizer, None, 20), train=True, short_side=72, **options
+    )  # type: ignore[arg-type]
 
 
 def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer: Tokenizer) -> None:
@@ -68,7 +78,9 @@ def test_clips_without_caption_are_not_trained_on(records: list[Record], tokeniz
     assert len(dataset(records, tokenizer)) == 4
 
 
-def test_cache_is_read_back_and_keyed_by_content(records: list[Record], tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_cache_is_read_back_and_keyed_by_content(
+    records: list[Record], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     model = tiny_model()
     cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
     cache.fill(records, progress=False)
@@ -81,14 +93,20 @@ def test_cache_is_read_back_and_keyed_by_content(records: list[Record], tokenize
 
     with torch.no_grad():
         next(model.experts.parameters()).add_(1)
-    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(records[0].video) != cache.path(records[0].video)
-    assert FeatureCache(tmp_path / "cache", model.config, None, 80).path(records[0].video) != cache.path(records[0].video)
+    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(
+        records[0].video
+    ) != cache.path(records[0].video)
+    assert FeatureCache(tmp_path / "cache", model.config, None, 80).path(records[0].video) != cache.path(
+        records[0].video
+    )
     records[0].video.write_bytes(records[1].video.read_bytes())
     fresh = FeatureCache(tmp_path / "cache", tiny_model().config, tiny_model().experts, 72)
     assert fresh.path(records[0].video) == fresh.path(records[1].video)
 
 
-def test_damaged_cache_file_is_computed_again(records: list[Record], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_cache_file_is_computed_again(
+    records: list[Record], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = tiny_model()
     cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
     wanted, path = cache.load(records[0].video), cache.path(records[0].video)
@@ -120,7 +138,9 @@ def test_several_captions_a_clip(records: list[Record], tokenizer: Tokenizer) ->
     assert batch.masked is not None and batch.text_ids is not None and batch.targets is not None
     assert len(batch.masked) == len(batch.targets) == 8
     assert len(batch.frames) == len(batch.text_ids) == 2
-    whole = [torch.where(t == NO_LABEL, m, t) for m, t in zip(batch.masked[:4], batch.targets[:4], strict=True)]
+    whole = [
+        torch.where(t == NO_LABEL, m, t) for m, t in zip(batch.masked[:4], batch.targets[:4], strict=True)
+    ]
     sentences = [tokenizer.decode(ids.tolist()) for ids in whole]
     assert len(set(sentences)) == 3  # three captions, the fourth is the first with other words hidden
     assert sentences[0] == sentences[3]
@@ -147,7 +167,9 @@ def test_words_for_matching_are_content_words(tokenizer: Tokenizer) -> None:
 
 
 def test_a_text_encoder_with_its_own_tokenizer(tokenizer: Tokenizer) -> None:
-    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "frown": 1, "nods": 2, "nose": 3}, "[UNK]"))
+    own = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "frown": 1, "nods": 2, "nose": 3}, "[UNK]")
+    )
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     pieces = TextPieces(tokenizer, own, 40)
     ids, words = pieces("nods frown nose")

@@ -68,7 +68,9 @@ def test_cached_logits_equal_uncached(shape: tuple[str, ...], clips: int) -> Non
 def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None:
     model = sharpen(tiny_model(*shape))
     memory = seen(model).memory
-    for row, written in enumerate(write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=8))):
+    for row, written in enumerate(
+        write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=8))
+    ):
         for place, (token, value) in enumerate(zip(written.ids[1:], written.log_probs, strict=True)):
             logits = whole(model.fusion, written.ids[: place + 1], of_clip(memory, row)).clone()
             logits[[SPECIAL.cls, SPECIAL.mask, SPECIAL.pad]] = -torch.inf
@@ -97,7 +99,9 @@ def test_right_block_is_independent_of_the_text() -> None:
     with torch.no_grad():
         for seed in (1, 2):
             memory = model.see(batch).memory
-            model.fusion.write(torch.randint(5, 60, (3, 7), generator=torch.Generator().manual_seed(seed)), memory)
+            model.fusion.write(
+                torch.randint(5, 60, (3, 7), generator=torch.Generator().manual_seed(seed)), memory
+            )
             states.append([memory.states, *memory.keys, *memory.values])
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
 
@@ -177,7 +181,9 @@ def test_sampling_follows_the_seed_and_the_nucleus() -> None:
 def test_captions_end_and_fit(beams: int) -> None:
     model = tiny_model()
     for longest in (0, 1, 5):
-        for written in write(model.fusion, seen(model).memory, SPECIAL, DecodeConfig(beams=beams, max_words=longest)):
+        for written in write(
+            model.fusion, seen(model).memory, SPECIAL, DecodeConfig(beams=beams, max_words=longest)
+        ):
             assert written.ids[0] == SPECIAL.cls
             assert written.ids[-1] == SPECIAL.sep
             assert len(written.ids) - 2 <= (longest or 18)

@@ -45,7 +45,9 @@ def test_checkpointing_changes_no_gradient() -> None:
     gradients = []
     for recompute in (False, True):
         torch.manual_seed(1)
-        config = VideoConfig(arch="swin3d_small_cpu", width=16, size=64, drop_path=0.0, checkpointing=recompute)
+        config = VideoConfig(
+            arch="swin3d_small_cpu", width=16, size=64, drop_path=0.0, checkpointing=recompute
+        )
         encoder = VideoEncoder(config).train()
         encoder(clip).square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None]))
@@ -76,11 +78,15 @@ def test_pretrained_folder_is_used_and_its_width_checked(tmp_path: Path) -> None
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = BertConfig(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128)
+    sizes = BertConfig(
+        vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
+    )
     saved = BertModel(sizes)
     saved.save_pretrained(tmp_path)
     encoder = TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 60)
-    torch.testing.assert_close(encoder.net.embeddings.word_embeddings.weight, saved.embeddings.word_embeddings.weight)
+    torch.testing.assert_close(
+        encoder.net.embeddings.word_embeddings.weight, saved.embeddings.word_embeddings.weight
+    )
     assert not encoder.foreign
     assert TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 61).foreign == 60
     with pytest.raises(ConfigError, match=r"set text\.width=32"):

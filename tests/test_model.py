@@ -35,11 +35,19 @@ def test_each_loss_alone_reaches_vep_tep_and_fusion(name: str) -> None:
 
 def test_each_visual_prompt_learns_from_each_loss() -> None:
     model = tiny_model()
-    for name, parts in [("mlm", ["er_mlp", "au_fc"]), ("er", ["er_mlp", "au_fc"]), ("au", ["er_mlp", "au_fc"])]:
+    for name, parts in [
+        ("mlm", ["er_mlp", "au_fc"]),
+        ("er", ["er_mlp", "au_fc"]),
+        ("au", ["er_mlp", "au_fc"]),
+    ]:
         model.zero_grad()
         model(tiny_batch(model.config), warm=True).live[name].backward()
         for part in parts:
-            reached = sum(float(p.grad.abs().sum()) for p in getattr(model.visual, part).parameters() if p.grad is not None)
+            reached = sum(
+                float(p.grad.abs().sum())
+                for p in getattr(model.visual, part).parameters()
+                if p.grad is not None
+            )
             assert reached > 1e-9, (name, part)
 
 
@@ -65,7 +73,9 @@ def test_each_visual_prompt_learns_from_each_loss() -> None:
 def test_every_ablation_trains(overrides: tuple[str, ...]) -> None:
     model = tiny_model(*overrides).train()
     losses = model(tiny_batch(model.config), warm=True)
-    wanted = {"mlm"} | {n for n, k in [("er", "er_sentence"), ("au", "au_word")] if getattr(model.config.prompts, k) != "off"}
+    wanted = {"mlm"} | {
+        n for n, k in [("er", "er_sentence"), ("au", "au_word")] if getattr(model.config.prompts, k) != "off"
+    }
     assert set(losses.live) == wanted
     assert all(torch.isfinite(loss) for loss in losses.live.values())
     sum(losses.live.values()).backward()  # type: ignore[union-attr]

@@ -42,7 +42,9 @@ def test_matching_equals_brute_force() -> None:
 def loss_of(similarity: torch.Tensor, warm: bool = False, others: float = 0.0) -> tuple[float, int]:
     valid = torch.ones(1, similarity.shape[-1], dtype=torch.bool)
     found = match(similarity, valid)
-    loss, positives = au_word_loss(similarity, valid, found, threshold=0.3, margin=0.5, warm=warm, others=others)
+    loss, positives = au_word_loss(
+        similarity, valid, found, threshold=0.3, margin=0.5, warm=warm, others=others
+    )
     return float(loss), int(positives)
 
 
@@ -59,7 +61,9 @@ def test_dissimilar_pairs_are_left_alone() -> None:
     assert loss_of(torch.tensor([[[-0.4]]]))[0] == 0.0
 
 
-@pytest.mark.parametrize(("start", "warm", "end"), [(0.35, False, 0.5), (0.25, False, 0.0), (0.02, True, 0.5)])
+@pytest.mark.parametrize(
+    ("start", "warm", "end"), [(0.35, False, 0.5), (0.25, False, 0.0), (0.02, True, 0.5)]
+)
 def test_optimised_directly_positives_rise_and_negatives_fall(start: float, warm: bool, end: float) -> None:
     words = torch.tensor([[[1.0, 0.0]]])
     au = torch.tensor([[[start, (1 - start**2) ** 0.5]]], requires_grad=True)
@@ -101,7 +105,9 @@ def test_variants_fall_when_pairs_agree() -> None:
         assert (bound < 1) or (cross > 0.1 and contrast > 0.1)
     er = torch.randn(4, 16)
     assert float(similarity_loss(er, er)) == pytest.approx(0, abs=1e-6)
-    assert float(similarity_cross_entropy(er, er, 0.07)) < 0.05 < float(similarity_cross_entropy(er, -er, 0.07))
+    assert (
+        float(similarity_cross_entropy(er, er, 0.07)) < 0.05 < float(similarity_cross_entropy(er, -er, 0.07))
+    )
 
 
 def features(clips: int = 2) -> ExpertFeatures:
@@ -121,7 +127,10 @@ def test_standard_scores_choose_the_action_units() -> None:
     seen = features()
     seen.au_scores[:] = 0.5
     seen.au_scores[:, 7], seen.au_scores[:, 9], seen.au_scores[:, 11] = 0.60, 0.58, 0.57
-    seen.au_scores[:, 2], seen.au_scores[:, 4] = 0.9, 0.99  # AU 2 is always high, AU at place 4 was never learned
+    seen.au_scores[:, 2], seen.au_scores[:, 4] = (
+        0.9,
+        0.99,
+    )  # AU 2 is always high, AU at place 4 was never learned
     mean, std = torch.full((27,), 0.5), torch.full((27,), 0.05)
     mean[2], std[2] = 0.9, 0.05
     prompts.au_mean.copy_(mean)
@@ -151,7 +160,9 @@ def test_no_face_gives_the_null_tokens() -> None:
 def test_class_token_is_the_belief_weighted_sum() -> None:
     prompts = TextualPrompts(4, 8, 3)
     probs = torch.tensor([[0.2, 0.3, 0.5]])
-    wanted = (0.2 * prompts.classes.weight[0] + 0.3 * prompts.classes.weight[1] + 0.5 * prompts.classes.weight[2])
+    wanted = (
+        0.2 * prompts.classes.weight[0] + 0.3 * prompts.classes.weight[1] + 0.5 * prompts.classes.weight[2]
+    )
     torch.testing.assert_close(prompts.class_token(probs)[0, 0], wanted)
 
 
@@ -194,5 +205,7 @@ def test_faceless_frames_do_not_count() -> None:
     half = model.experts(crops, torch.tensor([[True, False], [True, False]]))
     torch.testing.assert_close(half.er, alone.er)
     torch.testing.assert_close(half.au_scores, alone.au_scores)
-    torch.testing.assert_close(F.normalize(half.au_nodes, dim=-1), F.normalize(alone.au_nodes, dim=-1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        F.normalize(half.au_nodes, dim=-1), F.normalize(alone.au_nodes, dim=-1), atol=1e-3, rtol=0
+    )
     assert not model.experts(crops, torch.zeros(2, 2, dtype=torch.bool)).present.any()

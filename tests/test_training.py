@@ -15,7 +15,8 @@ from conftest import ROOT, tiny_batch, tiny_model
 
 from captioner import checkpoint
 from captioner.config import TrainConfig
-from captioner.training import DWA, PlainEngine, cut_log, differences, learning_rate, parameter_groups
+from captioner.engine import PlainEngine, learning_rate, parameter_groups
+from captioner.training import DWA, cut_log, differences
 
 TINY = [
     "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
@@ -125,7 +126,9 @@ def command(folder: Path, out: str) -> list[str]:
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=200, check=False)
+    return subprocess.run(
+        arguments, capture_output=True, text=True, env=environment, timeout=200, check=False
+    )
 
 
 def losses(folder: Path) -> list[tuple[float, ...]]:
@@ -138,7 +141,9 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     done = run(command(tmp_path, "whole"))
     assert done.returncode == 0, done.stderr[-2000:]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(tmp_path, "cut"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(tmp_path, "cut"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     log = tmp_path / "cut" / "log.jsonl"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text().count("\n") >= 9) and process.poll() is None:
@@ -153,7 +158,9 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     assert "resumed at step" in resumed.stderr
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     for name in ("last", "best"):
-        ours, theirs = (checkpoint.read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole"))
+        ours, theirs = (
+            checkpoint.read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole")
+        )
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert not list((tmp_path / "cut").glob(".*"))
     assert list((tmp_path / "whole" / "curves").iterdir())

@@ -1,0 +1,122 @@
+"""Who computes gradients: the interface that the loop is blind to, and the plain engine of one process."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from captioner.config import TrainConfig
+from captioner.model import EmotionCaptioner, Losses
+
+
+def learning_rate(step: int, total: int, warmup: float) -> float:
+    """Factor of a step: rises over the first `warmup` share, falls linearly to 0 (1e-8 at least)."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    return max(1e-8, (total - step) / max(1, total - rise))
+
+
+def parameter_groups(model: EmotionCaptioner, train: TrainConfig) -> list[dict[str, Any]]:
+    """AdamW groups: video encoder at its own rate; biases, norms and other vectors without decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("video."), parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": members,
+            "scale": train.video_lr_scale if video else 1.0,
+            "lr": train.lr * (train.video_lr_scale if video else 1.0),
+            "weight_decay": train.weight_decay if decay else 0.0,
+        }
+        for (video, decay), members in sorted(groups.items())
+    ]
+
+
+class Engine(Protocol):
+    """What the loop needs from whoever computes gradients; the plain one is below."""
+
+    device: torch.device
+
+    def losses(self, batch: Any, warm: bool) -> Losses:
+        """Forward pass."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add gradients of one micro-batch."""
+
+    def step(self, factor: float) -> float:
+        """Clip, update with the learning rates times `factor`, clear; returns the gradient norm."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values that resume the optimiser."""
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+
+
+class PlainEngine:
+    """One process, one device, AdamW; autocast on a GPU."""
+
+    def __init__(self, model: EmotionCaptioner, train: TrainConfig, device: torch.device) -> None:
+        self.model, self.train, self.device = model.to(device), train, device
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=(0.9, 0.999), eps=1e-8)
+        self.names = {id(p): name for name, p in model.named_parameters()}
+        self.dtype = pick_precision(train.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision, or nothing at float32."""
+        return (
+            nullcontext()
+            if self.dtype == torch.float32
+            else torch.autocast(self.device.type, dtype=self.dtype)
+        )
+
+    def losses(self, batch: Any, warm: bool) -> Losses:
+        with self.autocast():
+            return self.model(batch.to(self.device), warm=warm)
+
+    def backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
+    def step(self, factor: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.train.lr * group["scale"] * factor
+        self.scaler.unscale_(self.optimizer)
+        members = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(members, self.train.clip_norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {}
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                tensors[f"optimizer.{key}.{self.names[id(parameter)]}"] = value.cpu()
+        return tensors, {"scaler": self.scaler.state_dict()}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        by_name = {
+            name: p
+            for p, name in ((p, self.names[id(p)]) for g in self.optimizer.param_groups for p in g["params"])
+        }
+        for full, value in tensors.items():
+            if full.startswith("optimizer."):
+                _, key, name = full.split(".", 2)
+                place = value if key == "step" else value.to(self.device)
+                self.optimizer.state[by_name[name]][key] = place.clone()
+        self.scaler.load_state_dict(values["scaler"])
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The number format of the forward pass: bf16 on GPUs that have it, else fp16; float32 on CPUs."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
