@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,9 +40,7 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("score", help="scores of one hypotheses file")
     one.add_argument("--hyps", required=True, metavar="FILE", help="one caption a video")
     one.add_argument("--output", metavar="FILE", help="also write json with the scores of each video")
-    one.add_argument(
-        "--intervals", type=int, default=0, metavar="N", help="bootstrap intervals of N samples (off: 0)"
-    )
+    one.add_argument("--intervals", type=int, default=0, metavar="N", help="bootstrap intervals of N samples (off: 0)")
     two = commands.add_parser("compare", help="paired test of two hypotheses files")
     two.add_argument("hyps", nargs=2, metavar="FILE", help="one caption a video: system A, then system B")
     two.add_argument("--samples", type=int, default=1000, metavar="N", help="samples and exchanges (1000)")
@@ -54,9 +53,7 @@ def parser() -> argparse.ArgumentParser:
             metavar="A,B",
             help=f"of {','.join(CHOICES)} (default {','.join(DEFAULT)})",
         )
-        command.add_argument(
-            "--format", choices=("table", "json", "md"), default="table", help="on standard output"
-        )
+        command.add_argument("--format", choices=("table", "json", "md"), default="table", help="on standard output")
         command.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
     return top
 
@@ -68,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _score(options) if options.command == "score" else _compare(options)
     except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # An id or a label may hold a line end.
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
@@ -96,9 +97,7 @@ def evaluate(
     """The metrics asked for (of CHOICES) of one file's hypotheses against the references of another."""
     refs, hyps = _paired(entries, guesses, split)
     found = score(refs, hyps, [name for name in METRICS if name in asked])
-    result = Result(
-        found.corpus, found.per_video, found.statistics, found.skipped, {}, len(refs), found.references
-    )
+    result = Result(found.corpus, found.per_video, found.statistics, found.skipped, {}, len(refs), found.references)
     if "phrases" in asked:
         phrases = phrase_scores(refs, hyps)
         result.details["phrases"] = asdict(phrases)
@@ -128,9 +127,7 @@ def _paired(
     missing = len(refs.keys() - kept.keys())
     splits = sorted({entry.split for entry in entries.values() if entry.split})
     if missing and split is None and len(splits) > 1:
-        raise ScoreError(
-            f"{missing} of {len(refs)} videos lack a hypothesis; choose a --split of {', '.join(splits)}"
-        )
+        raise ScoreError(f"{missing} of {len(refs)} videos lack a hypothesis; choose a --split of {', '.join(splits)}")
     return refs, kept
 
 
@@ -167,7 +164,7 @@ def _score(options: argparse.Namespace) -> int:
         "per_video": result.per_video,
     }
     if options.output:
-        write_text(options.output, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write_text(options.output, json.dumps(report, indent=1) + "\n")
     rows = [
         (
             name,
@@ -225,12 +222,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _print(
-    form: str, header: Sequence[str], rows: Sequence[Sequence[str]], report: Mapping[str, Any]
-) -> None:
+def _print(form: str, header: Sequence[str], rows: Sequence[Sequence[str]], report: Mapping[str, Any]) -> None:
     """The report on standard output: aligned columns, a Markdown table, or json."""
     if form == "json":
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1))
         return
     used = [column for column, title in enumerate(header) if title]
     lines = [[row[column] for column in used] for row in (header, *rows)]

@@ -134,9 +134,7 @@ class Aligner:
         common = kinds.keys() & places.keys()
         if not common:
             return _UNKNOWN[function]
-        matches = sorted(
-            (kind, begin) for other in common for kind in kinds[other] for begin in places[other]
-        )
+        matches = sorted((kind, begin) for other in common for kind in kinds[other] for begin in places[other])
         bits = [0, 0, 0]
         for kind, begin in matches:
             bits[kind] |= 1 << begin
@@ -158,8 +156,7 @@ class Aligner:
     ) -> list[list[Match]]:
         """All matches that start at each word of the reference."""
         rows = [
-            [(kind, start, 1, begin, 1) for kind, begin in known[word].matches]
-            for start, word in enumerate(reference)
+            [(kind, start, 1, begin, 1) for kind, begin in known[word].matches] for start, word in enumerate(reference)
         ]
         if len(hypothesis) == len(reference) and self._keys(hypothesis) == self._keys(reference):
             return [[match for match in row if match[0] == 0] for row in rows]

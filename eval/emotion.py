@@ -99,9 +99,7 @@ def _word_scores(
 ) -> WordScores:
     right = wrong = silent = touched = mixed = unmarked = 0
     for captions, hypothesis in zip(references, hypotheses, strict=True):
-        meant = {
-            category for text in captions for word in text.split() for category in lexicon().get(word, ())
-        }
+        meant = {category for text in captions for word in text.split() for category in lexicon().get(word, ())}
         said = [lexicon()[word] for word in hypothesis.split() if word in lexicon()]
         named = {_category(categories, meant if strict else frozenset()) for categories in said}
         right += len(named & meant)
@@ -213,9 +211,7 @@ def _phrase_scores(counts: np.ndarray, videos: int | None = None) -> PhraseScore
     right, given, wanted = (int(total) for total in counts.sum(0))
     precision, recall = (right / total if total else 0.0 for total in (given, wanted))
     f1 = float(phrase_f1(counts.sum(0)))
-    return PhraseScores(
-        precision, recall, f1, right, given, wanted, len(counts) if videos is None else videos
-    )
+    return PhraseScores(precision, recall, f1, right, given, wanted, len(counts) if videos is None else videos)
 
 
 # --- emotion classes -------------------------------------------------------------------------------------
@@ -248,9 +244,7 @@ def class_scores(
     if truth.keys() != predicted.keys() or not truth:
         odd = sorted(map(str, truth.keys() ^ predicted.keys()))
         raise EmotionScoreError(_ONE_SIDE.format(len(odd), ", ".join(odd[:5])))
-    names = {
-        key: guess if isinstance(guess, str) else _likeliest(key, guess) for key, guess in predicted.items()
-    }
+    names = {key: guess if isinstance(guess, str) else _likeliest(key, guess) for key, guess in predicted.items()}
     known = tuple(labels or sorted({*truth.values(), *names.values()}))
     for name in (*truth.values(), *names.values()):
         if name not in known:

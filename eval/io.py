@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -56,9 +57,7 @@ def references(entries: Mapping[str, Entry], split: str | None = None) -> dict[s
     """Captions of the videos (of one split) that have any: neutral clips of MAFW have none."""
     splits = sorted({entry.split for entry in entries.values() if entry.split})
     if split is not None and split not in splits:
-        raise ManifestError(
-            f"split {split!r} is not in the references; allowed {', '.join(splits) or 'none'}"
-        )
+        raise ManifestError(f"split {split!r} is not in the references; allowed {', '.join(splits) or 'none'}")
     chosen = {key: entry for key, entry in entries.items() if split in (None, entry.split)}
     return {key: list(entry.captions) for key, entry in chosen.items() if entry.captions}
 
@@ -143,13 +142,19 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _id(place: str, record: dict[str, object]) -> str:
     for name in (*ID_KEYS, *FILE_KEYS):
         value = record.get(name)
+        if value is None:
+            continue
         if isinstance(value, int) and not isinstance(value, bool) and name in ID_KEYS:
             return str(value)
-        if isinstance(value, str) and value.strip():
-            return value if name in ID_KEYS else PurePath(value).stem or value
-        if value is not None:
+        if not isinstance(value, str) or not value.strip() or not _writable(value):
             raise ManifestError(f"{place}: {name} is {_shown(value)}, allowed text or a whole number")
+        return value if name in ID_KEYS else PurePath(value).stem or value
     raise ManifestError(f"{place}: no id; allowed one of {', '.join((*ID_KEYS, *FILE_KEYS))}")
+
+
+def _writable(text: str) -> bool:
+    """Whether the text can be written: half a surrogate pair, which json may hold, cannot."""
+    return text.encode("utf-8", "ignore").decode("utf-8") == text
 
 
 def _captions(place: str, key: str, record: dict[str, object]) -> list[str]:
@@ -167,14 +172,10 @@ def _captions(place: str, key: str, record: dict[str, object]) -> list[str]:
 def _emotion(place: str, key: str, value: object) -> Emotion:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, dict) and all(
-        isinstance(p, int | float) and not isinstance(p, bool) for p in value.values()
-    ):
+    if isinstance(value, dict) and all(isinstance(p, int | float) and not isinstance(p, bool) for p in value.values()):
         return value
-    raise ManifestError(
-        f"{place}: emotion of {key!r} is {_shown(value)}, allowed a name or {{name: probability}}"
-    )
+    raise ManifestError(f"{place}: emotion of {key!r} is {_shown(value)}, allowed a name or {{name: probability}}")
 
 
 def _shown(value: object) -> str:
-    return f"{type(value).__name__} {value!r:.60}"
+    return f"{type(value).__name__} {reprlib.repr(value)}"  # repr itself fails on deep nesting

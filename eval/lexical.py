@@ -40,9 +40,7 @@ class Lexicon:
             read = {name: archive.read(name).decode("utf-8") for name in _TABLES}
         self.abbreviations = prefixes(read["nonbreaking/english.prefixes"])
         self._function = frozenset(read["function/english.words"].splitlines())
-        synsets, exceptions = (
-            read[f"synonym/english.{name}"].splitlines() for name in ("synsets", "exceptions")
-        )
+        synsets, exceptions = (read[f"synonym/english.{name}"].splitlines() for name in ("synsets", "exceptions"))
         self._synsets = dict(zip(synsets[::2], synsets[1::2], strict=True))
         self._bases: dict[str, list[str]] = {}
         for base, forms in zip(exceptions[::2], exceptions[1::2], strict=True):
@@ -53,9 +51,7 @@ class Lexicon:
     def word(self, text: str) -> Word:
         """What is known of a lower-case word."""
         if text not in self._words:
-            self._words[text] = Word(
-                java_hash(text), java_hash(stem(text)), self._senses(text), text in self._function
-            )
+            self._words[text] = Word(java_hash(text), java_hash(stem(text)), self._senses(text), text in self._function)
         return self._words[text]
 
     def _senses(self, text: str) -> frozenset[str]:

@@ -49,9 +49,7 @@ def summable(statistics: np.ndarray) -> np.ndarray:
     return added
 
 
-def _share(
-    content: np.ndarray, function: np.ndarray, words: np.ndarray, function_words: np.ndarray
-) -> np.ndarray:
+def _share(content: np.ndarray, function: np.ndarray, words: np.ndarray, function_words: np.ndarray) -> np.ndarray:
     """Share of the words that match, content words weighing DELTA and function words 1 - DELTA."""
     all_words = DELTA * (words - function_words) + (1 - DELTA) * function_words
     return (DELTA * content + (1 - DELTA) * function) / all_words

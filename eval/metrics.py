@@ -1,6 +1,7 @@
 """BLEU-1..4, METEOR, ROUGE-L and CIDEr of a set of captions, equal to the COCO caption toolkit's numbers."""
 
 import logging
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,9 +36,7 @@ class Scores:
     statistics: dict[str, np.ndarray] = field(repr=False, compare=False)
 
 
-def score(
-    refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS
-) -> Scores:
+def score(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS) -> Scores:
     """The chosen metrics of one hypothesis a video against that video's references; ids must match."""
     for name in metrics:
         if name not in METRICS:
@@ -72,9 +71,7 @@ def score_tokens(
     return _scores(ids, statistics, skipped, sum(map(len, references)))
 
 
-def tokenize_pairs(
-    refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]
-) -> tuple[list[list[str]], list[str]]:
+def tokenize_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> tuple[list[list[str]], list[str]]:
     """PTB tokens of references (by video) and hypotheses, each caption one string, in the order of `refs`."""
     flat = iter(tokenize([clean(caption) for captions in refs.values() for caption in captions]))
     references = [[next(flat) for _ in captions] for captions in refs.values()]
@@ -93,7 +90,7 @@ def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> N
         raise ScoreError(f"{_some(extra)} of {len(hyps)} hypotheses lack references; drop or add")
     for key, captions in refs.items():
         if isinstance(captions, str) or not isinstance(captions, Sequence) or not captions:
-            raise ScoreError(f"references of {key!r}: given {captions!r:.60}, allowed a list of texts")
+            raise ScoreError(f"references of {key!r}: given {reprlib.repr(captions)}, allowed a list of texts")
         for caption in captions:
             _check_text(key, caption, "reference")
     for key, caption in hyps.items():
@@ -118,9 +115,7 @@ def addends(kind: str, statistics: np.ndarray) -> np.ndarray:
     return meteor.summable(statistics) if kind == "METEOR" else statistics
 
 
-def _scores(
-    ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict[str, str], references: int
-) -> Scores:
+def _scores(ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict[str, str], references: int) -> Scores:
     total: dict[str, float] = {}
     single: dict[str, np.ndarray] = {}
     for kind, rows in statistics.items():
@@ -135,7 +130,7 @@ def _scores(
 
 def _check_text(key: str, caption: object, kind: str) -> None:
     if not isinstance(caption, str):
-        raise ScoreError(f"{kind} of {key!r}: given {type(caption).__name__} {caption!r:.60}, allowed text")
+        raise ScoreError(f"{kind} of {key!r}: given {type(caption).__name__} {reprlib.repr(caption)}, allowed text")
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -45,9 +45,7 @@ class Comparison:
     p: float
 
 
-def intervals(
-    statistics: Statistics, samples: int = 1000, level: float = 0.95, seed: int = 0
-) -> dict[str, Interval]:
+def intervals(statistics: Statistics, samples: int = 1000, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
     """Percentile bootstrap interval of each metric, over videos drawn with replacement."""
     videos = _check(statistics, samples, level)
     drawn = _bootstrap(statistics, videos, samples, seed)
@@ -68,9 +66,7 @@ def compare(
         raise SignificanceError(f"two systems with other metrics: {', '.join(a)} against {', '.join(b)}")
     videos = _check(a, samples, level)
     if videos != _check(b, samples, level):
-        raise SignificanceError(
-            f"two systems with other videos: {videos} against {len(next(iter(b.values())))}"
-        )
+        raise SignificanceError(f"two systems with other videos: {videos} against {len(next(iter(b.values())))}")
     value_a, value_b = _corpus(a, videos), _corpus(b, videos)
     drawn_a, drawn_b = (_bootstrap(side, videos, samples, seed) for side in (a, b))
     exchanged = _exchange(a, b, videos, samples, seed)
@@ -88,9 +84,7 @@ def compare(
 def _check(statistics: Statistics, samples: int, level: float) -> int:
     """The number of videos, the same in every statistic."""
     if samples < 1 or not 0 < level < 1:
-        raise SignificanceError(
-            f"given {samples} samples, level {level}; allowed at least 1, between 0 and 1"
-        )
+        raise SignificanceError(f"given {samples} samples, level {level}; allowed at least 1, between 0 and 1")
     sizes = {len(rows) for rows in statistics.values()}
     if len(sizes) != 1 or 0 in sizes:
         raise SignificanceError(f"statistics of {sorted(sizes)} videos; allowed one number of them, above 0")

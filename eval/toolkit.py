@@ -20,9 +20,7 @@ def toolkit_file(name: str) -> Path:
     """The file of that name inside pycocoevalcap; its tables are read, none of its programs is run."""
     spec = importlib.util.find_spec("pycocoevalcap")
     if spec is None:
-        raise ToolkitError(
-            "the metrics read tables of pycocoevalcap, which is missing: pip install pycocoevalcap"
-        )
+        raise ToolkitError("the metrics read tables of pycocoevalcap, which is missing: pip install pycocoevalcap")
     paths = [Path(root) / name for root in spec.submodule_search_locations or ()]
     found = next((path for path in paths if path.is_file()), None)
     if found is None:
