@@ -60,6 +60,8 @@ def score_tokens(
             statistics["BLEU"] = ngrams.bleu_statistics(table)
         if "cider" in metrics:
             statistics["CIDEr"] = ngrams.cider(table)[:, None]
+            if len(ids) == 1:
+                _log.warning("CIDEr of a single video is 0: words get their weight from how few videos have them")
     if "rouge" in metrics:
         statistics["ROUGE-L"] = ngrams.rouge(references, hypotheses)[:, None]
     if "meteor" in metrics:
@@ -135,4 +137,5 @@ def _check_text(key: str, caption: object, kind: str) -> None:
 
 def _some(ids: Sequence[str]) -> str:
     """'3 (a, b, c)', with at most five ids named."""
-    return f"{len(ids)} ({', '.join(map(str, ids[:5]))}{', ...' if len(ids) > 5 else ''})"
+    shown = [str(key) if str(key).isprintable() else repr(key) for key in ids[:5]]
+    return f"{len(ids)} ({', '.join(shown)}{', ...' if len(ids) > 5 else ''})"

@@ -53,13 +53,17 @@ class Tokenizer:
         return out
 
     def _line(self, text: str, start: int, line: str) -> str:
-        words = line.split(" ")
+        words, stop = line.split(" "), start + len(line)
         try:
             parts = [self._inner[word] for word in words[:-1]]
-            parts.append(self._last[words[-1]])
+            parts.append(self._before_end(text, stop)[words[-1]])
         except KeyError:
-            parts = self._scanned(text, start, start + len(line))
+            parts = self._scanned(text, start, stop)
         return " ".join(filter(None, parts))
+
+    def _before_end(self, text: str, stop: int) -> dict[str, str]:
+        """What is remembered of words before a line's end; nothing at the end of all, where no line end is seen."""
+        return self._last if stop < len(text) else {}
 
     def _scanned(self, text: str, start: int, stop: int) -> list[str]:
         """The tokens of text[start:stop], word by word, remembering the words that stand for themselves."""
@@ -67,7 +71,7 @@ class Tokenizer:
         while at < stop:
             space = text.find(" ", at, stop)
             end = space if space >= 0 else stop
-            memory = self._inner if end < stop else self._last if stop < len(text) else {}
+            memory = self._inner if end < stop else self._before_end(text, stop)
             word = text[at:end]
             if word not in memory:
                 tokens, last, seen = self._word(text, at, end)

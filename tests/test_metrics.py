@@ -120,6 +120,12 @@ def test_tokens_equal_the_jar_on_awkward_text() -> None:
     assert tokenize(captions) == tokenized_by_jar(captions)
 
 
+@needs_java
+def test_the_last_caption_has_no_line_end_behind_it() -> None:
+    # Before a line's end "I'd've" is cut at both apostrophes, at the end of all it is not.
+    assert tokenize(["I'd've", "I'd've"]) == tokenized_by_jar(["I'd've", "I'd've"]) == ["i 'd 've", "i 'd ve"]
+
+
 @pytest.mark.parametrize(("videos", "references", "seed"), [(40, 1, 1), (40, 7, 2), (2, 3, 3), (1, 2, 4)])
 def test_equal_to_the_toolkits_scorers_on_random_sets(videos: int, references: int, seed: int) -> None:
     from pycocoevalcap.bleu.bleu import Bleu
@@ -164,8 +170,9 @@ def test_clean_keeps_one_line_and_valid_text() -> None:
     clean("half \ud83d").encode("utf-8")
 
 
-def test_one_video_has_cider_zero_and_a_perfect_one_among_others_ten() -> None:
+def test_one_video_has_cider_zero_and_a_perfect_one_among_others_ten(caplog: pytest.LogCaptureFixture) -> None:
     assert score({"a": ["a man smiles at us"]}, {"a": "a man smiles at us"}, ["cider"]).corpus["CIDEr"] == 0
+    assert "CIDEr of a single video is 0" in caplog.text
     refs = {"a": ["one two three four five"], "b": ["six seven eight nine ten"]}
     found = score(refs, {key: captions[0] for key, captions in refs.items()}, ["cider"])
     assert found.corpus["CIDEr"] == pytest.approx(10)
@@ -189,6 +196,7 @@ def test_empty_hypothesis_is_warned_of_and_scores_zero(caplog: pytest.LogCapture
         ({"a": [3]}, {"a": "x"}, "reference of 'a': given int 3"),
         ({"a": ["x"]}, {"a": None}, "hypothesis of 'a': given NoneType"),
         ({str(n): ["x"] for n in range(9)}, {}, "9 (0, 1, 2, 3, 4, ...) of 9 videos lack"),
+        ({"a\nb": ["x"]}, {}, "1 ('a\\nb') of 1 videos lack"),
     ],
 )
 def test_sets_that_do_not_fit_are_refused_in_one_line(refs: dict, hyps: dict, said: str) -> None:
