@@ -57,9 +57,7 @@ class ExpertsConfig:
 
     def __post_init__(self) -> None:
         counts = ("stills", "val_stills", "batch", "threads", "au_epochs", "er_epochs")
-        faults = [
-            f"{key} is {getattr(self, key)}: at least 1 is needed" for key in counts if getattr(self, key) < 1
-        ]
+        faults = [f"{key} is {getattr(self, key)}: at least 1 is needed" for key in counts if getattr(self, key) < 1]
         faults += [f"{key} is {getattr(self, key)}: at least 32 pixels are needed"
                    for key in ("size", "drawn_size") if getattr(self, key) < 32]  # fmt: skip
         if not 0.2 <= self.zoom <= 1:

@@ -239,9 +239,7 @@ class EdgeExtractor(nn.Module):
         queries, keys, values = self.ARM.linear_q(maps), self.ARM.linear_k(maps), self.ARM.linear_v(maps)
         # Edge (i, j): node i receives (keys, values), node j sends (queries).
         attention = self.ARM.weights(queries[:, None], keys[:, :, None])  # (B, N, N, P, P)
-        if (
-            not self.training
-        ):  # what follows is affine then, so the mean over P may go first: P times less memory
+        if not self.training:  # what follows is affine then, so the mean over P may go first: P times less memory
             attention = attention.mean(-2, keepdim=True)
         edges = (attention @ values[:, :, None]).flatten(1, 2)  # (B, E, P or 1, D)
         return self.bn(self.edge_proj(edges)).mean(-2)
@@ -328,9 +326,7 @@ class AUGraph(nn.Module):
         return self.head(self.global_linear(self.backbone(images)))
 
 
-def load_released(
-    source: str | Path | Mapping[str, object], neighbors: int = 4, metric: str = "dots"
-) -> AUGraph:
+def load_released(source: str | Path | Mapping[str, object], neighbors: int = 4, metric: str = "dots") -> AUGraph:
     """The net of a released checkpoint (a file, or what it holds), in eval mode; shape read off the keys.
 
     Loads strictly. `neighbors` and `metric` leave no trace in the weights: give them if the run changed them.
@@ -350,9 +346,7 @@ def load_released(
     return model.eval()
 
 
-def asymmetric_loss(
-    scores: Tensor, labels: Tensor, weights: Tensor | None = None, eps: float = 1e-8
-) -> Tensor:
+def asymmetric_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None, eps: float = 1e-8) -> Tensor:
     """The weighted asymmetric loss, a scalar: easy negatives count by their own score.
 
     scores and labels (B, N); labels 1, 0 or -1 (unknown: left out of the mean); weights (N,).
@@ -426,9 +420,7 @@ def _our_name(key: str) -> str:
 def _infer_config(state: Mapping[str, Tensor], neighbors: int, metric: str) -> AUGraphConfig:
     needed = ("global_linear.fc.weight", "head.main_sc")
     if absent := [key for key in needed if key not in state]:
-        raise ValueError(
-            f"the checkpoint holds no AU graph: {', '.join(absent)} missing; it has {_few(sorted(state))}"
-        )
+        raise ValueError(f"the checkpoint holds no AU graph: {', '.join(absent)} missing; it has {_few(sorted(state))}")
     width, channels = state["global_linear.fc.weight"].shape
     return AUGraphConfig(
         backbone=_infer_backbone(state, channels),
@@ -455,6 +447,4 @@ def _infer_backbone(state: Mapping[str, Tensor], channels: int) -> str:
     }
     if name := shapes.get((channels, depth, swin_depth)):
         return name
-    raise ValueError(
-        f"unknown backbone of {channels} channels in the checkpoint; known: {', '.join(BACKBONES)}"
-    )
+    raise ValueError(f"unknown backbone of {channels} channels in the checkpoint; known: {', '.join(BACKBONES)}")

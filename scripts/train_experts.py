@@ -73,9 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(description="Train the frozen experts on drawn (synthetic) stills.")
     parser.add_argument("config", type=Path, help="YAML file of the recipe")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="keys that replace those of the file"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace those of the file")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -151,9 +149,7 @@ def drawing() -> str:
     return hashlib.sha256(code).hexdigest()[:8]
 
 
-def draw_chunk(
-    seed: int, size: int, numbers: range
-) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int64]]:
+def draw_chunk(seed: int, size: int, numbers: range) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int64]]:
     """Images (S, size, size, 3), AU labels (S, A) and emotions (S,) of the stills with these numbers."""
     stills = [sample_still(np.random.default_rng([seed, number]), size) for number in numbers]
     return (
@@ -183,9 +179,7 @@ def fit(
     count, batch = len(stills.emotions), min(recipe.batch, len(stills.emotions))
     steps = epochs * (count // batch)
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, steps + 1, pct_start=0.1, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, steps + 1, pct_start=0.1, cycle_momentum=False)
     random = torch.Generator().manual_seed(recipe.seed)
     for epoch in range(epochs):
         start, total = time.monotonic(), 0.0
@@ -219,9 +213,7 @@ def augment(images: NDArray[np.uint8], recipe: ExpertsConfig, random: torch.Gene
     return normalise((views + noise).clamp(0, 1))
 
 
-def view(
-    images: NDArray[np.uint8], size: int, zoom: Tensor, shift: Tensor, roll: Tensor, mirror: Tensor
-) -> Tensor:
+def view(images: NDArray[np.uint8], size: int, zoom: Tensor, shift: Tensor, roll: Tensor, mirror: Tensor) -> Tensor:
     """Crops (B, 3, size, size) in [0, 1]; zoom, roll (radians) and mirror (B, 1), shift (B, 2) in sides."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255  # channels_last in memory
     cos, sin = zoom * roll.cos(), zoom * roll.sin()
@@ -315,8 +307,7 @@ def card(experts: Experts, recipe: ExpertsConfig, unseen: Stills, best: float, m
         if i in trained
     ]
     recalls = [
-        f"| {label} | {(said == i)[unseen.emotions == i].float().mean():.3f} |"
-        for i, label in enumerate(spec.labels)
+        f"| {label} | {(said == i)[unseen.emotions == i].float().mean():.3f} |" for i, label in enumerate(spec.labels)
     ]
     size = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
     return f"""# Experts trained on drawn faces
@@ -330,7 +321,7 @@ and no photograph of a person. Expect nothing of them on real faces.
 They serve drawn clips, tests and as a pattern for experts of your own.
 
 - Made by `python scripts/train_experts.py configs/experts_drawn.yaml`, {minutes:.1f} minutes on
-  {recipe.threads} CPU threads, drawing included. Licence {spec.licence}.
+  {recipe.threads} CPU thread{"s" * (recipe.threads > 1)}, drawing included. Licence {spec.licence}.
 - Input: RGB crop, from head and shoulders down to little but the face, {spec.size} px,
   ImageNet mean and deviation.
 - AU labels: 1 from intensity 0.5 on, 0 below 0.25, unknown between.

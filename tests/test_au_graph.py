@@ -161,9 +161,7 @@ def test_edge_direction() -> None:
     extractor.FAM.forward = lambda maps, tokens: maps  # type: ignore[method-assign]
     maps = torch.rand(1, 3, 4, 8)
     edges = extractor(maps, torch.rand(1, 4, 8))
-    wanted = (
-        extractor.edge_proj(extractor.ARM(maps[:, 2], maps[:, 1])).mean(1) / (1 + extractor.bn.eps) ** 0.5
-    )
+    wanted = extractor.edge_proj(extractor.ARM(maps[:, 2], maps[:, 1])).mean(1) / (1 + extractor.bn.eps) ** 0.5
     torch.testing.assert_close(edges[:, 1 * 3 + 2], wanted)
 
 
@@ -228,14 +226,10 @@ def test_released_loader_names_wrong_shapes(small: AUGraph) -> None:
 
 
 def test_released_loader_refuses_strangers(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"global_linear\.fc\.weight, head\.main_sc missing; it has fc\.weight"
-    ):
+    with pytest.raises(ValueError, match=r"global_linear\.fc\.weight, head\.main_sc missing; it has fc\.weight"):
         load_released({"state_dict": {"module.fc.weight": torch.zeros(1)}})
     with pytest.raises(ValueError, match="unknown backbone of 768 channels"):
-        load_released(
-            {"global_linear.fc.weight": torch.zeros(384, 768), "head.main_sc": torch.zeros(27, 384)}
-        )
+        load_released({"global_linear.fc.weight": torch.zeros(384, 768), "head.main_sc": torch.zeros(27, 384)})
     torch.save({"state_dict": {"a": Path("x")}}, tmp_path / "pickled.pth")
     with pytest.raises(ValueError, match=r"cannot read .*pickled\.pth as a checkpoint of weights"):
         load_released(tmp_path / "pickled.pth")

@@ -101,9 +101,7 @@ def test_loading_is_strict(folder: Path, key: str, value: torch.Tensor | None, m
     else:
         state[key] = value
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"model\.safetensors does not fit its config\.json: " + message
-    ):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit its config\.json: " + message):
         load_experts(folder)
 
 
@@ -140,9 +138,7 @@ def test_broken_files_are_named(folder: Path) -> None:
 
 
 def test_unknown_experts() -> None:
-    with pytest.raises(
-        CheckpointError, match=r"unknown experts 'drawn-expert' \(did you mean 'drawn-experts'\?\)"
-    ):
+    with pytest.raises(CheckpointError, match=r"unknown experts 'drawn-expert' \(did you mean 'drawn-experts'\?\)"):
         load_experts("drawn-expert")
 
 
