@@ -1,4 +1,4 @@
-"""Checkpoint folders (config.json, model.safetensors, tokenizer.json, CARD.md): written whole or not, loaded strictly."""
+"""Checkpoint folders, config.json, model.safetensors, tokenizer.json, CARD.md: written whole or not, loaded strictly."""
 
 import json
 import os

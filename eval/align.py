@@ -269,45 +269,37 @@ def _choose(matches: Sequence[list[Match]], said: int, meant: int) -> list[Match
     return _search(matches, fixed, used_said, used_meant) if open_rows else fixed
 
 
-# A path of the search: [rank (minus weighted matches), chunks, distance; weighted matches of both (said,
-# meant); next word of the reference; end of the last match in the hypothesis, -1 for none; used words of both
-# as bits; chain of chosen matches]. The first three are the key that sorts paths.
-Path = list[Any]
+# A path of the search: rank (minus weighted matches), chunks, distance: by these it is sorted; weighted matches of
+# both (said, meant); next word of the reference; end of the last match in the hypothesis, -1 for none; used words
+# of both as bits; chain of chosen matches.
+Path = tuple[int, int, int, int, int, int, int, int, int, Any]
+# A match as the search takes it: words of both as bits, weights of both, begin and end in the hypothesis, next word
+# of the reference, distance, the match itself.
+Step = tuple[int, int, float, float, int, int, int, int, Match]
 _RANK = itemgetter(0, 1, 2)
 
 
 def _search(
     matches: Sequence[list[Match]], fixed: list[Match | None], used_said: int, used_meant: int
 ) -> list[Match | None]:
-    """Beam search over the words of the reference; the jar's quirks (see `_grown`) are kept."""
-    paths: list[Path] = [[0, 0, 0, 0, 0, 0, -1, used_said, used_meant, None]]
-    for at, row in enumerate(matches):
+    """Beam search over the words of the reference; the jar's quirks (see `_grow`) are kept."""
+    steps = [[_step(match) for match in row] for row in matches]
+    fixed_steps = [_step(match) if match else None for match in fixed]
+    paths: list[Path] = [(0, 0, 0, 0, 0, 0, -1, used_said, used_meant, None)]
+    for at, row in enumerate(steps):
         paths.sort(key=_RANK)
         coming: list[Path] = []
         for path in paths[:_BEAM]:
-            if path[8] >> at & 1:
-                match = fixed[path[5]] if at >= path[5] else None
-                if at < path[5]:
-                    coming.append(path)
-                elif match:
-                    _take(path, match)
-                    path[2] += abs(match[1] - match[3])
-                    coming.append(path)
-                continue
-            for match in row:
-                grown = _grown(path, match)
-                if grown:
-                    coming.append(grown)
-            if path[6] != -1:
-                path[1] += 1
-                path[6] = -1
-            path[5] += 1
-            coming.append(path)
+            if not path[8] >> at & 1:
+                _grow(path, row, coming)
+            elif at < path[5]:
+                coming.append(path)
+            else:
+                step = fixed_steps[path[5]]
+                coming += [_taken(path, step)] if step else []
         paths = coming or paths[:1]
     paths = sorted(paths, key=_RANK)[:_BEAM]
-    for path in paths:
-        path[1] += path[6] != -1
-    paths.sort(key=_RANK)
+    paths.sort(key=lambda path: (path[0], path[1] + (path[6] != -1), path[2]))
     chosen, link = list(fixed), paths[0][9]
     while link:
         link, match = link
@@ -315,34 +307,42 @@ def _search(
     return chosen
 
 
-def _grown(path: Path, match: Match) -> Path | None:
-    """A copy of the path with one more match, None where a word of it is used.
-
-    The distance is added to the old path, not to the copy: so the jar does.
-    """
-    _, start, length, begin, taken = match
-    meant, said = _bits(start, length), _bits(begin, taken)
-    if path[8] & meant or path[7] & said:
-        return None
-    grown = path[:]
-    grown[7] |= said
-    grown[8] |= meant
-    grown[9] = (path[9], match)
-    _take(grown, match)
-    path[2] += abs(start - begin)
-    return grown
-
-
-def _take(path: Path, match: Match) -> None:
-    """Counts a match in; the weighted matches are cut to whole numbers each time, as the jar does."""
+def _step(match: Match) -> Step:
     kind, start, length, begin, taken = match
-    path[3] = int(path[3] + taken * _SEARCH_WEIGHTS[kind])
-    path[4] = int(path[4] + length * _SEARCH_WEIGHTS[kind])
-    path[0] = -(path[3] + path[4])
-    if path[6] != -1 and begin != path[6]:
-        path[1] += 1
-    path[5] = start + length
-    path[6] = begin + taken
+    weight = _SEARCH_WEIGHTS[kind]
+    said, meant = _bits(begin, taken), _bits(start, length)
+    after, distance = start + length, abs(start - begin)
+    return said, meant, taken * weight, length * weight, begin, begin + taken, after, distance, match
+
+
+def _grow(path: Path, row: Sequence[Step], coming: list[Path]) -> None:
+    """Adds the path with each match of a row, then the path without any.
+
+    Two quirks of the jar: a match adds its distance to the paths after it, not to its own; and the weighted
+    matches are cut to whole numbers each time.
+    """
+    rank, chunks, distance, matches, matches_meant, at, last, used, used_meant, chain = path
+    for said, meant, weight, weight_meant, begin, end, after, far, match in row:
+        if used & said or used_meant & meant:
+            continue
+        both = int(matches + weight), int(matches_meant + weight_meant)
+        coming.append((
+            -both[0] - both[1], chunks + (last not in (-1, begin)), distance, *both, after, end,
+            used | said, used_meant | meant, (chain, match),
+        ))  # fmt: skip
+        distance += far
+    coming.append((
+        rank, chunks + (last != -1), distance, matches, matches_meant, at + 1, -1, used, used_meant, chain,
+    ))  # fmt: skip
+
+
+def _taken(path: Path, step: Step) -> Path:
+    """The path after a match that was fixed before the search."""
+    _, chunks, distance, matches, matches_meant, _, last, used, used_meant, chain = path
+    _, _, weight, weight_meant, begin, end, after, far, _ = step
+    both = int(matches + weight), int(matches_meant + weight_meant)
+    chunks += last not in (-1, begin)
+    return -both[0] - both[1], chunks, distance + far, *both, after, end, used, used_meant, chain
 
 
 def _bits(start: int, length: int) -> int:

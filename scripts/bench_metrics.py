@@ -27,7 +27,7 @@ from captioner.errors import CaptionerError
 from eval.io import read, references
 
 COMMON = (
-    "a the man woman girl boy child people young old is are was sits stands walks talks smiles cries frowns "
+    "man woman girl boy child people young old is are was sits stands walks talks smiles cries frowns "
     "looks raises opens closes holds eyebrows eyes mouth lips nose head hand slightly wide tightly down up at "
     "in on with and of his her their room street house table door phone happily sadly angrily quietly then"
 )
@@ -51,10 +51,14 @@ def generate(sentences: list[list[str]], videos: int, count: int, seed: int) -> 
 
 
 def made_up(seed: int) -> list[list[str]]:
-    """Sentences of common words, 4 to 16 long, the first words of the list more often."""
+    """Sentences of common words, none twice but the articles before every third."""
     dice, words = random.Random(seed), COMMON.split()
-    odds = [1 / (place + 1) for place in range(len(words))]
-    return [dice.choices(words, odds, k=dice.randint(4, 16)) for _ in range(5000)]
+    articles = ("a", "the")
+    drawn = (dice.sample(words, dice.randint(3, 12)) for _ in range(5000))
+    return [
+        [part for word in sentence for part in ((dice.choice(articles), word) if dice.random() < 1 / 3 else (word,))]
+        for sentence in drawn
+    ]
 
 
 def plain(refs: Refs, hyps: Hyps) -> dict[str, Any]:
