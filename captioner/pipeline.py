@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from captioner import checkpoint
 from captioner.config import DecodeConfig
-from captioner.data import TextPieces, collate, look
-from captioner.decoding import Special, Written, write
+from captioner.data.dataset import TextPieces, collate, look
+from captioner.data.tokenizer import Tokenizer
+from captioner.data.video import probe
 from captioner.errors import CaptionerError, ConfigError
-from captioner.model import NO_LABEL, Batch, EmotionCaptioner, View
-from captioner.tokenizer import Tokenizer
-from captioner.video import probe
+from captioner.model import checkpoint
+from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, View
+from captioner.model.decoding import Special, Written, write
 from prompts.alignment import Matching
 from prompts.au_graph import MAIN_AUS
 

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import compress, pairwise
-from operator import or_
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from eval.normalize import prefixes
 from eval.stem import stem
 
 LONGEST = 7  # words in a phrase of the paraphrase table
 _CHUNK = 1 << 23  # bytes of the table unpacked at once
+_MARK_BITS = 23  # a mark for each of 8 million, so that few phrases share one by chance
+_ODD = np.array((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F), dtype=np.uint64)  # multipliers that mix bits well
 _ENDINGS = (
     ("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"),
     ("ies", "y"), ("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"),
@@ -102,15 +105,42 @@ def paraphrases(
     Said: it is a phrase of a hypothesis. Could be meant: its words follow each other in references.
     """
     said, pairs = _phrases(hypotheses, LONGEST), _phrases(references, 2)
+    marked = np.zeros(1 << _MARK_BITS, dtype=bool)
+    listed = _Part(b"".join(b"\n\n%b\n" % phrase for phrase in said))
+    marked[listed.marks(2)] = True
     found = []
-    for first, second in _entries(table):
-        # Nearly all entries are dropped here, so no Python code runs for each.
-        kept = map(or_, map(said.__contains__, first), map(said.__contains__, second))
-        for at in compress(range(len(first)), kept):
-            a, b = first[at], second[at]
+    for part in _parts(table):
+        # Nearly all entries are dropped here, by marks alone.
+        for row in np.flatnonzero(marked[part.marks(1)] | marked[part.marks(2)]).tolist():
+            a, b = part.phrase(row, 1), part.phrase(row, 2)
             if (a in said and _follows(b, pairs)) or (b in said and _follows(a, pairs)):
                 found.append((a.decode("utf-8"), b.decode("utf-8")))
     return found
+
+
+class _Part:
+    """Some whole entries of the table: each three lines, a probability and two phrases."""
+
+    def __init__(self, data: bytes) -> None:
+        # Eight bytes around the text, so that the eight at either end of any phrase can be read.
+        self._text = bytes(8) + data + bytes(8)
+        ends = np.flatnonzero(np.frombuffer(self._text, dtype=np.uint8) == ord("\n"))
+        self._ends = ends.reshape(-1, 3)
+        self._eights = np.ndarray(len(self._text) - 7, "<u8", self._text, strides=(1,))
+
+    def phrase(self, row: int, line: int) -> bytes:
+        """Line 1 or 2 of an entry."""
+        return self._text[self._ends[row, line - 1] + 1 : self._ends[row, line]]
+
+    def marks(self, line: int) -> np.ndarray:
+        """A small number for that line of each entry, of its first and last eight bytes and its length, (N,)."""
+        start, end = self._ends[:, line - 1] + 1, self._ends[:, line]
+        length = end - start
+        spare = (8 * (8 - np.minimum(length, 8))).astype(np.uint64)
+        first = np.where(length > 0, self._eights[start] << spare, 0)
+        last = np.where(length > 0, self._eights[end - 8] >> spare, 0)
+        mixed = (first ^ length.astype(np.uint64)) * _ODD[0] ^ last * _ODD[1]
+        return (mixed * _ODD[0]) >> np.uint64(64 - _MARK_BITS)
 
 
 def _phrases(captions: Iterable[Sequence[str]], longest: int) -> set[bytes]:
@@ -131,16 +161,17 @@ def _follows(phrase: bytes, pairs: set[bytes]) -> bool:
     return all(map(pairs.__contains__, map(b" ".join, pairwise(words))))
 
 
-def _entries(table: Path) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Two lists of phrases for each part of the table; lines come in threes: probability, phrase, phrase."""
-    left: list[bytes] = [b""]  # lines of an unfinished three, the last of them unfinished itself
+def _parts(table: Path) -> Iterator[_Part]:
+    """The entries of the table, some at a time."""
+    left = b""
     for data in _unpacked(table):
-        lines = data.split(b"\n")
-        lines[0] = left.pop() + lines[0]
-        lines = left + lines
-        whole = (len(lines) - 1) // 3 * 3
-        yield lines[1:whole:3], lines[2:whole:3]
-        left = lines[whole:]
+        data = left + data
+        lines = data.count(b"\n")
+        end = len(data)
+        for _ in range(lines % 3 + 1):
+            end = data.rfind(b"\n", 0, end)
+        yield _Part(data[: end + 1])
+        left = data[end + 1 :]
 
 
 def _unpacked(table: Path) -> Iterator[bytes]:

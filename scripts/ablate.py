@@ -25,11 +25,11 @@ from train import prepare
 
 import captioner
 from captioner.config import Config, load
-from captioner.data import EpochOrder, collate
-from captioner.engine import PlainEngine
+from captioner.data.dataset import EpochOrder, collate
+from captioner.data.manifest import read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
-from captioner.manifest import read_manifest
+from captioner.train.engine import PlainEngine
 
 BASE = {"vep": "false", "tep": "false", "er_sentence": "off", "au_word": "off"}
 FULL: dict[str, str] = {}

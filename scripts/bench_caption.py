@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from captioner.config import Config, DecodeConfig, ModelConfig, apply_override, build, read_yaml
-from captioner.decoding import Special, next_log_probs
 from captioner.errors import CaptionerError
-from captioner.model import Batch, EmotionCaptioner
+from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.decoding import Special, next_log_probs
 
 
 @dataclass(frozen=True)

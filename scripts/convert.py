@@ -13,12 +13,12 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from captioner import checkpoint
 from captioner.config import ModelConfig
-from captioner.convert import Report, convert_swin, convert_swinbert, read_tensors
+from captioner.data.tokenizer import Tokenizer, _open
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.files import atomic, missing
-from captioner.tokenizer import Tokenizer, _open
+from captioner.model import checkpoint
+from captioner.model.convert import Report, convert_swin, convert_swinbert, read_tensors
 
 
 def parser() -> argparse.ArgumentParser:

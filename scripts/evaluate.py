@@ -16,13 +16,13 @@ from typing import Any
 
 import captioner
 from captioner.config import Config, DecodeConfig
-from captioner.data import ClipDataset, FeatureCache
+from captioner.data.dataset import ClipDataset, FeatureCache
+from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
-from captioner.manifest import Record, read_manifest
 from captioner.phrases import PHRASES, find_phrases
 from captioner.pipeline import Caption, Captioner
-from captioner.training import predict
+from captioner.train.loop import predict
 from eval.emotion import phrase_baselines, phrase_scores
 from eval.metrics import score
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import torch
 
-from captioner import checkpoint
 from captioner.config import Config, load
-from captioner.data import ClipDataset, FeatureCache, TextPieces, open_foreign
-from captioner.encoders import resolve_experts
-from captioner.engine import PlainEngine
+from captioner.data.dataset import ClipDataset, FeatureCache, TextPieces, open_foreign
+from captioner.data.manifest import Record, read_manifest
+from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.manifest import Record, read_manifest
-from captioner.model import EmotionCaptioner
+from captioner.model import checkpoint
+from captioner.model.captioner import EmotionCaptioner
+from captioner.model.encoders import resolve_experts
 from captioner.pipeline import pick_device
-from captioner.tokenizer import Tokenizer
-from captioner.training import Progress, Trainer
+from captioner.train.engine import PlainEngine
+from captioner.train.loop import Progress, Trainer
 from eval.emotion import phrase_scores
 from eval.metrics import score
 

@@ -28,17 +28,17 @@ import captioner.synth.drawn
 from captioner import config
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError
-from captioner.experts import (
+from captioner.files import atomic, write_text
+from captioner.model.experts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Experts,
-    ExpertsConfig,
+    ExpertsRecipe,
     ExpertsSpec,
     au_labels,
     load_experts,
     save_experts,
 )
-from captioner.files import atomic, write_text
 from captioner.synth.drawn import sample_still
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        print(train(config.load(ExpertsConfig, args.config, args.overrides)))
+        print(train(config.load(ExpertsRecipe, args.config, args.overrides)))
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(recipe: ExpertsConfig) -> Path:
+def train(recipe: ExpertsRecipe) -> Path:
     """The folder of the finished experts."""
     start = time.monotonic()
     torch.set_num_threads(recipe.threads)
@@ -127,7 +127,7 @@ def train(recipe: ExpertsConfig) -> Path:
     return Path(recipe.out)
 
 
-def draw(recipe: ExpertsConfig, count: int, first: int) -> Stills:
+def draw(recipe: ExpertsRecipe, count: int, first: int) -> Stills:
     """`count` stills from number `first` on, drawn once and then read from the cache folder."""
     path = Path(recipe.cache) / f"stills-{recipe.seed}-{first}-{count}-{recipe.drawn_size}-{drawing()}.npz"
     if not path.exists():
@@ -170,7 +170,7 @@ def _map(function: Callable, tasks: list[range], workers: int) -> Iterator:
 def fit(
     net: nn.Module,
     stills: Stills,
-    recipe: ExpertsConfig,
+    recipe: ExpertsRecipe,
     epochs: int,
     loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor],
 ) -> None:
@@ -195,7 +195,7 @@ def fit(
     net.eval()
 
 
-def augment(images: NDArray[np.uint8], recipe: ExpertsConfig, random: torch.Generator) -> Tensor:
+def augment(images: NDArray[np.uint8], recipe: ExpertsRecipe, random: torch.Generator) -> Tensor:
     """Normalised training views (B, 3, size, size) of stills (B, H, W, 3): moved, recoloured, degraded."""
     count = len(images)
 
@@ -293,7 +293,7 @@ def milliseconds(net: nn.Module, size: int) -> float:
     return 1000 * sorted(times)[len(times) // 2]
 
 
-def card(experts: Experts, recipe: ExpertsConfig, unseen: Stills, best: float, minutes: float) -> str:
+def card(experts: Experts, recipe: ExpertsRecipe, unseen: Stills, best: float, minutes: float) -> str:
     """CARD.md: what the experts are, what they were measured on, what they cannot do."""
     spec = experts.config
     whole = score(experts.er, experts.au, unseen, spec.size)

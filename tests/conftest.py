@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from captioner.config import ModelConfig, load
-from captioner.model import NO_LABEL, Batch, EmotionCaptioner
-from captioner.tokenizer import Tokenizer
+from captioner.data.tokenizer import Tokenizer
+from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
 
 ROOT = Path(__file__).parents[1]
 CAPTIONS = [

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captioner.encoders import SWIN_SIZES
+from captioner.model.encoders import SWIN_SIZES
 
 Arch = Literal["swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu"]
 ARCH: Arch = "swin3d_small_cpu"

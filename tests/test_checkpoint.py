@@ -10,12 +10,12 @@ from conftest import CAPTIONS, tiny_config, with_vocabulary
 from safetensors.torch import load_file, save_file
 
 import captioner
-from captioner import checkpoint
+from captioner.data.tokenizer import Tokenizer
+from captioner.data.video import write_video
 from captioner.errors import CheckpointError
-from captioner.model import EmotionCaptioner
+from captioner.model import checkpoint
+from captioner.model.captioner import EmotionCaptioner
 from captioner.pipeline import Captioner
-from captioner.tokenizer import Tokenizer
-from captioner.video import write_video
 
 
 @pytest.fixture

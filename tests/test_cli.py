@@ -14,10 +14,10 @@ import pytest
 
 import captioner
 from captioner.cli import main
+from captioner.data.video import read_clip, write_video
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.files import expand
 from captioner.report import WRITERS
-from captioner.video import read_clip, write_video
 
 ROOT = Path(__file__).parents[1]
 

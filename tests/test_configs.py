@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from captioner.config import Config, load
-from captioner.experts import ExpertsConfig
+from captioner.model.experts import ExpertsRecipe
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -18,7 +18,7 @@ def test_config(path: Path) -> None:
     assert any(line.startswith("#   python scripts/") for line in head)
     script = next(line.split()[2] for line in head if line.startswith("#   python scripts/"))
     assert (ROOT / script).is_file()
-    load(ExpertsConfig if "experts" in path.stem else Config, path)
+    load(ExpertsRecipe if "experts" in path.stem else Config, path)
 
 
 def test_paper_config_is_the_paper() -> None:

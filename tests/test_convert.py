@@ -35,13 +35,13 @@ from swinbert_layout import (
 )
 from torch import Tensor
 
-from captioner import checkpoint
 from captioner.config import Config, DecodeConfig, VideoConfig, load
-from captioner.convert import convert_swin, convert_swinbert, read_tensors, swin_names
-from captioner.decoding import Special, write
-from captioner.encoders import VideoEncoder, build_swin
 from captioner.errors import CheckpointError, ConfigError
-from captioner.model import Batch, EmotionCaptioner
+from captioner.model import checkpoint
+from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.convert import convert_swin, convert_swinbert, read_tensors, swin_names
+from captioner.model.decoding import Special, write
+from captioner.model.encoders import VideoEncoder, build_swin
 from scripts.convert import main
 
 

@@ -10,12 +10,12 @@ from conftest import CAPTIONS, tiny_config, tiny_model, with_vocabulary
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from captioner.data import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate, expert_crops
+from captioner.data.dataset import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate, expert_crops
+from captioner.data.manifest import Record
+from captioner.data.tokenizer import Tokenizer
+from captioner.data.video import write_video
 from captioner.errors import VideoError
-from captioner.manifest import Record
-from captioner.model import NO_LABEL
-from captioner.tokenizer import Tokenizer
-from captioner.video import write_video
+from captioner.model.captioner import NO_LABEL
 
 
 @pytest.fixture

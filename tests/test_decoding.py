@@ -9,9 +9,9 @@ from conftest import tiny_batch, tiny_model
 from torch import Tensor
 
 from captioner.config import DecodeConfig
-from captioner.decoding import Special, Written, repeats, write
-from captioner.fusion import Fusion, Memory
-from captioner.model import EmotionCaptioner, View
+from captioner.model.captioner import EmotionCaptioner, View
+from captioner.model.decoding import Special, Written, repeats, write
+from captioner.model.fusion import Fusion, Memory
 
 SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 SHAPES = [

@@ -7,9 +7,9 @@ import torch
 from conftest import tiny_batch, tiny_config, tiny_model
 
 from captioner.config import TextConfig, VideoConfig
-from captioner.encoders import TextEncoder, VideoEncoder
+from captioner.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from captioner.errors import ConfigError
-from captioner.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
+from captioner.model.encoders import TextEncoder, VideoEncoder
 
 
 @pytest.mark.parametrize(("frames", "size"), [(8, 64), (5, 90), (18, 64)])

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from captioner.config import load as load_config
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError, ConfigError
-from captioner.experts import (
+from captioner.model.experts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     WEIGHTS,
-    ExpertsConfig,
+    ExpertsRecipe,
     ExpertsSpec,
     au_labels,
     load_experts,
@@ -148,9 +148,9 @@ def test_au_labels() -> None:
 
 
 def test_recipe_is_checked() -> None:
-    assert load_config(ExpertsConfig, ROOT / "configs/experts_drawn.yaml").au_backbone == "small"
+    assert load_config(ExpertsRecipe, ROOT / "configs/experts_drawn.yaml").au_backbone == "small"
     with pytest.raises(ConfigError, match=r"stills is 0: at least 1 is needed; zoom is 2\.0"):
-        load_config(ExpertsConfig, None, ["stills=0", "zoom=2.0"])
+        load_config(ExpertsRecipe, None, ["stills=0", "zoom=2.0"])
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from captioner.data.manifest import Record, read_manifest, write_manifest
 from captioner.errors import ManifestError
-from captioner.manifest import Record, read_manifest, write_manifest
 
 LABELS = ("anger", "happiness", "neutral")
 

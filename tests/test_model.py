@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import CAPTIONS, tiny_batch, tiny_config, tiny_model
 
-from captioner.data import hide
-from captioner.model import NO_LABEL, Batch, EmotionCaptioner
-from captioner.tokenizer import Tokenizer
+from captioner.data.dataset import hide
+from captioner.data.tokenizer import Tokenizer
+from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
 
 PARTS = {"VEP": "visual.", "TEP": "textual.", "fusion": "fusion.layers."}
 

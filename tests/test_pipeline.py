@@ -9,11 +9,11 @@ import torch
 from conftest import ROOT
 
 import captioner
+from captioner.data.video import write_video
 from captioner.errors import CaptionerError, VideoError
 from captioner.phrases import find_phrases
 from captioner.pipeline import Caption, Captioner, pick_device
 from captioner.synth.drawn import render, sample_scene
-from captioner.video import write_video
 
 EXAMPLE = ROOT / "examples" / "face.mp4"
 

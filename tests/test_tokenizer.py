@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from captioner.data.tokenizer import SPECIALS, Tokenizer
 from captioner.errors import CheckpointError, ConfigError
-from captioner.tokenizer import SPECIALS, Tokenizer
 
 CAPTIONS = [
     "A woman talks to the person in front of her. The frown and the wrinkled nose.",

@@ -13,10 +13,10 @@ import pytest
 import torch
 from conftest import ROOT, tiny_batch, tiny_model
 
-from captioner import checkpoint
 from captioner.config import TrainConfig
-from captioner.engine import PlainEngine, learning_rate, parameter_groups
-from captioner.training import DWA, cut_log, differences
+from captioner.model import checkpoint
+from captioner.train.engine import PlainEngine, learning_rate, parameter_groups
+from captioner.train.loop import DWA, cut_log, differences
 
 TINY = [
     "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.transforms import CLIP_MEAN, CLIP_STD, crop, normalise, prepare, resize_short
+from captioner.data.transforms import CLIP_MEAN, CLIP_STD, crop, normalise, prepare, resize_short
 
 
 def ramp(height: int, width: int, count: int = 3) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_the_short_edge_is_resized_and_the_picture_stays_upright(
 
 
 def test_resizing_agrees_with_the_size_that_decoding_gives() -> None:
-    from captioner.video import _scaled
+    from captioner.data.video import _scaled
 
     for height, width in [(720, 1280), (1080, 607), (240, 321), (7, 1000), (99, 99)]:
         long = resize_short(np.zeros((1, height, width, 3), np.uint8), 24).shape[-2:]

@@ -13,8 +13,8 @@ import av
 import numpy as np
 import pytest
 
+from captioner.data.video import Clip, probe, read_clip, windows, write_video
 from captioner.errors import VideoError
-from captioner.video import Clip, probe, read_clip, windows, write_video
 
 BITS = 10
 
@@ -150,7 +150,7 @@ def test_seeking_in_a_long_video_finds_the_same_frames(tmp_path: Path, name: str
 
 
 def test_only_sampled_frames_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import captioner.video as video
+    import captioner.data.video as video
 
     converted = []
     original = video._picture
@@ -234,7 +234,7 @@ def test_a_cut_file_gives_the_frames_it_has(tmp_path: Path, caplog: pytest.LogCa
 def test_stating_too_long_a_duration_does_not_repeat_the_last_frame(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.video.SCAN_BYTES", 0)  # as for a file too large to be read through
+    monkeypatch.setattr("captioner.data.video.SCAN_BYTES", 0)  # as for a file too large to be read through
     data = make(tmp_path / "a.mkv", 100).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     found = numbers(read_clip(tmp_path / "cut.mkv", 8))

@@ -19,14 +19,14 @@ from captioner.files import atomic, write_text
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a label is certain
 
 
 @dataclass(frozen=True)
-class ExpertsConfig:
+class ExpertsRecipe:
     """The recipe of scripts/train_experts.py."""
 
     out: str = "runs/experts"

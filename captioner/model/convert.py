@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captioner.checkpoint import fill
 from captioner.config import FusionConfig, ModelConfig, PromptsConfig, VideoConfig
-from captioner.encoders import SWIN_SIZES, build_swin
 from captioner.errors import CheckpointError
 from captioner.files import missing
-from captioner.model import EmotionCaptioner
+from captioner.model.captioner import EmotionCaptioner
+from captioner.model.checkpoint import fill
+from captioner.model.encoders import SWIN_SIZES, build_swin
 
 State = Mapping[str, Tensor]
 Names = dict[str, tuple[str, ...]]  # ours -> theirs, several lie one below the other in ours

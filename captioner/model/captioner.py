@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.config import ModelConfig
-from captioner.encoders import TextEncoder, VideoEncoder, build_experts
-from captioner.fusion import KINDS, Fusion, Memory
+from captioner.model.encoders import TextEncoder, VideoEncoder, build_experts
+from captioner.model.fusion import KINDS, Fusion, Memory
 from prompts.alignment import (
     ERSentence,
     Matching,

@@ -19,15 +19,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from captioner import checkpoint
 from captioner.config import Config, to_dict
-from captioner.data import ClipDataset, EpochOrder, TextPieces, collate
-from captioner.engine import Engine, learning_rate
+from captioner.data.dataset import ClipDataset, EpochOrder, TextPieces, collate
+from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import write_text
-from captioner.model import EmotionCaptioner
+from captioner.model import checkpoint
+from captioner.model.captioner import EmotionCaptioner
 from captioner.pipeline import Caption, caption_batch
-from captioner.tokenizer import Tokenizer
+from captioner.train.engine import Engine, learning_rate
 
 log = logging.getLogger(__name__)
 

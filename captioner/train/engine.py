@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.config import TrainConfig
-from captioner.model import EmotionCaptioner, Losses
+from captioner.model.captioner import EmotionCaptioner, Losses
 
 
 def learning_rate(step: int, total: int, warmup: float) -> float:

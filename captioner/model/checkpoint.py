@@ -1,4 +1,4 @@
-"""Checkpoint folders, config.json, model.safetensors, tokenizer.json, CARD.md: written whole or not, loaded strictly."""
+"""Checkpoint folders: config.json, model.safetensors, tokenizer.json, CARD.md. Written whole or not, loaded strictly."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from captioner import __version__, list_models
 from captioner.config import ModelConfig, build, to_dict
+from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.model import EmotionCaptioner
-from captioner.tokenizer import Tokenizer
+from captioner.model.captioner import EmotionCaptioner
 
 FORMAT = 1
-WEIGHTS = Path(__file__).parent / "weights"  # what this package ships
+WEIGHTS = Path(__file__).parents[1] / "weights"  # what this package ships
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 DEFAULT = "drawn"  # the shipped captioner that `caption` uses
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captioner.config import DecodeConfig
-from captioner.fusion import Cache, Fusion, Memory
+from captioner.model.fusion import Cache, Fusion, Memory
 
 
 @dataclass

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from captioner.config import ModelConfig
+from captioner.data.manifest import Record
+from captioner.data.tokenizer import Tokenizer
+from captioner.data.transforms import crop, prepare, resize_short
+from captioner.data.video import read_clip
 from captioner.errors import CheckpointError, VideoError
 from captioner.files import atomic
-from captioner.manifest import Record
-from captioner.model import NO_LABEL, Batch
-from captioner.tokenizer import Tokenizer
-from captioner.transforms import crop, prepare, resize_short
-from captioner.video import read_clip
+from captioner.model.captioner import NO_LABEL, Batch
 from prompts.textual import hide_words
 from prompts.visual import ExpertFeatures, FrozenExperts
 

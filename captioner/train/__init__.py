@@ -1,0 +1,1 @@
+"""Training: the loop and the engine that is handed to it."""

@@ -1,0 +1,64 @@
+"""What the README promises: its commands name real files, its Python runs, its example says what it prints."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from captioner.cli import main
+from captioner.data.manifest import read_manifest
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+def test_it_opens_with_the_two_commands() -> None:
+    assert COMMANDS[:2] == ["pip install . && caption examples/face.mp4", 'pip install -e ".[dev,train,eval]" && pytest']  # noqa: E501
+
+
+def test_ci_runs_the_test_command() -> None:
+    words = (ROOT / ".ci" / "run").read_text().replace("install -q", "install")
+    assert COMMANDS[1].split(" && ")[0] in words
+
+
+def test_commands_name_real_files() -> None:
+    for command in COMMANDS:
+        for word in shlex.split(command):
+            if word.startswith(("scripts/", "configs/", "examples/")):
+                assert (ROOT / word).exists(), command
+
+
+def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = re.search(r"\$ caption examples/face\.mp4\n(.*)\n", README)
+    assert shown
+    assert main([str(ROOT / "examples" / "face.mp4"), "-q", "-d", "cpu"]) == 0
+    assert capsys.readouterr().out.strip() == shown[1]
+
+
+def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    block = re.search(r"```python\n(.*?)```", README, re.S)
+    assert block
+    (tmp_path / "video.mp4").write_bytes((ROOT / "examples" / "face.mp4").read_bytes())
+    (tmp_path / "code.py").write_text(block[1])
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(tmp_path / "code.py"))
+    assert "action_units" not in capsys.readouterr().err
+
+
+def test_manifest_line_is_valid(tmp_path: Path) -> None:
+    line = re.search(r"```json\n(.*?)```", README, re.S)
+    assert line
+    record = json.loads(line[1])
+    (tmp_path / record["video"]).parent.mkdir()
+    (tmp_path / record["video"]).write_bytes(b"")
+    (tmp_path / "manifest.jsonl").write_text(line[1])
+    assert read_manifest(tmp_path / "manifest.jsonl", split="train")[0].id == "clip1"
