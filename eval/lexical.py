@@ -190,4 +190,6 @@ def _unpacked(table: Path) -> Iterator[bytes]:
             if ready:
                 yield ready
             elif not data:
-                return
+                break
+    if not machine.eof:
+        raise zlib.error("the file ends too early")

@@ -1,5 +1,7 @@
 """METEOR 1.5 (English, the toolkit's settings) without Java: equal to the jar, statistic by statistic."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cache
 
@@ -8,11 +10,20 @@ import numpy as np
 from eval.align import ALPHA, BETA, DELTA, GAMMA, WEIGHTS, Aligner, Paraphrases
 from eval.lexical import lexicon, paraphrases
 from eval.normalize import normalize
-from eval.toolkit import METEOR, PARAPHRASES, toolkit_file
+from eval.toolkit import METEOR, PARAPHRASES, ToolkitError, toolkit_file
 
 
 def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
     """The 23 METEOR statistics of each video's best reference, (V, 23), from tokenised captions."""
+    try:
+        return _statistics(references, hypotheses)
+    except (zlib.error, zipfile.BadZipFile) as error:
+        raise ToolkitError(
+            f"a file of pycocoevalcap is damaged ({error}): pip install --force-reinstall pycocoevalcap"
+        ) from None
+
+
+def _statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
     known = lexicon(toolkit_file(METEOR))
 
     @cache

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def by_java(flags: list[str], lines: list[str]) -> list[str]:
         "-Dfile.encoding=UTF-8",
         *flags,
     ]
-    done = subprocess.run(command, input="\n".join(lines).encode(), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, input="\n".join(lines).encode(), capture_output=True, timeout=300, check=True)
     return done.stdout.decode().split("\n")
 
 
@@ -394,3 +395,11 @@ def test_paraphrases_do_not_depend_on_how_the_table_is_unpacked(
     monkeypatch.setattr(lexical, "_CHUNK", chunk)
     found = paraphrases(small_table, [("a", "man"), ("runs",)], [("the", "person"), ("a", "guy"), ("is", "running")])
     assert found == [SMALL_TABLE[n] for n in (0, 1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("hurt", [lambda data: data[:-20], lambda data: b"no gzip" + data])
+def test_a_damaged_table_is_said_not_scored(small_table: Path, hurt: Callable[[bytes], bytes]) -> None:
+    small_table.write_bytes(hurt(small_table.read_bytes()))
+    found = score({"a": ["a man runs"], "b": ["x"]}, {"a": "a man runs", "b": "x"}, ["meteor"])
+    assert found.corpus == {}
+    assert "a file of pycocoevalcap is damaged" in found.skipped["METEOR"]
