@@ -72,6 +72,8 @@ class ExpertsConfig:
     au_metric: Literal["dots", "cosine", "l1", "l2"] = "dots"
     au_width: int = 0
     """Width of an AU's node; 0: as released for the backbone."""
+    au_sub: int = 14
+    """Scores for one side of the face, beside the 27 main ones."""
     untrained_aus: list[int] = field(default_factory=list)
     """Action units the graph net never learned; they are not chosen."""
     frames: int = 8

@@ -42,6 +42,7 @@ class Caption:
     faces: int
     start: float
     end: float
+    frames: list[float] = field(default_factory=list)  # seconds of the frames looked at
     source: str = ""
     model: str = ""
 
@@ -72,7 +73,7 @@ def special_ids(tokenizer: Tokenizer) -> Special:
 def caption_batch(
     model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
 ) -> list[Caption]:
-    """Captions of a batch of clips, with their evidence; times are frame numbers until the caller knows better."""
+    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
     view = model.see(batch)
     written = write(model.fusion, view.memory, special_ids(tokenizer), options)
     texts = [tokenizer.decode(w.ids) for w in written]
@@ -133,7 +134,7 @@ def match_words(
 
 
 def action_units(view: View, row: int, links: list[tuple[str, float]]) -> list[ActionUnit]:
-    """The kept action units of a clip, most conspicuous first; `peak` still a frame number."""
+    """The kept action units of a clip, most conspicuous first; `peak` still a share of the clip."""
     if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
         return []
     numbers, units = list(MAIN_AUS), []
@@ -223,7 +224,7 @@ class Captioner:
             result = caption_batch(self.model, self.tokenizer, self.pieces, batch, options)[0]
         except torch.OutOfMemoryError:
             raise CaptionerError(f"{self.device} is out of memory: use --device cpu") from None
-        result.start, result.end = seen.start, seen.end
+        result.start, result.end, result.frames = seen.times[0], seen.times[-1], seen.times
         result.source, result.model = str(source), self.checkpoint.name
         for unit in result.action_units:
             unit.peak = round(result.start + (unit.peak or 0.0) * (result.end - result.start), 3)

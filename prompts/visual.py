@@ -37,8 +37,8 @@ class FrozenExperts(nn.Module):
     def __init__(self, er: ERNet, au: AUGraph, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.er, self.au = er, au
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         freeze(self.er)
         freeze(self.au)
 
@@ -97,7 +97,7 @@ class VisualPrompts(nn.Module):
         self.er_mlp = nn.Sequential(
             nn.Linear(er_width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
         )
-        self.au_fc = nn.Linear(au_width, width)
+        self.au_fc = nn.Sequential(nn.Linear(au_width, width), nn.LayerNorm(width))
         self.null_er = nn.Parameter(torch.randn(width) * 0.02)
         self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.

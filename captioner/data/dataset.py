@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ class Seen:
     frames: Tensor
     experts: ExpertFeatures | None = None
     crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
-    start: float = 0.0  # seconds of the first and last frame
-    end: float = 0.0
+    times: list[float] = field(default_factory=list)  # seconds of the frames; not cached
 
 
 def expert_crops(frames: np.ndarray, config: ModelConfig) -> Tensor:
@@ -68,8 +67,7 @@ def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> 
     return Seen(
         resize_short(clip.frames, short_side or config.video.size),
         crops=expert_crops(clip.frames, config) if config.prompts.vep else None,
-        start=float(clip.times[0]),
-        end=float(clip.times[-1]),
+        times=[round(float(t), 3) for t in clip.times],
     )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint folders: config.json, model.safetensors, tokenizer.json, CARD.md. Written whole or not, loaded strictly."""
+"""Checkpoint folders (config.json, model.safetensors, tokenizer.json, CARD.md): written whole or not, and strict."""
 
 import json
 import os

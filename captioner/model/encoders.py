@@ -22,7 +22,7 @@ from captioner.data.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGEN
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
 from captioner.model.experts import load_experts
-from prompts.au_graph import AUGraph, AUGraphConfig
+from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
 
@@ -58,8 +58,7 @@ def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[i
 
     grid = [full // win for full, win in zip(size, window, strict=True)]
     edges = [
-        torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool)
-        for n, s in zip(grid, shift, strict=True)
+        torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool) for n, s in zip(grid, shift, strict=True)
     ]
     kind = 4 * edges[0][:, None, None] + 2 * edges[1][:, None] + edges[2].long()  # (windows along each axis)
     order = kind.flatten().argsort(stable=True)
@@ -158,9 +157,7 @@ def load_converted(swin: nn.Module, config: VideoConfig) -> None:
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({error}): convert it again"
-        ) from None
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
     wanted = swin.state_dict()
     shapes = [{name: value.shape for name, value in side.items()} for side in (wanted, state)]
     odd = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
@@ -183,9 +180,7 @@ def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
             f"video-swin; use video.pretrained='' otherwise"
         )
     try:
-        state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(
-            progress=True, check_hash=True
-        )
+        state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(progress=True, check_hash=True)
     except OSError as error:
         raise ConfigError(
             f"cannot download the Kinetics weights of {config.arch} ({error}): "
@@ -273,9 +268,7 @@ class TextEncoder(nn.Module):
                 f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
             )
         own = int(getattr(self.net.config, "vocab_size", vocab_size))
-        self.foreign = (
-            own if own != vocab_size else 0
-        )  # size of its own vocabulary; captions need its tokenizer then
+        self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)
 
@@ -331,6 +324,10 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
         return config
     made = load_experts(config.source)
     er, au = made.er.config, made.au.config
+    if au.main != len(MAIN_AUS):
+        raise ConfigError(
+            f"experts {config.source!r} know {au.main} action units: nets over the {len(MAIN_AUS)} of OpenGraphAU are needed"
+        )
     return replace(
         config,
         er_arch=er.arch,
@@ -340,6 +337,7 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
         au_neighbors=au.neighbors,
         au_metric=cast(Any, au.metric),
         au_width=au.width or 0,
+        au_sub=au.sub,
         untrained_aus=list(made.config.untrained_aus),
         size=made.config.size,
     )
@@ -349,7 +347,7 @@ def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
     """The frozen experts of a config: from their source, or random ones of the same shape for a checkpoint to fill."""
     if config.source and load:
         made = load_experts(config.source)
-        return FrozenExperts(made.er, made.au, IMAGENET_MEAN, IMAGENET_STD)
+        return FrozenExperts(made.er, made.au, made.config.mean, made.config.std)
     er = ERNet(ERNetConfig(arch=config.er_arch, classes=len(config.er_labels)))
     graph = AUGraphConfig(
         backbone=config.au_backbone,
@@ -357,5 +355,6 @@ def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
         neighbors=config.au_neighbors,
         metric=config.au_metric,
         width=config.au_width or None,
+        sub=config.au_sub,
     )
     return FrozenExperts(er, AUGraph(graph), IMAGENET_MEAN, IMAGENET_STD)
