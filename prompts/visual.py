@@ -76,7 +76,10 @@ class VisualPromptTokens:
 
 
 class VisualPrompts(nn.Module):
-    """P_ER = MLP(ER feature), P_AU = FC(nodes of the K most conspicuous AUs); without a face, learned null tokens."""
+    """P_ER = MLP(ER feature), P_AU = FC(nodes of the K most conspicuous AUs), told which AUs they are and how strong.
+
+    Without a face, learned null tokens stand in.
+    """
 
     au_mean: Tensor
     au_std: Tensor
@@ -97,7 +100,12 @@ class VisualPrompts(nn.Module):
         self.er_mlp = nn.Sequential(
             nn.Linear(er_width, width), nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width)
         )
-        self.au_fc = nn.Sequential(nn.Linear(au_width, width), nn.LayerNorm(width))
+        self.au_fc = nn.Linear(au_width, width)
+        self.au_name = nn.Embedding(main, width)  # which AU it is
+        self.au_strength = nn.Linear(1, width, bias=False)  # how far it stands out
+        self.au_norm = nn.LayerNorm(width)
+        nn.init.normal_(self.au_name.weight, std=0.2)  # the size of FC's output at the start
+        nn.init.normal_(self.au_strength.weight, std=0.2)
         self.null_er = nn.Parameter(torch.randn(width) * 0.02)
         self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
@@ -118,5 +126,6 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
-        au = torch.where(face, self.au_fc(chosen), self.null_au)
+        named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 3))
+        au = torch.where(face, self.au_norm(named), self.null_au)
         return VisualPromptTokens(er, au, index, top)

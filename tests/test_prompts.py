@@ -45,7 +45,7 @@ def loss_of(similarity: torch.Tensor, warm: bool = False, others: float = 0.0) -
     loss, positives = au_word_loss(
         similarity, valid, found, threshold=0.3, margin=0.5, warm=warm, others=others
     )
-    return float(loss), int(positives)
+    return loss.item(), int(positives)
 
 
 def test_loss_by_hand() -> None:
@@ -85,9 +85,9 @@ def test_no_word_to_match_is_no_loss() -> None:
     found = match(similarity, valid)
     assert not found.made.any()
     loss, positives = au_word_loss(similarity, valid, found, threshold=0.3, margin=0.5, warm=True, others=1.0)
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     assert int(positives) == 0
-    assert float(au_word_cross_entropy(similarity, valid, found, 0.1)) == 0.0
+    assert au_word_cross_entropy(similarity, valid, found, 0.1).item() == 0.0
 
 
 def test_variants_fall_when_pairs_agree() -> None:

@@ -326,7 +326,7 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
     er, au = made.er.config, made.au.config
     if au.main != len(MAIN_AUS):
         raise ConfigError(
-            f"experts {config.source!r} know {au.main} action units: nets over the {len(MAIN_AUS)} of OpenGraphAU are needed"
+            f"experts {config.source!r} know {au.main} action units: nets over {len(MAIN_AUS)} are needed"
         )
     return replace(
         config,
