@@ -1,4 +1,4 @@
-"""`python -m eval`: scores of a caption file, and the comparison of two."""
+"""`python -m eval`: scores of a caption file, the comparison of two, and benchmarks of a checkpoint."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ _log = logging.getLogger("eval")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The two commands, their files and options."""
+    """The commands, their files and options."""
     top = argparse.ArgumentParser(
         prog="python -m eval",
         description="Score captions: BLEU, METEOR, ROUGE-L, CIDEr, facial phrases, emotion.",
@@ -55,14 +56,24 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--format", choices=("table", "json", "md"), default="table", help="on standard output")
         command.add_argument("--seed", type=int, default=0, help="of the resampling (0)")
+    three = commands.add_parser("bench", help="caption a benchmark's clips with a checkpoint and score them")
+    three.add_argument("config", metavar="CONFIG", help="a file of configs/bench; key=value behind it changes a key")
+    three.add_argument("--checkpoint", required=True, metavar="C", help="folder, shipped name or hub repository")
+    three.add_argument("--out", metavar="DIR", help="for predictions, scores and table (runs/bench/CONFIG)")
+    three.add_argument("--shards", type=int, default=1, metavar="N", help="processes (1); killed, it goes on")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    options = parser().parse_args(arguments)
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if any(options.command != "bench" or each.startswith("-") or "=" not in each for each in rest):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        if options.command == "bench":
+            return _bench(options, rest)
         return _score(options) if options.command == "score" else _compare(options)
     except CaptionerError as error:
         # An id or a label may hold a line end.
@@ -202,6 +213,17 @@ def _compare(options: argparse.Namespace) -> int:
     ]
     _print(options.format, ("metric, x 100", "A", "B", "B - A", "95 %", "p"), rows, report)
     return _end(options, a)
+
+
+def _bench(options: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from eval.benchmarks import TABLE, run  # brings the captioner, which scores alone do not need
+
+    out = Path(options.out) if options.out else Path("runs", "bench", Path(options.config).stem)
+    report = run(options.config, options.checkpoint, out, options.shards, overrides)
+    print((out / TABLE).read_text(encoding="utf-8"), end="")
+    for name, reason in report["skipped"].items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+    return 1 if report["skipped"] else 0
 
 
 def _about(result: Result) -> dict[str, Any]:

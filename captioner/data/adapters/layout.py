@@ -97,8 +97,8 @@ def read_rows(path: Path, most: int | None = None) -> list[list[str]]:
     rows = []
     try:
         # a lone quotation mark in a tab-separated caption must not swallow the lines behind it
-        quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting)
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines)
         for row in reader:
             if any(cell.strip() for cell in row):
                 rows.append([_unquoted(cell.strip()) if tabs else cell.strip() for cell in row])
