@@ -105,10 +105,13 @@ class PromptsConfig:
     """The best pair of each clip stays positive after the warm-up; off: eq 11 alone, which can die for good."""
     unmatched: float = 1.0
     """Weight of AU-word pairs that were not matched, as negatives; 0: eq 12 alone, which lets all vectors meet."""
+    own_words: float = 0.2
+    """Weight of the soft search for an AU's word against captions without the AU; 0: eq 12 alone, which settles on
+    words that all captions share."""
     mask_words: float = 0.5
     """Share of caption words hidden from AU-word matching and predicted by the language model."""
     temperature: float = 0.07
-    """Of the softmax in the similarity_ce, ce and contrastive variants."""
+    """Of the softmax in own_words and in the similarity_ce, ce and contrastive variants."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ class DecodeConfig:
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
     length_penalty: float = 1.0
-    no_repeat: int = 0
+    no_repeat: int = 3
     """No n-gram of this length twice; 0: anything goes."""
     sample: bool = False
     temperature: float = 1.0

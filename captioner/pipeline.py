@@ -88,7 +88,7 @@ def caption_batch(
                 score=result.score,
                 words=word_scores(tokenizer, result),
                 emotion=emotion,
-                action_units=action_units(view, row, links[row]),
+                action_units=action_units(view, row, links[row], model.config.prompts.threshold),
                 faces=int(view.experts.present[row]) if view.experts is not None else 0,
                 start=0.0,
                 end=0.0,
@@ -133,7 +133,7 @@ def match_words(
     return rows
 
 
-def action_units(view: View, row: int, links: list[tuple[str, float]]) -> list[ActionUnit]:
+def action_units(view: View, row: int, links: list[tuple[str, float]], threshold: float) -> list[ActionUnit]:
     """The kept action units of a clip, most conspicuous first; `peak` still a share of the clip."""
     if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
         return []
@@ -142,6 +142,7 @@ def action_units(view: View, row: int, links: list[tuple[str, float]]) -> list[A
         number = numbers[place]
         curve = view.experts.au_frames[row, :, place]
         word, similarity = links[slot] if links else ("", 0.0)
+        word = word if similarity > threshold else ""  # eq 11: a weaker pair is no pair
         units.append(
             ActionUnit(
                 id=number,

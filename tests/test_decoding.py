@@ -69,7 +69,7 @@ def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None
     model = sharpen(tiny_model(*shape))
     memory = seen(model).memory
     for row, written in enumerate(
-        write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=8))
+        write(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=8))
     ):
         for place, (token, value) in enumerate(zip(written.ids[1:], written.log_probs, strict=True)):
             logits = whole(model.fusion, written.ids[: place + 1], of_clip(memory, row)).clone()
@@ -81,7 +81,7 @@ def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None
 def test_a_batch_equals_its_clips_alone(beams: int) -> None:
     model = sharpen(tiny_model())
     batch = tiny_batch(model.config, clips=4)
-    options = DecodeConfig(beams=beams, max_words=10)
+    options = DecodeConfig(no_repeat=0, beams=beams, max_words=10)
     with torch.no_grad():
         together = write(model.fusion, model.see(batch).memory, SPECIAL, options)
         for row in range(4):
@@ -134,7 +134,7 @@ def test_wide_beam_finds_the_best_of_all_captions() -> None:
                 total += float(logits.log_softmax(-1)[ids[place]])
             if total / (len(ids) - 1) > best:
                 best, best_ids = total / (len(ids) - 1), ids
-    options = DecodeConfig(beams=40, max_words=2)
+    options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
     assert write(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
 
 
@@ -143,7 +143,7 @@ def test_length_penalty_prefers_longer_captions() -> None:
     memory = seen(model, 3).memory
     lengths = []
     for penalty in (0.0, 3.0):
-        options = DecodeConfig(beams=4, max_words=12, length_penalty=penalty)
+        options = DecodeConfig(no_repeat=0, beams=4, max_words=12, length_penalty=penalty)
         lengths.append(sum(len(w.ids) for w in write(model.fusion, memory, SPECIAL, options)))
     assert lengths[0] < lengths[1]
 
@@ -168,12 +168,12 @@ def test_sampling_follows_the_seed_and_the_nucleus() -> None:
     memory = seen(model).memory
 
     def ids(**changes: float) -> list[list[int]]:
-        options = DecodeConfig(sample=True, max_words=10, **changes)  # type: ignore[arg-type]
+        options = DecodeConfig(no_repeat=0, sample=True, max_words=10, **changes)  # type: ignore[arg-type]
         return [w.ids for w in write(model.fusion, memory, SPECIAL, options)]
 
     assert ids(seed=1) == ids(seed=1)
     assert ids(seed=1, temperature=2.0) != ids(seed=2, temperature=2.0)
-    greedy = [w.ids for w in write(model.fusion, memory, SPECIAL, DecodeConfig(max_words=10))]
+    greedy = [w.ids for w in write(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, max_words=10))]
     assert ids(seed=3, top_p=1e-6) == greedy
 
 
@@ -182,7 +182,7 @@ def test_captions_end_and_fit(beams: int) -> None:
     model = tiny_model()
     for longest in (0, 1, 5):
         for written in write(
-            model.fusion, seen(model).memory, SPECIAL, DecodeConfig(beams=beams, max_words=longest)
+            model.fusion, seen(model).memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=longest)
         ):
             assert written.ids[0] == SPECIAL.cls
             assert written.ids[-1] == SPECIAL.sep

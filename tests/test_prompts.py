@@ -13,6 +13,7 @@ from prompts.alignment import (
     au_word_loss,
     cosine,
     match,
+    own_words_loss,
     similarity_cross_entropy,
     similarity_loss,
 )
@@ -209,3 +210,43 @@ def test_faceless_frames_do_not_count() -> None:
         F.normalize(half.au_nodes, dim=-1), F.normalize(alone.au_nodes, dim=-1), atol=1e-3, rtol=0
     )
     assert not model.experts(crops, torch.zeros(2, 2, dtype=torch.bool)).present.any()
+
+
+def linked(seed: int, own_words: float) -> bool:
+    """AU 0's clips say word 0, AU 1's say word 1, all say words 2 and 3: does each AU end with its own word?"""
+    torch.manual_seed(seed)
+    table = torch.nn.Parameter(torch.randn(4, 32))
+    au_table = torch.nn.Parameter(torch.randn(2, 32))
+    index = torch.tensor([[0], [1], [0], [1]])
+    says = torch.tensor([[0, 2, 3], [1, 2, 3], [0, 2, 3], [1, 2, 3]])
+    valid, counts = torch.ones(4, 3, dtype=torch.bool), torch.ones(4, 1, dtype=torch.bool)
+    optimizer = torch.optim.Adam([table, au_table], lr=0.02)
+    for step in range(200):
+        au, words = au_table[index], table[says]
+        similarity = cosine(au, words)
+        found = match(similarity, valid)
+        warm, search = step < 40, own_words > 0
+        loss, _ = au_word_loss(
+            similarity, valid, found, threshold=0.3, margin=0.5, warm=warm and not search, keep_best=True, others=1.0
+        )
+        soft = own_words * own_words_loss(au, index, counts, words, valid, 0.07)
+        loss = soft if warm and search else loss + soft
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    final = cosine(au_table[None], table[None])[0].detach()
+    return final.argmax(1).tolist() == [0, 1] and bool(final.amax(1).min() > 0.3)
+
+
+def test_words_that_all_captions_share_are_no_evidence() -> None:
+    assert sum(linked(seed, 0.2) for seed in range(8)) >= 6
+    assert sum(linked(seed, 0.0) for seed in range(8)) <= 3
+
+
+def test_clips_that_show_the_unit_are_no_negatives() -> None:
+    au, words = torch.ones(2, 1, 4), torch.ones(2, 3, 4)
+    valid, counts = torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool)
+    assert own_words_loss(au, torch.tensor([[5], [5]]), counts, words, valid, 0.1).item() == 0.0
+    half = own_words_loss(au, torch.tensor([[5], [6]]), counts, words, valid, 0.1)
+    assert half.item() == pytest.approx(torch.tensor(2.0).log().item())
+    assert own_words_loss(au, torch.tensor([[5], [6]]), ~counts, words, valid, 0.1).item() == 0.0

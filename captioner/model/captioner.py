@@ -21,6 +21,7 @@ from prompts.alignment import (
     au_word_loss,
     cosine,
     match,
+    own_words_loss,
     similarity_cross_entropy,
     similarity_loss,
 )
@@ -190,16 +191,22 @@ class EmotionCaptioner(nn.Module):
         words = self.textual.word_features(features)
         similarity = cosine(view.au, words)
         matching = match(similarity, batch.text_words)
+        search = prompts.own_words > 0
         loss, positives = au_word_loss(
             similarity,
             batch.text_words,
             matching,
             threshold=prompts.threshold,
             margin=prompts.margin,
-            warm=warm,
+            warm=warm and not search,
             keep_best=prompts.keep_best,
             others=prompts.unmatched,
         )
+        if search and view.au_index is not None and view.au_scores is not None:
+            seen = view.au_scores > 0.5  # standard deviations above the AU's mean
+            soft = own_words_loss(view.au, view.au_index, seen, words, batch.text_words, prompts.temperature)
+            # The first pairs decide which words are ever matched: the search comes first, eq 12 holds what it found.
+            loss = prompts.own_words * soft if warm else loss + prompts.own_words * soft
         if prompts.au_word == "ce":
             loss = au_word_cross_entropy(similarity, batch.text_words, matching, prompts.temperature)
         if prompts.au_word == "contrastive":
