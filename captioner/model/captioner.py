@@ -191,7 +191,9 @@ class EmotionCaptioner(nn.Module):
         words = self.textual.word_features(features)
         similarity = cosine(view.au, words)
         matching = match(similarity, batch.text_words)
-        search = prompts.own_words > 0
+        assert view.au_index is not None and view.au_scores is not None
+        seen = view.au_scores > 0.5  # standard deviations above the AU's mean
+        search = prompts.own_words > 0 and bool(seen.any())
         loss, positives = au_word_loss(
             similarity,
             batch.text_words,
@@ -202,8 +204,7 @@ class EmotionCaptioner(nn.Module):
             keep_best=prompts.keep_best,
             others=prompts.unmatched,
         )
-        if search and view.au_index is not None and view.au_scores is not None:
-            seen = view.au_scores > 0.5  # standard deviations above the AU's mean
+        if search:
             soft = own_words_loss(view.au, view.au_index, seen, words, batch.text_words, prompts.temperature)
             # The first pairs decide which words are ever matched: the search comes first, eq 12 holds what it found.
             loss = prompts.own_words * soft if warm else loss + prompts.own_words * soft
