@@ -349,7 +349,8 @@ def evaluate(
         raise BenchmarkError(f"none of the {len(records)} videos could be read: nothing to score")
     hyps = {key: str(done[key]["caption"]) for key in refs}
     found = score(refs, hyps, [name for name in METRICS if name in bench.metrics])
-    values, statistics, details = dict(found.corpus), dict(found.statistics), {}
+    values, statistics = dict(found.corpus), dict(found.statistics)
+    details: dict[str, Any] = {}
     if "phrases" in bench.metrics:
         phrases = phrase_scores(refs, hyps)
         if phrases.wanted:

@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(options)
     except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)  # a name may hold a line end
         return 2
     except OSError as error:
         print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)

@@ -27,7 +27,7 @@ def open_detector() -> Detector:
         if detector is not None:
             return detector
     raise CaptionerError(
-        "--faces-only needs a face detector and none is installed: `pip install face-alignment` (or mediapipe<0.10.30)"
+        "--faces-only needs a face detector and none is installed: `pip install face-alignment` (or mediapipe==0.10.21)"
     )
 
 
