@@ -79,12 +79,12 @@ def au_word_loss(
 
 def own_words_loss(
     au: Tensor, au_index: Tensor, counts: Tensor, words: Tensor, valid: Tensor, temperature: float
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """An AU should find its word in its own caption rather than in captions of clips that do not show it.
 
     Eq 12 alone is content to give every AU the words that all captions share ("woman", "hair"), and its hard
     assignment never leaves them. Here all words of the caption bid softly: -log(own / (own + foreign)), each the
-    sum of exp(cosine / temperature). `counts` (B, K) says which AUs take part.
+    sum of exp(cosine / temperature). `counts` (B, K) says which AUs take part. Returns the loss and how many did.
     """
     a, w = F.normalize(au, dim=-1), F.normalize(words, dim=-1)
     bids = torch.einsum("bkd,cjd->bkcj", a, w) / temperature
@@ -94,7 +94,7 @@ def own_words_loss(
     own = bids.diagonal(dim1=0, dim2=2).t()  # (B, K)
     against = bids.masked_fill(~foreign, -1e4).logsumexp(-1)
     counts = counts & valid.any(1, keepdim=True) & foreign.any(-1)
-    return ((torch.logaddexp(own, against) - own) * counts).sum() / counts.sum().clamp(min=1)
+    return ((torch.logaddexp(own, against) - own) * counts).sum() / counts.sum().clamp(min=1), counts.sum()
 
 
 def au_word_cross_entropy(

@@ -229,7 +229,7 @@ def linked(seed: int, own_words: float) -> bool:
         loss, _ = au_word_loss(
             similarity, valid, found, threshold=0.3, margin=0.5, warm=warm and not search, keep_best=True, others=1.0
         )
-        soft = own_words * own_words_loss(au, index, counts, words, valid, 0.07)
+        soft = own_words * own_words_loss(au, index, counts, words, valid, 0.07)[0]
         loss = soft if warm and search else loss + soft
         optimizer.zero_grad()
         loss.backward()
@@ -246,7 +246,7 @@ def test_words_that_all_captions_share_are_no_evidence() -> None:
 def test_clips_that_show_the_unit_are_no_negatives() -> None:
     au, words = torch.ones(2, 1, 4), torch.ones(2, 3, 4)
     valid, counts = torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool)
-    assert own_words_loss(au, torch.tensor([[5], [5]]), counts, words, valid, 0.1).item() == 0.0
-    half = own_words_loss(au, torch.tensor([[5], [6]]), counts, words, valid, 0.1)
-    assert half.item() == pytest.approx(torch.tensor(2.0).log().item())
-    assert own_words_loss(au, torch.tensor([[5], [6]]), ~counts, words, valid, 0.1).item() == 0.0
+    same, other = torch.tensor([[5], [5]]), torch.tensor([[5], [6]])
+    results = [own_words_loss(au, i, c, words, valid, 0.1) for i, c in [(same, counts), (other, counts), (other, ~counts)]]
+    assert [loss.item() for loss, _ in results] == [0.0, pytest.approx(torch.tensor(2.0).log().item()), 0.0]
+    assert [int(number) for _, number in results] == [0, 2, 0]

@@ -191,21 +191,24 @@ class EmotionCaptioner(nn.Module):
         words = self.textual.word_features(features)
         similarity = cosine(view.au, words)
         matching = match(similarity, batch.text_words)
-        assert view.au_index is not None and view.au_scores is not None
-        seen = view.au_scores > 0.5  # standard deviations above the AU's mean
-        search = prompts.own_words > 0 and bool(seen.any())
+        searched = torch.zeros(())
+        if prompts.own_words:
+            assert view.au_index is not None and view.au_scores is not None
+            seen = view.au_scores > 0.5  # standard deviations above the AU's mean
+            soft, searched = own_words_loss(
+                view.au, view.au_index, seen, words, batch.text_words, prompts.temperature
+            )
         loss, positives = au_word_loss(
             similarity,
             batch.text_words,
             matching,
             threshold=prompts.threshold,
             margin=prompts.margin,
-            warm=warm and not search,
+            warm=warm and not searched,
             keep_best=prompts.keep_best,
             others=prompts.unmatched,
         )
-        if search:
-            soft = own_words_loss(view.au, view.au_index, seen, words, batch.text_words, prompts.temperature)
+        if searched:
             # The first pairs decide which words are ever matched: the search comes first, eq 12 holds what it found.
             loss = prompts.own_words * soft if warm else loss + prompts.own_words * soft
         if prompts.au_word == "ce":
