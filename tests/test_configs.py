@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from captioner.config import Config, load
 from captioner.model.experts import ExpertsRecipe
+from eval.benchmarks import Benchmark
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -15,10 +16,13 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 def test_config(path: Path) -> None:
     head = path.read_text().split("\n\n")[0].splitlines()
     assert head[0].startswith("# ")
-    assert any(line.startswith("#   python scripts/") for line in head)
-    script = next(line.split()[2] for line in head if line.startswith("#   python scripts/"))
-    assert (ROOT / script).is_file()
-    load(ExpertsRecipe if "experts" in path.stem else Config, path)
+    command = next(line.split()[1:] for line in head if line.startswith("#   python "))
+    if path.parent.name == "bench":
+        assert command[:5] == ["python", "-m", "eval", "bench", str(path.relative_to(ROOT))]
+        load(Benchmark, path)
+    else:
+        assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
+        load(ExpertsRecipe if "experts" in path.stem else Config, path)
 
 
 def test_paper_config_is_the_paper() -> None:
