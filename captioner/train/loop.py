@@ -125,18 +125,16 @@ class Trainer:
         self.model.train()
         loader = self.loader(progress.epoch, progress.batch)
         began = time.perf_counter()
-        norms, micro = 0.0, 0
         for batch in loader:
-            micro += 1
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)
             progress.batch += 1
             if progress.batch % train.accumulate and not last_of_epoch:
                 continue
-            norms = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
+            norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
             progress.step += 1
             now = time.perf_counter()
-            self.report({**row, "grad_norm": norms, "seconds": now - began}, bar)
+            self.report({**row, "grad_norm": norm, "seconds": now - began}, bar)
             began = now
             if progress.step >= self.total:
                 break
@@ -175,13 +173,12 @@ class Trainer:
         scored = None
         if self.validation is not None and (progress.epoch % train.validate_every == 0 or done):
             scored = self.validate()
-        self.save("last")
         if scored is not None and scored > progress.best:
             progress.best = scored
             self.save("best", resumable=False)
-            self.save("last")  # `last` must know the new best
         elif self.validation is None and done:
             self.save("best", resumable=False)
+        self.save("last")  # after `best`: killed in between, the epoch's end is done again and comes out the same
 
     def loader(self, epoch: int, start: int) -> DataLoader[Any]:
         """Batches of an epoch from batch `start` on."""
@@ -193,9 +190,8 @@ class Trainer:
             num_workers=data.workers,
             collate_fn=partial(collate, pad_id=self.tokenizer.pad_id),
             pin_memory=self.engine.device.type == "cuda",
-            generator=torch.Generator().manual_seed(
-                epoch
-            ),  # or opening it would draw from the model's dropout
+            # Without a generator of its own, opening a loader draws from the one that dropout uses.
+            generator=torch.Generator().manual_seed(epoch),
         )
 
     # -- validation -------------------------------------------------------------------------------------------
