@@ -3,7 +3,8 @@
     python scripts/evaluate.py --checkpoint runs/tiny/best --manifest data/drawn/manifest.jsonl [--split test]
 
 Prints the caption metrics, facial-phrase precision, recall and F1 beside two blind baselines, and emotion
-accuracy; with --out also writes predictions.jsonl and scores.json there.
+accuracy; with --out also writes predictions.jsonl and scores.json there, with --export a checkpoint in half
+precision whose CARD.md holds the scores.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from captioner.data.dataset import ClipDataset, FeatureCache
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from captioner.model import checkpoint
 from captioner.phrases import PHRASES, find_phrases
 from captioner.pipeline import Caption, Captioner
 from captioner.train.loop import predict
@@ -84,6 +86,48 @@ def evidence_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -
     return {"evidence accuracy": sum(hits) / len(hits)} if hits else {}
 
 
+CARD = """# {name}
+
+A captioner of this package: ECPA with {millions:.1f} M parameters ({trained:.1f} M trained, the rest frozen experts).
+
+**Trained on {data}.** {caution}
+
+- Made by `{command}`, then
+  `python scripts/evaluate.py --checkpoint ... --manifest ... --export {name}`.
+- Input: {frames} frames of {size} px, the picture's centre square. No face is looked for: people should fill it.
+- Licence of code and weights: Apache-2.0.
+- Emotion labels name what a face seems to show, not what a person feels. Do not judge people by them.
+
+## Measured on {clips} clips of the {split} split
+
+| score | value |
+|---|---|
+{rows}
+
+Blind: what captions would score that never look at the video, the commonest phrases of the training split or
+phrases drawn at their rates there. CIDEr is on its own scale (10 at most), all others go from 0 to 1.
+Evidence accuracy: of the true action units that a caption names, the share linked to a word of the naming phrase.
+"""
+DRAWN = "It has seen invented, drawn (synthetic) faces and no photograph: expect nothing of it on real videos."
+
+
+def export(model: Captioner, folder: Path, scores: dict[str, Any], options: argparse.Namespace, clips: int) -> None:
+    """The checkpoint in half precision, with a card of its scores."""
+    config, network = model.model.config, model.model
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
+    rows = [f"| {name} | {value:.3f} |" for name, value in scores.items() if isinstance(value, float)]
+    drawn = "drawn" in str(options.manifest)
+    data = "drawn (synthetic) clips" if drawn else str(options.manifest)
+    meta = {**model.checkpoint.meta, "licence": "Apache-2.0", "training_data": data}
+    text = CARD.format(
+        name=folder.name, millions=millions, trained=trained, data=data,
+        caution=DRAWN if drawn else "", command=options.command, frames=config.video.frames, size=config.video.size,
+        clips=clips, split=options.split, rows="\n".join(rows),
+    )  # fmt: skip
+    checkpoint.save(folder, network, model.tokenizer, meta=meta, card=text, half=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -97,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--beams", type=int, default=1, help="beams of the search (default: 1, greedy)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=Path, help="folder for predictions.jsonl and scores.json")
+    parser.add_argument("--export", type=Path, help="folder for the checkpoint in half precision with its card")
+    parser.add_argument("--command", default="python scripts/train.py", help="training command, for the card")
     options = parser.parse_args(arguments)
     try:
         model = captioner.load(options.checkpoint, device=options.device)
@@ -110,6 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{options.checkpoint} on {len(records)} clips of {options.manifest} ({options.split})")
     for name, value in scores.items():
         print(f"{name:34s} {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+    if options.export:
+        export(model, options.export, scores, options, len(records))
     if options.out:
         lines = [json.dumps({"id": i, **c.to_dict()}, ensure_ascii=False) for i, c in captions.items()]
         write_text(options.out / "predictions.jsonl", "\n".join(lines) + "\n")

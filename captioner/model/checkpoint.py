@@ -130,14 +130,18 @@ def recover(folder: Path) -> Path:
 
 
 def state_of(model: nn.Module, half: bool = False) -> dict[str, Tensor]:
-    """Parameters and buffers, shared ones once; `half` stores floats in 16 bits."""
+    """Parameters and buffers, shared ones once; `half` stores matrices in 16 bits.
+
+    Vectors stay whole, they cost nothing, and so does the AU graph net: rounding tips its nearest neighbours.
+    """
     state: dict[str, Tensor] = {}
     shared: dict[int, str] = {}
     for name, value in model.state_dict().items():
         if value.numel() and shared.setdefault(value.data_ptr(), name) != name:
             continue
         value = value.detach().cpu().contiguous()
-        state[name] = value.half() if half and value.is_floating_point() else value
+        short = half and value.is_floating_point() and value.ndim > 1 and not name.startswith("experts.au.")
+        state[name] = value.half() if short else value
     return state
 
 
