@@ -143,6 +143,18 @@ def test_a_killed_run_goes_on(world: Path, whole: dict[str, Any], monkeypatch: p
     assert captioned == []
 
 
+def test_a_cut_at_any_byte_loses_the_last_line_only(world: Path, whole: dict[str, Any], tmp_path: Path) -> None:
+    text = (world / "whole" / "parts" / "0.jsonl").read_bytes()
+    part = tmp_path / "parts" / "0.jsonl"
+    part.parent.mkdir()
+    for cut in range(0, len(text), 7):
+        part.write_bytes(text[:cut])
+        found = benchmarks._recover(part.parent)
+        complete = text[:cut].count(b"\n") + (text[cut : cut + 1] == b"\n")
+        assert list(found) == [f"clip{n}" for n in range(complete)]
+        assert part.read_bytes() in (b"", b"".join(text.splitlines(keepends=True)[:complete]))
+
+
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that are looked at from now on."""
     from captioner.data import dataset

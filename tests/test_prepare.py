@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -398,6 +399,37 @@ def test_msrvtt_wrong_layouts(tmp_path: Path, run: Run, clip: Path) -> None:
     (data / "train_val_videodatainfo.json").unlink()
     put(data / "test_videodatainfo.json", '{"images": [], "annotations": []}')
     refused(run("msrvtt"), tmp_path, "not laid out as MSR-VTT", "test_videodatainfo.json (images, annotations)")
+
+
+def msvd(root: Path, clip: Path) -> None:
+    msvd_videos(root, clip)
+    put(root / "corpus.csv", HEADER + "".join(corpus(name, "English", f'"A dog, {vid}"') for name, vid in MSVD.items()))
+    put(root / "youtube_mapping.txt", "".join(f"{name} {vid}\n" for name, vid in MSVD.items()))
+
+
+@pytest.mark.parametrize("build", [mafw, emvidcap, msvd, msrvtt], ids=lambda build: build.__name__)
+def test_damage_is_reported_or_named(build: Callable[[Path, Path], None], tmp_path: Path, run: Run, clip: Path) -> None:
+    """Whatever stands in the files: a manifest that can be read, or one line and no manifest."""
+    dice = random.Random(build.__name__)
+    pieces = [b"\n", b"\r", b'"', b"\t", b",", b"\xff", b"{", b"]", b"null", b"\xe2\x80\xa8", b"\\ud800", b"\0", b"vid"]
+    ends = set()
+    for _ in range(25):
+        for name in ("data", "out"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+        build(tmp_path / "data", clip)
+        tables = [path for path in (tmp_path / "data").rglob("*") if path.suffix in (".txt", ".csv", ".json")]
+        for path in dice.sample(tables, 2):
+            text = path.read_bytes()
+            at = dice.randrange(len(text))
+            behind = dice.choice([b"", text[at:], text[at + 3 :]])
+            path.write_bytes(text[:at] + dice.choice(pieces) + behind)
+        result = run(build.__name__)
+        ends.add(result[0])
+        if result[0] == 0:
+            assert records(tmp_path)
+        else:
+            refused(result, tmp_path)
+    assert 2 in ends
 
 
 def test_options_of_other_datasets_are_refused(run: Run) -> None:

@@ -164,7 +164,8 @@ def _labels(path: Path) -> dict[str, tuple[str, ...]]:
     rows = read_rows(path)
     head = next((n for n, row in enumerate(rows) if any(_clip(text) for text in row)), None)
     if head is None:
-        raise LayoutError(f"{path}: no cell is a clip's name (00001.mp4); found the columns {', '.join(rows[0])[:80]}")
+        shown = ", ".join(rows[0])[:80] if rows else "an empty table"
+        raise LayoutError(f"{path}: no cell is a clip's name (00001.mp4); found {shown}")
     body, found = rows[head:], {}
     place = next(n for n, text in enumerate(body[0]) if _clip(text))
     named: dict[str, int] = {}
