@@ -69,9 +69,9 @@ def test_saved_and_loaded_says_the_same(folder: Path, tmp_path: Path) -> None:
 def test_half_precision_storage(folder: Path, tmp_path: Path) -> None:
     loaded = checkpoint.load(folder)
     checkpoint.save(tmp_path / "half", loaded.model, loaded.tokenizer, half=True)
-    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (
-        folder / "model.safetensors"
-    ).stat().st_size
+    stored = load_file(tmp_path / "half" / "model.safetensors")
+    sizes = {name: value.dtype.itemsize for name, value in stored.items() if value.is_floating_point()}
+    assert all((size == 2) == (stored[n].ndim > 1 and not n.startswith("experts.au.")) for n, size in sizes.items())
     back = checkpoint.load(tmp_path / "half").model
     for (name, a), b in zip(loaded.model.state_dict().items(), back.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3, msg=name)
