@@ -14,17 +14,20 @@ import queue
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from captioner.config import check, load, to_dict
+from captioner.config import DecodeConfig, check, load, to_dict
 from captioner.data.manifest import SPLITS, Record, read_manifest
 from captioner.errors import CaptionerError, ConfigError, VideoError, unknown
 from captioner.files import missing, write_text
 from eval.emotion import class_scores, phrase_baselines, phrase_counts, phrase_scores, word_scores
 from eval.metrics import METRICS, Scores, score
 from eval.significance import PHRASES, intervals
+
+if TYPE_CHECKING:
+    from captioner.pipeline import Captioner
 
 CHOICES = (*METRICS, "phrases", "words", "classes")
 COLUMNS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
@@ -162,10 +165,7 @@ def _alone(
     """Captions batches in this process; yields (id, fault or "") of each clip once it is on disk."""
     import torch
 
-    from captioner.config import DecodeConfig
-    from captioner.data.dataset import collate, look
-    from captioner.model.captioner import NO_LABEL
-    from captioner.pipeline import Captioner, caption_batch
+    from captioner.pipeline import Captioner
 
     threads = torch.get_num_threads()
     torch.set_num_threads(bench.threads)
@@ -175,30 +175,45 @@ def _alone(
         parts.mkdir(parents=True, exist_ok=True)
         with (parts / f"{shard}.jsonl").open("ab", buffering=0) as file:
             for batch in todo:
-                items, faults = [], {}
-                for record in batch:
-                    try:
-                        seen = look(record.video, model.model.config)
-                    except VideoError as error:
-                        faults[record.id] = str(error)
-                        continue
-                    items.append({"id": record.id, "frames": seen.frames, "experts": None, "crops": seen.crops,
-                                  "emotion": NO_LABEL})  # fmt: skip
-                made = []
-                if items:
-                    try:
-                        whole = collate(items).to(model.device)
-                        made = caption_batch(model.model, model.tokenizer, model.pieces, whole, options)
-                    except torch.OutOfMemoryError:
-                        raise BenchmarkError(f"{model.device} is out of memory: batch=1 or device=cpu") from None
-                for item, caption in zip(items, made, strict=True):
-                    emotion = {name: round(p, 6) for name, p in caption.emotion.items()}
-                    row = {"id": item["id"], "caption": caption.text, "score": round(caption.score, 6)}
-                    # one write a line: what a kill leaves is whole lines and at most one torn
-                    file.write(_line({**row, **({"emotion": emotion} if emotion else {})}).encode())
+                rows, faults = _captioned(model, batch, options)
+                for row in rows:  # one write a line: what a kill leaves is whole lines and at most one torn
+                    file.write(_line(row).encode())
                 yield from ((record.id, faults.get(record.id, "")) for record in batch)
     finally:
         torch.set_num_threads(threads)
+
+
+def _captioned(
+    model: "Captioner", batch: Sequence[Record], options: DecodeConfig
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The predictions of a batch, and {id: fault} of the videos that cannot be read."""
+    from torch import OutOfMemoryError
+
+    from captioner.data.dataset import collate, look
+    from captioner.model.captioner import NO_LABEL
+    from captioner.pipeline import caption_batch
+
+    items, faults = [], {}
+    for record in batch:
+        try:
+            seen = look(record.video, model.model.config)
+        except VideoError as error:
+            faults[record.id] = str(error)
+            continue
+        item = {"id": record.id, "frames": seen.frames, "experts": None, "crops": seen.crops, "emotion": NO_LABEL}
+        items.append(item)
+    if not items:
+        return [], faults
+    try:
+        made = caption_batch(model.model, model.tokenizer, model.pieces, collate(items).to(model.device), options)
+    except OutOfMemoryError:
+        raise BenchmarkError(f"{model.device} is out of memory: batch=1 or device=cpu") from None
+    rows: list[dict[str, Any]] = []
+    for item, caption in zip(items, made, strict=True):
+        rows.append({"id": item["id"], "caption": caption.text, "score": round(caption.score, 6)})
+        if caption.emotion:
+            rows[-1]["emotion"] = {name: round(p, 6) for name, p in caption.emotion.items()}
+    return rows, faults
 
 
 def _together(
