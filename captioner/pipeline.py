@@ -9,7 +9,6 @@ import torch
 from captioner.config import DecodeConfig
 from captioner.data.dataset import TextPieces, collate, look
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.video import probe
 from captioner.errors import CaptionerError, ConfigError
 from captioner.model import checkpoint
 from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, View
@@ -231,5 +230,3 @@ class Captioner:
             unit.peak = round(result.start + (unit.peak or 0.0) * (result.end - result.start), 3)
         return result
 
-
-__all__ = ["ActionUnit", "Caption", "Captioner", "caption_batch", "pick_device", "probe"]
