@@ -228,7 +228,7 @@ def test_a_clip_decodes_to_what_was_drawn(tmp_path: Path) -> None:
 def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make_clips(tmp_path / "whole", 6, seed=1, size=48, workers=1, val=0, test=0)
     written: list[Path] = []
-    original = clips_module.write_clip
+    original = clips_module.write_video
 
     def stop_at_four(path: Path, *rest: object) -> None:
         if len(written) == 3:
@@ -236,7 +236,7 @@ def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.Monkey
         written.append(path)
         original(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clips_module, "write_clip", stop_at_four)
+    monkeypatch.setattr(clips_module, "write_video", stop_at_four)
     with pytest.raises(KeyboardInterrupt):
         make_clips(tmp_path / "half", 6, seed=1, size=48, workers=1, val=0, test=0)
     assert not (tmp_path / "half" / "manifest.jsonl").exists()

@@ -133,11 +133,13 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if stream is None:
                 rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+                coding = {"crf": str(crf), "preset": "veryfast", "threads": "1"}  # one thread: the same bytes again
+                stream = container.add_stream("libx264", rate=rate, options=coding)
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(image))
+            # Converted here: left to the encoder, the conversion gives other bytes from run to run.
+            container.mux(stream.encode(image.reformat(format="yuv420p")))
         if stream is None:
             raise VideoError(f"no frames to write to {str(path)!r}")
         container.mux(stream.encode(None))

@@ -3,30 +3,26 @@
 import json
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from captioner.data.video import write_video
 from captioner.errors import ConfigError
+from captioner.files import atomic, write_text
 from captioner.synth.captions import STYLES, captions
 from captioner.synth.identity import sample_face
 from captioner.synth.paint import draw
-from captioner.synth.scenario import FPS, Scene, sample_scene
+from captioner.synth.scenario import Scene, sample_scene
 
 log = logging.getLogger(__name__)
 
-RECIPE = (
-    1  # raise it when the same seed gives other pictures: finished clips of an older recipe are then refused
-)
+RECIPE = 1  # raise it when the same seed gives other pictures: finished clips of an older recipe are then refused
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 CLIPS_A_FACE = 4
 CAPTIONS_A_CLIP = 3
@@ -96,7 +92,7 @@ def make_clips(
             progress(len(records), len(jobs))
     manifest = out / "manifest.jsonl"
     lines = "".join(json.dumps(record) + "\n" for record in records)
-    _replace(manifest, lambda temporary: temporary.write_text(lines, encoding="utf-8"))
+    write_text(manifest, lines)
     return manifest
 
 
@@ -108,35 +104,8 @@ def contact_sheet(path: Path, clips: int, seed: int, size: int = 112, frames: in
         shown = np.linspace(0, len(scene.states) - 1, frames).round().astype(int)
         rows.append(np.concatenate([draw(scene.face, scene.states[i], size) for i in shown], axis=1))
     sheet = Image.fromarray(np.concatenate(rows, axis=0))
-    _replace(path, lambda temporary: sheet.save(temporary, format="PNG"))
-
-
-def write_clip(path: Path, frames: NDArray[np.uint8], fps: float = FPS) -> None:
-    """An H.264 mp4 of frames (T, H, W, 3); the file appears under its name only when it is complete."""
-
-    def encode(temporary: Path) -> None:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": "18", "preset": "veryfast", "threads": "1"}
-            for frame in frames:
-                # Converted here: left to the encoder, the conversion gives other bytes from run to run.
-                picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
-                container.mux(stream.encode(picture))
-            container.mux(stream.encode())
-
-    _replace(path, encode)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _counts(clips: int, val: float, test: float) -> dict[str, int]:
@@ -179,7 +148,7 @@ def _claim(out: Path, settings: dict[str, int]) -> None:
             raise ConfigError(
                 f"{out} holds clips made with {found}, asked for {settings}; choose another folder"
             )
-    _replace(path, lambda temporary: temporary.write_text(json.dumps(settings) + "\n", encoding="utf-8"))
+    write_text(path, json.dumps(settings) + "\n")
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
@@ -197,7 +166,7 @@ def _make(job: _Job) -> dict[str, Any]:
     scene = job.scene()
     path = job.out / job.video
     if not path.exists():
-        write_clip(path, np.stack([draw(scene.face, state, job.size) for state in scene.states]), scene.fps)
+        write_video(path, np.stack([draw(scene.face, state, job.size) for state in scene.states]), scene.fps)
     return {
         "id": f"drawn_{job.name}",
         "video": job.video,
