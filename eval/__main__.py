@@ -59,10 +59,10 @@ def parser() -> argparse.ArgumentParser:
     about = "caption a benchmark's clips with a checkpoint and score them"
     usage = "%(prog)s [-h] CONFIG --checkpoint C [--out DIR] [--shards N] [key=value ...]"
     three = commands.add_parser("bench", help=about, description=about.capitalize() + ".", usage=usage)
-    three.add_argument("config", metavar="CONFIG", help="a file of configs/bench; key=value behind it changes one of its keys")
+    three.add_argument("config", metavar="CONFIG", help="a file of configs/bench; key=value changes a key")
     three.add_argument("--checkpoint", required=True, metavar="C", help="folder, shipped name or hub repository")
     three.add_argument("--out", metavar="DIR", help="for predictions, scores and table (runs/bench/CONFIG)")
-    three.add_argument("--shards", type=int, default=1, metavar="N", help="processes (1); a killed run goes on with any number")
+    three.add_argument("--shards", type=int, default=1, metavar="N", help="processes (1); killed, it goes on")
     return top
 
 

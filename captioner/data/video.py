@@ -133,10 +133,12 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if stream is None:
                 rate = Fraction(fps).limit_denominator(1001)
-                coding = {"crf": str(crf), "preset": "veryfast", "threads": "1"}  # one thread: the same bytes again
-                stream = container.add_stream("libx264", rate=rate, options=coding)
+                stream = container.add_stream("libx264", rate=rate)
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
+                # One thread, no B frames, no macroblock tree: with them x264 wrote up to five variants of one clip.
+                stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
+                stream.options |= {"x264-params": "no-mbtree=1"}
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             # Converted here: left to the encoder, the conversion gives other bytes from run to run.
             container.mux(stream.encode(image.reformat(format="yuv420p")))
