@@ -247,6 +247,7 @@ def test_clips_that_show_the_unit_are_no_negatives() -> None:
     au, words = torch.ones(2, 1, 4), torch.ones(2, 3, 4)
     valid, counts = torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool)
     same, other = torch.tensor([[5], [5]]), torch.tensor([[5], [6]])
-    results = [own_words_loss(au, i, c, words, valid, 0.1) for i, c in [(same, counts), (other, counts), (other, ~counts)]]
+    cases = [(same, counts), (other, counts), (other, ~counts)]
+    results = [own_words_loss(au, index, take, words, valid, 0.1) for index, take in cases]
     assert [loss.item() for loss, _ in results] == [0.0, pytest.approx(torch.tensor(2.0).log().item()), 0.0]
     assert [int(number) for _, number in results] == [0, 2, 0]
