@@ -1,8 +1,9 @@
 """The paper's ablations on drawn (synthetic) clips: python scripts/ablate.py [--table IV] [--seeds 3] [key=value ...]
 
-Trains every row of a table with every seed from configs/ablate.yaml, scores the test split, and prints the table:
-mean and spread (standard deviation over seeds) of BLEU-4, METEOR, ROUGE-L, CIDEr and phrase F1, and the seconds of a
-training iteration, measured with the rows taking turns in one process. Finished runs are kept: a second call goes on.
+Trains every row of a table with every seed from configs/ablate.yaml, scores the test split, and prints two tables:
+mean and spread (standard deviation over seeds) of BLEU-4, METEOR, ROUGE-L, CIDEr and phrase F1, with the seconds of a
+training iteration, measured with the rows taking turns in one process; then every metric with its 95 % bootstrap
+interval over the clips of all seeds, and the p of its difference to the first row. Finished runs are kept.
 Tables: IV (components), V (alignments), VI (losses), K, T and M (Figs 6, 7, 8).
 """
 
@@ -30,6 +31,9 @@ from captioner.data.manifest import read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.train.engine import PlainEngine
+from eval.emotion import phrase_counts
+from eval.metrics import score
+from eval.significance import PHRASES, compare, intervals
 
 BASE = {"vep": "false", "tep": "false", "er_sentence": "off", "au_word": "off"}
 FULL: dict[str, str] = {}
@@ -78,13 +82,15 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
         return json.loads(result.read_text(encoding="utf-8"))
     words = overrides(row, [*options.settings, f"train.seed={seed}", f"train.out={out}"])
     config = load(Config, options.config, words)
-    script = Path(__file__).with_name("train.py")
+    script = Path(__file__).with_name("train.py")  # a finished run returns at once
     subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
     records = read_manifest(config.data.manifest, split="test")
     train = read_manifest(config.data.manifest, split="train", check_files=False)
-    _, scores = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
-    write_text(result, json.dumps(scores, indent=2) + "\n")
-    return scores
+    captions, scores = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    refs = {r.id: list(r.captions) for r in records if r.captions}
+    kept = {"scores": scores, "refs": refs, "hyps": {i: captions[i].text for i in refs}}
+    write_text(result, json.dumps(kept, indent=1) + "\n")
+    return kept
 
 
 def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -126,12 +132,35 @@ def table(results: dict[str, list[dict[str, Any]]], seconds: dict[str, float]) -
     for name, runs in results.items():
         cells = []
         for column in COLUMNS:
-            values = [100 * run[column] for run in runs if column in run]
+            values = [100 * run["scores"][column] for run in runs if column in run["scores"]]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{statistics.mean(values):.2f} ± {spread:.2f}" if values else "skipped")
-        lines.append(
-            f"| {name} | " + " | ".join(cells) + f" | {seconds[name]:.3f} | {seconds[name] / first:.3f} |"
-        )
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds[name]:.3f} | {seconds[name] / first:.3f} |")
+    return "\n".join(lines)
+
+
+def sums(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Per-clip statistics of all metrics, the clips of every seed side by side."""
+    refs = {f"{seed} {i}": r for seed, run in enumerate(runs) for i, r in run["refs"].items()}
+    hyps = {f"{seed} {i}": h for seed, run in enumerate(runs) for i, h in run["hyps"].items()}
+    return {**score(refs, hyps).statistics, PHRASES: phrase_counts(refs, hyps)}
+
+
+def interval_table(results: dict[str, list[dict[str, Any]]], samples: int = 1000) -> str:
+    """Markdown: every metric x 100 with its 95 % interval, and p against the first row."""
+    rows = {name: sums(runs) for name, runs in results.items()}
+    first = next(iter(rows.values()))
+    names = list(intervals(first, samples))
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for name, row in rows.items():
+        found = intervals(row, samples)
+        tested = compare(first, row, samples) if row is not first else {}
+        cells = []
+        for metric in names:
+            value = found[metric]
+            chance = f", p {tested[metric].p:.3f}" if tested else ""
+            cells.append(f"{100 * value.value:.2f} ({100 * value.low:.2f} to {100 * value.high:.2f}{chance})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -163,7 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
             "error: a training run failed (see above); the same command goes on from there", file=sys.stderr
         )
         return error.returncode if error.returncode > 0 else 1
-    text = table(results, seconds)
+    both = [table(results, seconds), "95 % intervals over clips, p against the first row:", interval_table(results)]
+    text = "\n\n".join(both)
     print(f"Table {options.table} on drawn (synthetic) clips, {options.seeds} seeds, scores x 100:\n\n{text}")
     write_text(options.out / f"table_{options.table}.md", text + "\n")
     return 0

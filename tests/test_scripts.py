@@ -78,11 +78,21 @@ def test_ablation_rows_are_valid_configurations() -> None:
     assert ablate.TABLES["V"]["both"] == ablate.TABLES["IV"]["+ECA"]
 
 
-def test_ablation_table() -> None:
-    runs = {"baseline": [{"BLEU-4": 0.1}, {"BLEU-4": 0.3}], "+ECA": [{"BLEU-4": 0.5}, {"BLEU-4": 0.5}]}
+def test_ablation_tables() -> None:
+    scores = {"baseline": (0.1, 0.3), "+ECA": (0.5, 0.5)}
+    refs = {f"clip{i}": [f"A man nods {i}. The frown and the smile."] for i in range(6)}
+    said = {"baseline": "A man sits. The frown.", "+ECA": "A man nods. The frown and the smile."}
+    runs = {
+        name: [{"scores": {"BLEU-4": v}, "refs": refs, "hyps": dict.fromkeys(refs, said[name])} for v in values]
+        for name, values in scores.items()
+    }
     lines = ablate.table(runs, {"baseline": 0.5, "+ECA": 0.55}).splitlines()
     assert lines[2].startswith("| baseline | 20.00 ± 14.14 | skipped ")
     assert lines[3].endswith("| 0.550 | 1.100 |")
+    head, _, first, second = ablate.interval_table(runs, samples=200).splitlines()
+    assert head.split(" | ")[-1] == "Phrase F1 |"
+    assert first.split(" | ")[-1] == "66.67 (66.67 to 66.67) |"
+    assert second.split(" | ")[-1].startswith("100.00 (100.00 to 100.00, p 0.0")
 
 
 @pytest.mark.parametrize("script", [train, bench_caption])
