@@ -6,7 +6,6 @@ Prints the seconds of the frozen experts, the video encoder, the right block, ea
 the peak memory of the process. Extra keys: bench.tokens=20 bench.threads=2 bench.runs=3.
 """
 
-import logging
 import resource
 import statistics
 import sys
@@ -99,7 +98,6 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    logging.disable(logging.WARNING)
     try:
         from pathlib import Path
 

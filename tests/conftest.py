@@ -1,4 +1,4 @@
-"""Small models and batches that the tests share; two threads at most, or contended cores crawl."""
+"""Small models and batches that the tests share."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ CAPTIONS = [
     "A man with glasses shakes his head. The raised eyebrows, the wide eyes and the pressed lips.",
 ]
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+torch.set_num_threads(1)  # these nets are too small to share out, and contended cores crawl
 
 
 def tiny_config(*overrides: str) -> ModelConfig:
