@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +225,3 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     with torch.no_grad():
         for name, value in state.items():
             wanted[name].copy_(value)
-
-
-def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """The config once the vocabulary is known."""
-    return replace(config, vocab_size=tokenizer.vocab_size)
