@@ -82,6 +82,7 @@ class State:
     """One instant: AU intensities 0..1, head angles in degrees (positive: viewer's right, down, clockwise).
 
     `x`, `y` shift the head in picture widths; `gaze` is (right, down) in -1..1; `blink` and `speech` in 0..1.
+    `sides` makes AUs one-sided: shares of the intensity on the person's own left and right (1, 1 if absent).
     """
 
     aus: Mapping[int, float] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class State:
     gaze: tuple[float, float] = (0.0, 0.0)
     blink: float = 0.0
     speech: float = 0.0
+    sides: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def mix(a: RGB, b: RGB, amount: float) -> RGB:

@@ -1,0 +1,190 @@
+"""A folder of face photos with annotations: annotations.npz, and the photos in faces-NN.tar or beside it.
+
+annotations.npz: key, split (0 train 1 val 2 test), person, landmarks (N, 478, 3) as fractions of the photo,
+blendshapes (N, 52) with blendshape_names, pose (N, 4, 4); optional: shard, emotion, gray, gender.
+"""
+
+import io
+import logging
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from captioner.errors import CaptionerError, unknown
+from captioner.files import missing
+
+log = logging.getLogger(__name__)
+
+SPLITS: tuple[str, ...] = ("train", "val", "test")
+LANDMARKS = 478
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "key": (), "split": (), "person": (), "landmarks": (LANDMARKS, 3), "blendshapes": (52,), "pose": (4, 4),
+}  # fmt: skip
+MAX_ANGLE = 15.0  # degrees of yaw or pitch; a face that looks away hides a cheek that moving would uncover
+MAX_GAP = 0.04  # between the inner lips, in distances between the outer eye corners
+MAX_CUT = 0.08  # of the photo's height by which a chin may lie below its edge: tight crops are common
+# An action unit that is there already cannot rise.
+_AT_REST: tuple[tuple[str, float], ...] = (
+    ("mouthSmileLeft mouthSmileRight", 0.35), ("eyeBlinkLeft eyeBlinkRight", 0.4),
+    ("browDownLeft browDownRight", 0.5), ("browInnerUp", 0.4), ("mouthUpperUpLeft mouthUpperUpRight", 0.3),
+)  # fmt: skip
+
+
+class PhotoError(CaptionerError):
+    """A folder of photos that cannot be used, or a photo in it."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One face: uint8 (H, W, 3) RGB, landmarks (478, 3) in pixels, blendshapes by name, and whose it is."""
+
+    key: str
+    image: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    blendshapes: dict[str, float]
+    pose: NDArray[np.float32]
+    person: int
+    gray: bool
+    emotion: str | None = None
+    gender: str | None = None
+
+
+class PhotoSet:
+    """The photos of a folder: `rows(split)` are those fit for animation, `photo(row)` opens one."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.table = _read_table(self.folder)
+        names = self.table["blendshape_names"]
+        self.blendshape_names = [n.decode() if isinstance(n, bytes) else str(n) for n in names.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.table["key"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # open files do not travel to other processes
+        return {name: value for name, value in self.__dict__.items() if name != "_members"}
+
+    def blendshape(self, name: str) -> NDArray[np.float32]:
+        """Scores (N,) of one blendshape."""
+        if name not in self.blendshape_names:
+            raise PhotoError(unknown("blendshape", name, self.blendshape_names))
+        return np.asarray(self.table["blendshapes"][:, self.blendshape_names.index(name)], np.float32)
+
+    def angles(self) -> NDArray[np.float32]:
+        """Yaw and pitch of every photo in degrees, (N, 2)."""
+        m = np.asarray(self.table["pose"], np.float64)
+        yaw = np.degrees(np.arctan2(m[:, 0, 2], m[:, 2, 2]))
+        pitch = np.degrees(np.arcsin(np.clip(-m[:, 1, 2], -1, 1)))
+        return np.stack([yaw, pitch], axis=1).astype(np.float32)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of a split that can be animated: near frontal, at rest, mouth shut, eyes open, face in the picture."""
+        if split not in SPLITS:
+            raise PhotoError(unknown("split", split, SPLITS))
+        shape, points = self.blendshape, np.asarray(self.table["landmarks"], np.float32)[:, :468, :2]
+        angles = np.abs(self.angles())
+        fit = (angles[:, 0] < MAX_ANGLE) & (angles[:, 1] < MAX_ANGLE)
+        for names, most in _AT_REST:
+            fit &= np.max([shape(name) for name in names.split()], axis=0) < most
+        # Speech calibrates jawOpen badly: the gap between the inner lips says whether a mouth is shut.
+        gap = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
+        fit &= gap < MAX_GAP * np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
+        low, high = points.min(1), points.max(1)
+        fit &= (low.min(1) > 0) & (high[:, 0] < 1) & (high[:, 1] < 1 + MAX_CUT)
+        return np.flatnonzero(fit & (np.asarray(self.table["split"]) == SPLITS.index(split)))
+
+    def photo(self, row: int) -> Photo:
+        """Open the photo of a row; a PhotoError names it when it cannot be read."""
+        table = self.table
+        key = _text(table["key"][row])
+        image = self._image(row, key)
+        height, width = image.shape[:2]
+        landmarks = np.asarray(table["landmarks"][row], np.float32) * np.array([width, height, width], np.float32)
+        scores = np.asarray(table["blendshapes"][row], np.float32).tolist()
+        gray = bool(table["gray"][row]) if "gray" in table else bool(np.ptp(image, axis=2).max() < 3)
+        return Photo(
+            key, image, landmarks, dict(zip(self.blendshape_names, scores, strict=True)),
+            np.asarray(table["pose"][row], np.float32), int(table["person"][row]), gray,
+            _text(table["emotion"][row]) if "emotion" in table else None,
+            _text(table["gender"][row]) if "gender" in table else None,
+        )  # fmt: skip
+
+    def _image(self, row: int, key: str) -> NDArray[np.uint8]:
+        try:
+            with Image.open(self._open(key)) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise PhotoError(f"photo {key!r} of {self.folder} cannot be read: {str(error).splitlines()[0]}") from None
+
+    def _open(self, key: str) -> io.BytesIO:
+        for suffix in (".jpg", ".png"):
+            loose = self.folder / f"{key}{suffix}"
+            if loose.is_file():
+                return io.BytesIO(loose.read_bytes())
+        if key not in self._members:
+            raise OSError("no such file, and no tar has it")
+        path, offset, size = self._members[key]
+        with path.open("rb") as file:
+            file.seek(offset)
+            return io.BytesIO(file.read(size))
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[Path, int, int]]:
+        """Where each photo lies: tar, offset, bytes. Reading members in place needs no open tar."""
+        found: dict[str, tuple[Path, int, int]] = {}
+        for path in sorted(self.folder.glob("*.tar")):
+            found |= {Path(name).stem: (path, offset, size) for name, offset, size in _index(path)}
+        return found
+
+
+def _index(path: Path) -> Iterator[tuple[str, int, int]]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, member.offset_data, member.size
+    except (tarfile.TarError, OSError, EOFError) as error:
+        log.warning("%s is damaged (%s); photos after that point are skipped", path.name, error)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
+    path = folder / "annotations.npz"
+    if not folder.is_dir():
+        raise PhotoError(f"{str(folder)!r} is not a folder; give one with annotations.npz and photos in *.tar")
+    if not path.is_file():
+        raise PhotoError(f"{missing(path)}; a folder of photos needs one")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            table = {name: file[name] for name in file.files}
+    except (ValueError, OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise PhotoError(f"{path} cannot be read as npz: {str(error).splitlines()[0]}") from None
+    _check_layout(path, table)
+    return table
+
+
+def _check_layout(path: Path, table: dict[str, NDArray[Any]]) -> None:
+    lacking = [name for name in (*_SHAPES, "blendshape_names") if name not in table]
+    if lacking:
+        raise PhotoError(f"{path} lacks {', '.join(lacking)}; it has {', '.join(sorted(table)) or 'nothing'}")
+    count = len(table["key"]) if table["key"].ndim else 0
+    for name, shape in _SHAPES.items():
+        if table[name].shape != (count, *shape):
+            wanted = ", ".join(["N", *map(str, shape)])
+            raise PhotoError(f"{path}: {name} has shape {table[name].shape}; wanted ({wanted}) with N = {count}")
+    if count == 0:
+        raise PhotoError(f"{path} lists no photo")
+    if len(table["blendshape_names"]) != 52:
+        raise PhotoError(f"{path}: {len(table['blendshape_names'])} blendshape_names; wanted 52")
