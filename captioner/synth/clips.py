@@ -2,9 +2,7 @@
 
 import json
 import logging
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ from captioner.errors import ConfigError
 from captioner.files import atomic, write_text
 from captioner.synth.captions import STYLES, captions
 from captioner.synth.identity import sample_face
+from captioner.synth.jobs import SPLITS, claim, run, split_counts
 from captioner.synth.paint import draw
 from captioner.synth.scenario import Scene, sample_scene
 
 log = logging.getLogger(__name__)
 
 RECIPE = 1  # raise it when the same seed gives other pictures: finished clips of an older recipe are then refused
-SPLITS: tuple[str, ...] = ("train", "val", "test")
 CLIPS_A_FACE = 4
 CAPTIONS_A_CLIP = 3
-SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -78,15 +75,15 @@ def make_clips(
     run continues where it stopped. `progress(done, all)` is called after each clip.
     """
     out = Path(out)
-    counts = _counts(clips, val, test)
+    counts = split_counts(clips, val, test)
     _check(seed, size, workers, style)
-    _claim(out, {"recipe": RECIPE, "seed": seed, "size": size})
+    claim(out, {"recipe": RECIPE, "seed": seed, "size": size})
     jobs = [_Job(out, seed, split, index, size, style) for split in SPLITS for index in range(counts[split])]
     kept = sum((out / job.video).exists() for job in jobs)
     if kept:
         log.info("keeping %d finished clips in %s", kept, out)
     records = []
-    for record in _run(jobs, workers):
+    for record in run(_make, jobs, workers, chunk=max(1, min(16, len(jobs) // (4 * workers)))):
         records.append(record)
         if progress:
             progress(len(records), len(jobs))
@@ -108,21 +105,6 @@ def contact_sheet(path: Path, clips: int, seed: int, size: int = 112, frames: in
         sheet.save(temporary, format="PNG")
 
 
-def _counts(clips: int, val: float, test: float) -> dict[str, int]:
-    if clips < 1:
-        raise ConfigError(f"clips is {clips}; it must be at least 1")
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test <= 1):
-        raise ConfigError(
-            f"val {val} and test {test} are shares of the clips: each 0 <= share < 1, together at most 1"
-        )
-    held = {"val": round(clips * val), "test": round(clips * test)}
-    if sum(held.values()) > clips:
-        raise ConfigError(
-            f"val {val} and test {test} ask for more than the {clips} clips there are; lower one of them"
-        )
-    return {"train": clips - sum(held.values()), **held}
-
-
 def _check(seed: int, size: int, workers: int, style: str) -> None:
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more")
@@ -132,33 +114,6 @@ def _check(seed: int, size: int, workers: int, style: str) -> None:
         raise ConfigError(f"workers is {workers}; it must be at least 1")
     if style not in STYLES:
         raise ConfigError(f"style is {style!r}; allowed: {', '.join(STYLES)}")
-
-
-def _claim(out: Path, settings: dict[str, int]) -> None:
-    """Refuse a folder whose clips were made otherwise: half old, half new would be neither."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file; --out names a folder")
-    path = out / SETTINGS_FILE
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            found = "something unreadable"
-        if found != settings:
-            raise ConfigError(
-                f"{out} holds clips made with {found}, asked for {settings}; choose another folder"
-            )
-    write_text(path, json.dumps(settings) + "\n")
-
-
-def _run(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1 or len(jobs) == 1:
-        yield from map(_make, jobs)
-        return
-    # "spawn" because the caller may hold threads (torch), which a forked child cannot.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        yield from pool.map(_make, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
 
 
 def _make(job: _Job) -> dict[str, Any]:
