@@ -103,7 +103,7 @@ def timeline(scene: Story | Role, au: int) -> Curve:
     return np.array([state.aus.get(au, 0.0) for state in role.states])
 
 
-def sample_story(rng: np.random.Generator, settings: Settings = Settings()) -> Story:  # noqa: B008
+def sample_story(rng: np.random.Generator, settings: Settings = Settings()) -> Story:
     """A random clip; the same generator state gives the same story."""
     low, high = settings.fps
     fps = float(rng.uniform(low, high))
