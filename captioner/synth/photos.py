@@ -4,10 +4,12 @@ annotations.npz: key, split (0 train 1 val 2 test), person, landmarks (N, 478, 3
 blendshapes (N, 52) with blendshape_names, pose (N, 4, 4); optional: shard, emotion, gray, gender.
 """
 
+import hashlib
 import io
 import logging
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,9 +27,22 @@ log = logging.getLogger(__name__)
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 LANDMARKS = 478
-_SHAPES: dict[str, tuple[int, ...]] = {
-    "key": (), "split": (), "person": (), "landmarks": (LANDMARKS, 3), "blendshapes": (52,), "pose": (4, 4),
+# shape of a row, and what numpy calls the kinds of values that fit: texts, whole numbers, fractions, yes or no
+_LAYOUT: dict[str, tuple[tuple[int, ...], str]] = {
+    "key": ((), "SU"), "split": ((), "iu"), "person": ((), "iu"),
+    "landmarks": ((LANDMARKS, 3), "f"), "blendshapes": ((52,), "f"), "pose": ((4, 4), "f"),
 }  # fmt: skip
+_OPTIONAL: dict[str, tuple[tuple[int, ...], str]] = {
+    "gray": ((), "biu"), "emotion": ((), "SU"), "gender": ((), "SU"),
+}  # fmt: skip
+_KINDS = {"SU": "texts", "iu": "whole numbers", "f": "fractions", "biu": "yes or no"}
+# what numpy raises over files that are cut off, altered, of another kind (TypeError: one array alone)
+_DAMAGE = (
+    ValueError, OSError, zipfile.BadZipFile, zlib.error, KeyError, EOFError, TypeError, AttributeError,
+    NotImplementedError, MemoryError,
+)  # fmt: skip
+SUFFIXES: tuple[str, ...] = (".jpg", ".png")
+MIN_FACE = 40.0  # pixels; the photo of a smaller face is a smear when it fills a picture
 MAX_ANGLE = 15.0  # degrees of yaw or pitch; a face that looks away hides a cheek that moving would uncover
 MAX_GAP = 0.04  # between the inner lips, in distances between the outer eye corners
 MAX_CUT = 0.08  # of the photo's height by which a chin may lie below its edge: tight crops are common
@@ -69,9 +84,13 @@ class PhotoSet:
     def __len__(self) -> int:
         return len(self.table["key"])
 
-    def __getstate__(self) -> dict[str, Any]:
-        # open files do not travel to other processes
-        return {name: value for name, value in self.__dict__.items() if name != "_members"}
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short text that changes when the list of photos, persons, splits or landmarks does."""
+        digest = hashlib.blake2b(digest_size=8)
+        for name in ("key", "person", "split", "landmarks"):
+            digest.update(np.ascontiguousarray(self.table[name]).tobytes())
+        return digest.hexdigest()
 
     def blendshape(self, name: str) -> NDArray[np.float32]:
         """Scores (N,) of one blendshape."""
@@ -87,7 +106,7 @@ class PhotoSet:
         return np.stack([yaw, pitch], axis=1).astype(np.float32)
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of a split that can be animated: near frontal, at rest, mouth shut, eyes open, face in the picture."""
+        """Rows of a split that can be animated: there, near frontal, at rest, mouth shut, eyes open, not cut off."""
         if split not in SPLITS:
             raise PhotoError(unknown("split", split, SPLITS))
         shape, points = self.blendshape, np.asarray(self.table["landmarks"], np.float32)[:, :468, :2]
@@ -100,7 +119,7 @@ class PhotoSet:
         fit &= gap < MAX_GAP * np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
         low, high = points.min(1), points.max(1)
         fit &= (low.min(1) > 0) & (high[:, 0] < 1) & (high[:, 1] < 1 + MAX_CUT)
-        return np.flatnonzero(fit & (np.asarray(self.table["split"]) == SPLITS.index(split)))
+        return np.flatnonzero(fit & self._there & (np.asarray(self.table["split"]) == SPLITS.index(split)))
 
     def photo(self, row: int) -> Photo:
         """Open the photo of a row; a PhotoError names it when it cannot be read."""
@@ -109,6 +128,11 @@ class PhotoSet:
         image = self._image(row, key)
         height, width = image.shape[:2]
         landmarks = np.asarray(table["landmarks"][row], np.float32) * np.array([width, height, width], np.float32)
+        tall = float(np.ptp(landmarks[:468, 1]))
+        if not tall >= MIN_FACE:  # not a number is too small as well
+            raise PhotoError(
+                f"photo {key!r} of {self.folder}: its face is {tall:.0f} pixels high; {MIN_FACE:.0f} are needed"
+            )
         scores = np.asarray(table["blendshapes"][row], np.float32).tolist()
         gray = bool(table["gray"][row]) if "gray" in table else bool(np.ptp(image, axis=2).max() < 3)
         return Photo(
@@ -123,19 +147,31 @@ class PhotoSet:
             with Image.open(self._open(key)) as picture:
                 return np.asarray(picture.convert("RGB"))
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise PhotoError(f"photo {key!r} of {self.folder} cannot be read: {str(error).splitlines()[0]}") from None
+            raise PhotoError(f"photo {key!r} of {self.folder} cannot be read: {_why(error)}") from None
 
     def _open(self, key: str) -> io.BytesIO:
-        for suffix in (".jpg", ".png"):
-            loose = self.folder / f"{key}{suffix}"
-            if loose.is_file():
-                return io.BytesIO(loose.read_bytes())
+        for suffix in SUFFIXES:
+            if f"{key}{suffix}" in self._loose:
+                return io.BytesIO((self.folder / f"{key}{suffix}").read_bytes())
         if key not in self._members:
             raise OSError("no such file, and no tar has it")
         path, offset, size = self._members[key]
         with path.open("rb") as file:
             file.seek(offset)
             return io.BytesIO(file.read(size))
+
+    @cached_property
+    def _there(self) -> NDArray[np.bool_]:
+        """Which photos (N,) lie in the folder or in one of its tars; how many do not is said once."""
+        names = {name.rsplit(".", 1)[0] for name in self._loose} | self._members.keys()
+        there = np.array([_text(key) in names for key in self.table["key"].tolist()])
+        if not there.all():
+            log.warning("%s lists %d photos that are not there; they are skipped", self.folder, np.sum(~there))
+        return there
+
+    @cached_property
+    def _loose(self) -> frozenset[str]:
+        return frozenset(path.name for path in self.folder.iterdir() if path.suffix in SUFFIXES)
 
     @cached_property
     def _members(self) -> dict[str, tuple[Path, int, int]]:
@@ -153,7 +189,11 @@ def _index(path: Path) -> Iterator[tuple[str, int, int]]:
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
     except (tarfile.TarError, OSError, EOFError) as error:
-        log.warning("%s is damaged (%s); photos after that point are skipped", path.name, error)
+        log.warning("%s is damaged (%s); photos after that point are skipped", path, _why(error))
+
+
+def _why(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _text(value: Any) -> str:
@@ -167,24 +207,27 @@ def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise PhotoError(f"{missing(path)}; a folder of photos needs one")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # given as a file, or numpy would leave it open when it is damaged
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             table = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise PhotoError(f"{path} cannot be read as npz: {str(error).splitlines()[0]}") from None
+    except _DAMAGE as error:
+        raise PhotoError(f"{path} cannot be read as npz: {_why(error)}") from None
     _check_layout(path, table)
     return table
 
 
 def _check_layout(path: Path, table: dict[str, NDArray[Any]]) -> None:
-    lacking = [name for name in (*_SHAPES, "blendshape_names") if name not in table]
+    lacking = [name for name in (*_LAYOUT, "blendshape_names") if name not in table]
     if lacking:
         raise PhotoError(f"{path} lacks {', '.join(lacking)}; it has {', '.join(sorted(table)) or 'nothing'}")
     count = len(table["key"]) if table["key"].ndim else 0
-    for name, shape in _SHAPES.items():
-        if table[name].shape != (count, *shape):
-            wanted = ", ".join(["N", *map(str, shape)])
-            raise PhotoError(f"{path}: {name} has shape {table[name].shape}; wanted ({wanted}) with N = {count}")
     if count == 0:
         raise PhotoError(f"{path} lists no photo")
-    if len(table["blendshape_names"]) != 52:
-        raise PhotoError(f"{path}: {len(table['blendshape_names'])} blendshape_names; wanted 52")
+    for name, (shape, kinds) in (_LAYOUT | _OPTIONAL).items():
+        if name in table and table[name].shape != (count, *shape):
+            wanted = ", ".join(["N", *map(str, shape)])
+            raise PhotoError(f"{path}: {name} has shape {table[name].shape}; wanted ({wanted}) with N = {count}")
+        if name in table and table[name].dtype.kind not in kinds:
+            raise PhotoError(f"{path}: {name} holds {table[name].dtype}; wanted {_KINDS[kinds]}")
+    if table["blendshape_names"].shape != (52,) or table["blendshape_names"].dtype.kind not in "SU":
+        raise PhotoError(f"{path}: blendshape_names has shape {table['blendshape_names'].shape}; wanted 52 names")
