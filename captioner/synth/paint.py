@@ -18,6 +18,7 @@ THROAT: RGB = (58, 16, 20)
 PUPIL: RGB = (16, 12, 14)
 RIM: RGB = (38, 34, 40)
 GOLD: RGB = (236, 198, 70)
+HAIRLINE = -0.8  # a face reaches from here to its chin at 1
 
 Intensities = dict[int, float]  # of every AU up to 27
 
@@ -25,7 +26,13 @@ Intensities = dict[int, float]  # of every AU up to 27
 def draw(face: Face, state: State, size: int) -> NDArray[np.uint8]:
     """The picture of `face` in `state`, uint8 (size, size, 3)."""
     image = _backdrop(face, SUPERSAMPLING * size).copy()
-    pen = Pen(image, face, state)
+    paint(Pen(image, face, state), face, state)
+    picture = np.asarray(image.reduce(SUPERSAMPLING), dtype=np.float32) * _light(face, size)
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def paint(pen: Pen, face: Face, state: State) -> Points:
+    """Put the whole person on the pen's picture; returns pixels (n, 2) of the face's outline and features."""
     au: Intensities = {**dict.fromkeys(range(1, 28), 0.0), **state.aus}
     jaw = 0.03 * au[25] + 0.11 * au[26] + 0.24 * au[27] + 0.07 * state.speech - 0.03 * au[17]
     _body(pen, face)
@@ -39,8 +46,9 @@ def draw(face: Face, state: State, size: int) -> NDArray[np.uint8]:
     _brows(pen, face, au)
     _front_hair(pen, face)
     _extras(pen, face)
-    picture = np.asarray(image.reduce(SUPERSAMPLING), dtype=np.float32) * _light(face, size)
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    outline = _head_outline(face, jaw)
+    features = [(-face.eye_gap, 0), (face.eye_gap, 0), (0, face.nose_length), (0, face.mouth_y)]
+    return np.concatenate([pen.outline(outline[outline[:, 1] > HAIRLINE]), pen.surface(np.array(features))])
 
 
 @lru_cache(maxsize=32)
@@ -112,9 +120,7 @@ def _head(pen: Pen, face: Face, jaw: float) -> None:
     pen.fill(pen.outline(lit), face.skin)
     if face.beard == "beard":
         inner = smooth([(0.62, 0.35), (0.46, 0.84), (0.0, 0.97), (-0.46, 0.84), (-0.62, 0.35)])
-        inner = np.stack(
-            [inner[:, 0] * face.width / 0.76, inner[:, 1] + _jaw_shift(inner[:, 1], jaw)], axis=1
-        )
+        inner = np.stack([inner[:, 0] * face.width / 0.76, inner[:, 1] + _jaw_shift(inner[:, 1], jaw)], axis=1)
         lower = outline[outline[:, 1] > 0.18] * (1.02, 1.03)
         strap = np.concatenate([pen.outline(lower), pen.surface(inner)[::-1]])
         pen.fill(strap, mix(face.hair_colour, DARK, 0.2))
