@@ -1,0 +1,183 @@
+"""The net of triangles that carries a photo: the face, rings of hair, ears and neck around it, a border that stays.
+
+Coordinates: canvas pixels, x right, y down, z away from the viewer. V vertices, T triangles.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.synth.basis import MESH_POINTS, OVAL, Basis
+
+Array = NDArray[np.floating[Any]]
+
+# Rings around the outline of the face, as multiples of its distance from the middle of the face: how much each takes
+# part in the turns of the head above the chin and below it, and in what the nearest point of the outline does.
+_RINGS: tuple[tuple[float, float, float, float], ...] = (
+    (1.14, 1.0, 0.8, 0.5), (1.35, 0.95, 0.4, 0.15), (1.7, 0.6, 0.1, 0.0), (2.4, 0.0, 0.0, 0.0),
+)  # fmt: skip
+_FOCAL = 5.0  # distance of the camera in heights of the face
+_SLIVER = 1e-3  # pixels; no smaller triangle holds a pixel of its own
+_EDGE = 2e-3  # pixels that a triangle reaches beyond its edge, so that no pixel falls between two
+
+
+@dataclass(frozen=True)
+class Net:
+    """A photo's vertices at rest (V, 3), triangles (T, 3), share of the head's turns (V,), and the pivot (3,)."""
+
+    rest: Array
+    triangles: NDArray[np.int64]
+    weight: Array
+    pull: Array  # (V - 468,) how far the rings follow the outline
+    pivot: Array
+    focal: float
+
+    def move(self, shift: Array, yaw: float, pitch: float, roll: float) -> Array:
+        """Vertices (V, 3) after the landmarks moved by `shift` (468, 3) and the head turned (degrees)."""
+        points = self.rest.copy()
+        points[:MESH_POINTS] += shift
+        outline = np.tile(shift[list(OVAL)], (len(_RINGS), 1))
+        points[MESH_POINTS : MESH_POINTS + len(outline)] += self.pull[:, None] * outline
+        return self.turn(points, self.weight, yaw, pitch, roll)
+
+    def turn(self, points: Array, weight: Array | float, yaw: float, pitch: float, roll: float) -> Array:
+        """Points (N, 3) after their share of a turn, seen by a camera at a finite distance."""
+        away = points - self.pivot
+        near = self.rest_depth(away)
+        solid = np.concatenate([away[:, :2] * near, away[:, 2:]], axis=1)  # the photo is a view already
+        turned = solid @ rotation(yaw, pitch, roll).T
+        seen = np.concatenate([turned[:, :2] / self.rest_depth(turned), turned[:, 2:]], axis=1)
+        share = weight[:, None] if isinstance(weight, np.ndarray) else weight
+        return (points + share * (seen - away)).astype(np.float32)
+
+    def rest_depth(self, away: Array) -> Array:
+        """Distance from the camera (N, 1), in units of the pivot's."""
+        return 1 + away[:, 2:] / self.focal
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> Array:
+    """The matrix (3, 3) that turns to the viewer's right, down, clockwise (degrees)."""
+    y, p, r = np.radians([yaw, pitch, roll])
+    about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    return (about_z @ about_x @ about_y).astype(np.float32)
+
+
+def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
+    """The net of a face with landmarks (478, 3) on a canvas of that size."""
+    face = landmarks[:MESH_POINTS].astype(np.float32)
+    outline = face[list(OVAL)]
+    low, high = face.min(0), face.max(0)
+    tall = float(high[1] - low[1])
+    deep = float(face[[234, 454], 2].mean()) + 0.05 * tall  # the ears: the middle of the head
+    middle = np.array([(low[0] + high[0]) / 2, low[1] + 0.45 * tall, deep], np.float32)
+    ray = outline - middle
+    below = np.clip((ray[:, 1] / np.linalg.norm(ray[:, :2], axis=1) - 0.1) / 0.7, 0, 1)
+    rings, weights, pulls = [], [np.ones(MESH_POINTS)], []
+    for reach, above, under, follow in _RINGS:
+        ring = middle + ray * np.array([reach, reach, 0], np.float32)
+        back = min(1.0, (reach - 1) / 0.3)
+        ring[:, 2] = outline[:, 2] * (1 - back) + deep * back
+        rings.append(ring)
+        weights.append(above + (under - above) * below)
+        pulls.append(np.full(len(OVAL), follow))
+    far = _border(middle, ray, width, height)
+    rest = np.concatenate([face, *rings, far]).astype(np.float32)
+    weight = np.concatenate([*weights, np.zeros(len(far))]).astype(np.float32)
+    pivot = np.array([middle[0], low[1] + 0.85 * tall, deep], np.float32)
+    pull = np.concatenate(pulls).astype(np.float32)
+    triangles = np.concatenate([basis.triangles, _strips(len(_RINGS) + 1)])
+    return Net(rest, triangles, weight, pull, pivot, _FOCAL * tall)
+
+
+def _border(middle: Array, ray: Array, width: int, height: int) -> Array:
+    # along each ray, so far out that the canvas lies inside
+    reach = 2 * np.hypot(max(middle[0], width - middle[0]), max(middle[1], height - middle[1]))
+    length = np.linalg.norm(ray[:, :2], axis=1, keepdims=True)
+    far = middle + ray * np.maximum(1.2 * _RINGS[-1][0], reach / length)
+    far[:, 2] = middle[2]
+    return far
+
+
+def _strips(rings: int) -> NDArray[np.int64]:
+    """Triangles between the outline and the rings around it."""
+    count = len(OVAL)
+    found = []
+    inner = np.array(OVAL)
+    for ring in range(rings):
+        outer = MESH_POINTS + ring * count + np.arange(count)
+        a, b, c, d = inner, np.roll(inner, -1), outer, np.roll(outer, -1)
+        found += [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
+        inner = outer
+    return np.concatenate(found)
+
+
+def rasterise(
+    target: Array, source: Array, depth: Array, triangles: NDArray[np.int64], height: int, width: int
+) -> Array:
+    """Source coordinates (H, W, 2) of every pixel centre of a picture under the map target (V, 2) -> source (V, 2).
+
+    Triangles that face away are left out, nearer ones win; what no triangle covers is NaN.
+    """
+    p = target[triangles].astype(np.float64)  # (T, 3, 2)
+    area = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
+    low, high = p.min(1), p.max(1)
+    seen = (area > _SLIVER) & (high > -1).all(1) & (low < [width, height]).all(1)
+    order = np.flatnonzero(seen)
+    order = order[np.argsort(-depth[triangles[order]].mean(1), kind="stable")]
+    p, area = p[order], area[order]
+    s = source[triangles[order]].astype(np.float64)
+    # source = s0 + (x - x0) * across + (y - y0) * down
+    e1, e2, f1, f2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], s[:, 1] - s[:, 0], s[:, 2] - s[:, 0]
+    across = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area[:, None]
+    down = (f2 * e1[:, :1] - f1 * e2[:, :1]) / area[:, None]
+    row, owner = _rows(p[:, :, 1], height)
+    left, right = _spans(p, row, owner, width)
+    length = np.maximum(right - left + 1, 0)
+    start = s[owner, 0] + (left - p[owner, 0, 0])[:, None] * across[owner]
+    start += (row - p[owner, 0, 1])[:, None] * down[owner]
+    step = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    out = np.full((height * width, 2), np.nan, np.float32)
+    pixel = np.repeat(row * width + left, length) + step
+    value = np.repeat(start, length, axis=0) + step[:, None] * np.repeat(across[owner], length, axis=0)
+    out[pixel] = value  # the last one written is the nearest
+    return out.reshape(height, width, 2)
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _rows(y: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every picture row that each triangle touches: row and triangle (R,)."""
+    first = np.maximum(np.ceil(y.min(1) - _EDGE), 0).astype(np.int64)
+    last = np.minimum(np.floor(y.max(1) + _EDGE), height - 1).astype(np.int64)
+    count = np.maximum(last - first + 1, 0)
+    owner = np.repeat(np.arange(len(y)), count)
+    return np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + first[owner], owner
+
+
+def _spans(
+    p: NDArray[np.float64], row: NDArray[np.int64], owner: NDArray[np.int64], width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last pixel (R,) of each row of each triangle."""
+    q = p[owner]  # (R, 3, 2)
+    y = np.clip(row, q[:, :, 1].min(1), q[:, :, 1].max(1))
+    low, high = np.full(len(row), np.inf), np.full(len(row), -np.inf)
+    for k in range(3):
+        a, b = q[:, k], q[:, (k + 1) % 3]
+        rise = b[:, 1] - a[:, 1]
+        crosses = (np.minimum(a[:, 1], b[:, 1]) <= y) & (y <= np.maximum(a[:, 1], b[:, 1]))
+        t = np.divide(y - a[:, 1], rise, out=np.zeros_like(y), where=rise != 0)
+        x = a[:, 0] + np.clip(t, 0, 1) * (b[:, 0] - a[:, 0])
+        low = np.where(crosses, np.minimum(low, x), low)
+        high = np.where(crosses, np.maximum(high, x), high)
+        flat = crosses & (rise == 0)
+        low = np.where(flat, np.minimum(low, b[:, 0]), low)
+        high = np.where(flat, np.maximum(high, b[:, 0]), high)
+    left = np.maximum(np.ceil(low - _EDGE), 0)
+    right = np.minimum(np.floor(high + _EDGE), width - 1)
+    return left.astype(np.int64), right.astype(np.int64)

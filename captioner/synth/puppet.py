@@ -1,0 +1,139 @@
+"""A photo of a face whose action units move: the skin is a warped net, eyes and mouth lie below it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import avg_pool2d, grid_sample
+
+from captioner.synth.actor import Picture, Place
+from captioner.synth.basis import IRISES, MESH_POINTS, Basis
+from captioner.synth.features import Eye, Mouth
+from captioner.synth.identity import State
+from captioner.synth.mesh import Net, build_net, rasterise
+from captioner.synth.photos import Photo
+from captioner.synth.shade import Furrows
+from captioner.synth.skin import Muscles
+
+Array = NDArray[np.floating[Any]]
+
+POSED_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27, 43)
+_FADE = 0.07  # share of a bare photo's side over which it fades out
+_MARGIN = 0.1  # share of its side by which a bare photo is continued
+_LEVELS = 4
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What a puppet is cut from: image (Hc, Wc, 3) in 0..255, alpha (Hc, Wc), and where the photo lies on it.
+
+    `offset` is the canvas pixel (x, y) of the photo's pixel (0, 0); both have the same scale.
+    """
+
+    image: Array
+    alpha: Array
+    offset: tuple[float, float]
+    moving: Array | None = None  # (Hc, Wc)
+
+
+class Puppet:
+    """Draws a photo in any state. `canvas` continues the photo; without one its edges fade out."""
+
+    def __init__(self, photo: Photo, basis: Basis, canvas: Canvas | None = None) -> None:
+        self.canvas = canvas or bare_canvas(photo)
+        height, width = self.canvas.alpha.shape
+        offset = np.array([*self.canvas.offset, 0], np.float32)
+        self.landmarks = photo.landmarks.astype(np.float32) + offset
+        self.net: Net = build_net(self.landmarks, basis, width, height)
+        self.muscles = Muscles(self.landmarks, basis)
+        self.eyes = [Eye(self.canvas.image, self.landmarks, side) for side in (0, 1)]
+        self.mouth = Mouth(self.canvas.image, self.landmarks, photo.gray)
+        self.furrows = Furrows(self.landmarks, height, width)
+        low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
+        self._centre, self._height = (low + high) / 2, float(high[1] - low[1])
+        self._levels = _pyramid(self.canvas)
+
+    def draw(self, picture: Picture, state: State, place: Place) -> Array:
+        """Paint the person over `picture` (H, W, 3), in place; returns the landmarks (478, 2) in its pixels."""
+        height, width = picture.shape[:2]
+        scale = place.height * state.scale / self._height
+        aus = _active(state)
+        shift = self.muscles.shift(aus, state.sides)
+        turn = (state.yaw, state.pitch, state.roll)
+        skin = self.net.move(shift, *turn)
+        still = self.net.turn(self.landmarks, 1.0, *turn)
+
+        def to_picture(points: Array, follow: Array | float) -> Array:
+            sway = np.array([state.x * width, state.y * width], np.float32)
+            where = (points[:, :2] - self._centre) * scale + np.array([place.x, place.y], np.float32)
+            return (where + sway * (0.5 + 0.5 * follow)).astype(np.float32)
+
+        target = to_picture(skin, self.net.weight[:, None])
+        rigid = to_picture(still, 1.0)
+        where = rasterise(target, self.net.rest[:, :2], skin[:, 2], self.net.triangles, height, width)
+        shade = self.furrows.combine(aus, state.sides)
+        self._blend(picture, where, shade, scale)
+        for side, eye in enumerate(self.eyes):
+            eye.draw(picture, target, rigid, state.gaze, self.muscles.widening(aus, state.sides, side))
+        self.mouth.draw(picture, target, rigid)
+        return self._landmarks(target, rigid, state)
+
+    def _blend(self, picture: Picture, where: Array, shade: Array | None, scale: float) -> None:
+        level = int(np.clip(np.round(np.log2(1 / max(scale, 1e-3)) - 0.2), 0, _LEVELS - 1))
+        layers = _sample(self._levels[level], where, 0.5**level)
+        if shade is not None:
+            layers[:3] *= _sample(torch.from_numpy(shade)[None, None], where, self.furrows.scale)
+        colour, alpha = layers[:3].permute(1, 2, 0).numpy(), layers[3].numpy()[..., None]
+        picture *= 1 - alpha
+        picture += colour
+
+    def _landmarks(self, target: Array, rigid: Array, state: State) -> Array:
+        irises = rigid[MESH_POINTS:].copy()
+        for side, eye in enumerate(self.eyes):
+            rows = np.array(IRISES[side]) - MESH_POINTS
+            irises[rows] += eye.glance(rigid, state.gaze)
+        return np.concatenate([target[:MESH_POINTS], irises])
+
+
+def _active(state: State) -> dict[int, float]:
+    """Intensities above zero, with blinks as closed eyes and speech as an opening mouth."""
+    aus = {au: min(float(value), 1.2) for au, value in state.aus.items() if value > 1e-3}
+    if state.blink > 0:
+        aus[43] = max(aus.get(43, 0.0), min(state.blink, 1.0))
+    if state.speech > 0:
+        aus[25] = max(aus.get(25, 0.0), 0.5 * state.speech)
+        aus[26] = max(aus.get(26, 0.0), 0.45 * state.speech)
+    return aus
+
+
+def _sample(canvas: torch.Tensor, where: Array, scale: float) -> torch.Tensor:
+    """Values (C, H, W) of a canvas (1, C, Hc, Wc) at full-scale pixel coordinates (H, W, 2); 0 outside."""
+    size = torch.tensor([canvas.shape[3], canvas.shape[2]], dtype=torch.float32)
+    points = torch.from_numpy(np.nan_to_num(where, nan=-1e4))
+    grid = ((points + 0.5) * scale) * (2 / size) - 1
+    return grid_sample(canvas, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+def _pyramid(canvas: Canvas) -> list[torch.Tensor]:
+    """Colour times alpha, and alpha, (1, 4, Hc, Wc), at full, half, quarter ... size."""
+    layers = np.concatenate([canvas.image * canvas.alpha[..., None], canvas.alpha[..., None]], axis=2)
+    levels = [torch.from_numpy(np.ascontiguousarray(layers.transpose(2, 0, 1), np.float32))[None]]
+    for _ in range(_LEVELS - 1):
+        levels.append(avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False))
+    return levels
+
+
+def bare_canvas(photo: Photo) -> Canvas:
+    """The plain photo, its edges continued and faded out."""
+    height, width = photo.image.shape[:2]
+    pad = round(_MARGIN * max(height, width))
+    image = np.pad(photo.image.astype(np.float32), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    y, x = np.mgrid[: height + 2 * pad, : width + 2 * pad].astype(np.float32) - pad
+    inside = np.minimum(np.minimum(x, width - 1 - x) / width, np.minimum(y, height - 1 - y) / height)
+    # a chin below the edge stays whole: inside the outline of the face nothing fades
+    low, high = photo.landmarks[:, :2].min(0), photo.landmarks[:, :2].max(0)
+    reach = np.hypot((x - (low + high)[0] / 2) / (high - low)[0], (y - (low + high)[1] / 2) / (high - low)[1]) * 2
+    alpha = np.maximum(np.clip(inside / _FADE, 0, 1), np.clip((1.12 - reach) / 0.12, 0, 1))
+    return Canvas(image, (alpha * alpha * (3 - 2 * alpha)).astype(np.float32), (float(pad), float(pad)))

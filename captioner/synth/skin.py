@@ -1,0 +1,103 @@
+"""What the muscles of one face do: displacements of its landmarks for intensities of action units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.synth.basis import LOWER_LIDS, LOWER_LIP, MESH_POINTS, UPPER_LIDS, UPPER_LIP, Basis
+
+Array = NDArray[np.floating[Any]]
+Sides = Mapping[int, tuple[float, float]]
+
+# Rows of skin that follow a lid, without the corners: above the upper one, below the lower one.
+_ABOVE = (
+    ((247, 30, 29, 27, 28, 56, 190), (113, 225, 224, 223, 222, 221, 189)),
+    ((467, 260, 259, 257, 258, 286, 414), (342, 445, 444, 443, 442, 441, 413)),
+)
+_BELOW = ((25, 110, 24, 23, 22, 26, 112), (255, 339, 254, 253, 252, 256, 341))
+_ABOVE_SHARE = (0.45, 0.12)
+_BELOW_SHARE = 0.45
+_MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
+_PRESS = 0.5  # of the red of the lips that disappears when they are pressed
+_SOFT = 0.1  # half width of the zone in the middle of the face that both sides move
+
+
+class Muscles:
+    """The fields of a basis fitted to one face, (468, 3) in its pixels, and its lids and lips."""
+
+    def __init__(self, landmarks: Array, basis: Basis) -> None:
+        self.face = landmarks[:MESH_POINTS]
+        turn, scale = basis.align(landmarks)
+        left = np.clip(basis.mean[:MESH_POINTS, :1] / (2 * _SOFT) + 0.5, 0, 1)
+        left = left * left * (3 - 2 * left)
+        fields = {au: scale * field[:MESH_POINTS] @ turn for au, field in basis.fields.items()}
+        self.fields = {au: (field * left, field * (1 - left)) for au, field in fields.items()}
+        down = np.array([0, 1, 0], np.float32) @ turn
+        self.down = down / np.linalg.norm(down)
+        self._gap = self._gaps(self.face)
+
+    def shift(self, aus: Mapping[int, float], sides: Sides) -> Array:
+        """Displacements (468, 3) of the landmarks in pixels."""
+        total = np.zeros_like(self.face)
+        for au, value in aus.items():
+            if au in self.fields:
+                left, right = sides.get(au, (1.0, 1.0))
+                total += value * (left * self.fields[au][0] + right * self.fields[au][1])
+        for side in (0, 1):
+            self._lids(total, side, aus, sides)
+        self._lips(total, aus)
+        return total
+
+    def widening(self, aus: Mapping[int, float], sides: Sides, side: int) -> float:
+        """How wide an eye (0 the person's right, 1 the left) is torn open, 0..1."""
+        return _of(5, aus, sides, side)
+
+    def _lids(self, total: Array, side: int, aus: Mapping[int, float], sides: Sides) -> None:
+        shut, wide = _of(43, aus, sides, side), _of(5, aus, sides, side)
+        tight, cheek = _of(7, aus, sides, side), _of(6, aus, sides, side)
+        if shut + wide + tight + cheek == 0:
+            return
+        upper, lower = list(UPPER_LIDS[side][1:-1]), list(LOWER_LIDS[side][1:-1])
+        opening = self.face[lower] - self.face[upper]
+        raised = -(max(_MEET * shut, 0.28 * tight, 0.22 * cheek) - 0.08 * wide * (1 - shut)) * opening
+        closing = 1 - (1 - shut) * (1 - 0.18 * tight)
+        dropped = closing * (opening + raised)
+        corner = self.face[list(UPPER_LIDS[side])]
+        width = np.linalg.norm(corner[0] - corner[-1])
+        arch = np.sin(np.linspace(0, np.pi, len(upper) + 2))[1:-1, None].astype(np.float32)
+        dropped = dropped - (1 - shut) * wide * 0.12 * width * arch * self.down
+        total[upper] += dropped
+        total[lower] += raised
+        for row, share in zip(_ABOVE[side], _ABOVE_SHARE, strict=True):
+            total[list(row)] += share * dropped
+        total[list(_BELOW[side])] += _BELOW_SHARE * raised
+
+    def _lips(self, total: Array, aus: Mapping[int, float]) -> None:
+        """Press the lips if told so, and keep them from passing through each other."""
+        press = min(aus.get(24, 0.0) + 0.5 * aus.get(23, 0.0), 1.0)
+        if press:
+            self._press(total, press * _PRESS)
+        gap = self._gaps(self.face + total)
+        crossed = np.minimum(gap, 0)[:, None] * self.down
+        for k in range(1, 4):
+            # the lower lip is the stronger one: raising the chin lifts both
+            total[list(UPPER_LIP[k][1:-1])] += 0.7 * (k / 3) * crossed
+            total[list(LOWER_LIP[k][1:-1])] -= 0.3 * (k / 3) * crossed
+
+    def _press(self, total: Array, amount: float) -> None:
+        for lip in (UPPER_LIP, LOWER_LIP):
+            seam = self.face[list(lip[3][1:-1])]
+            for k in range(3):
+                row = list(lip[k][1:-1])
+                total[row] += amount * (seam - self.face[row])
+
+    def _gaps(self, face: Array) -> Array:
+        """Distances (9,) of the inner edges of the lips, negative where they cross."""
+        return (face[list(LOWER_LIP[3][1:-1])] - face[list(UPPER_LIP[3][1:-1])]) @ self.down
+
+
+def _of(au: int, aus: Mapping[int, float], sides: Sides, side: int) -> float:
+    left, right = sides.get(au, (1.0, 1.0))
+    return min(aus.get(au, 0.0) * (left if side else right), 1.0)
