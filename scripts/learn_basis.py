@@ -37,20 +37,20 @@ WITHIN = 0.85  # how much of a person's mean is taken out: people differ more th
 RIDGE = 0.02  # of each feature's variance
 # AU: what it adds of which feature (both sides at once), and which part of the face may move.
 RECIPES: dict[int, tuple[dict[str, float], str]] = {
-    1: ({"browInnerUp": 1.3}, "inner brows"),
-    2: ({"browOuterUp": 1.2}, "outer brows"),
-    4: ({"browDown": 1.15, "browInnerUp": -0.15}, "brows"),
-    6: ({"mouthSmile": 0.5, "eyeSquint": 0.2}, "cheeks"),
-    9: ({"nose": -0.11, "mouthUpperUp": 0.25}, "nose"),
-    10: ({"mouthUpperUp": 0.9}, "upper lip"),
-    12: ({"mouthSmile": 0.95}, "mouth"),
-    14: ({"mouthDimple": 0.35, "mouthSmile": 0.12}, "mouth"),
-    15: ({"mouthFrown": 1.0}, "mouth"),
-    17: ({"mouthShrugLower": 1.0}, "mouth"),
-    18: ({"mouthPucker": 1.2}, "mouth"),
-    20: ({"mouthStretch": 0.8}, "mouth"),
-    23: ({"mouthPucker": 0.25, "mouthRollLower": 0.3, "mouthRollUpper": 0.3}, "mouth"),
-    24: ({"mouthPress": 1.0, "mouthRollLower": 0.6, "mouthRollUpper": 0.6}, "mouth"),
+    1: ({"browInnerUp": 1.6}, "inner brows"),
+    2: ({"browOuterUp": 1.0}, "outer brows"),
+    4: ({"browDown": 1.0, "browInnerUp": -0.15}, "brows"),
+    6: ({"mouthSmile": 0.6, "eyeSquint": 0.4}, "cheeks"),
+    9: ({"nose": -0.08, "mouthUpperUp": 0.2}, "nose"),
+    10: ({"mouthUpperUp": 2.0}, "upper lip"),
+    12: ({"mouthSmile": 1.1}, "mouth"),
+    14: ({"mouthDimple": 0.6, "mouthSmile": 0.12}, "mouth"),
+    15: ({"mouthFrown": 1.2}, "mouth"),
+    17: ({"mouthShrugLower": 1.25}, "mouth"),
+    18: ({"mouthPucker": 1.8}, "mouth"),
+    20: ({"mouthStretch": 1.2}, "mouth"),
+    23: ({"mouthPucker": 0.35, "mouthRollLower": 0.3}, "mouth"),
+    24: ({"mouthPress": 1.0}, "mouth"),
     25: ({"mouthLowerDown": 0.4, "mouthUpperUp": 0.15}, "mouth"),
     26: ({"jawOpen": 0.45}, "jaw"),
     27: ({"jawOpen": 1.0}, "jaw"),
@@ -79,10 +79,14 @@ def learn(photos: PhotoSet, out: Path) -> None:
     if len(rows) < 100:
         raise PhotoError(f"{photos.folder} has {len(rows)} near frontal photos for training; at least 100 are needed")
     aligned, mean, mirror = align_all(np.asarray(photos.table["landmarks"][rows], np.float32))
+    at_rest = np.isin(rows, photos.rows("train"))
+    calm = aligned[at_rest].mean(0) if at_rest.any() else mean
+    mean = (calm + calm[mirror] * np.array([-1, 1, 1], np.float32)) / 2  # lips shut
     fields, explained = regress(photos, rows, aligned - mean, features_of(aligned))
     fields = {name: (field + field[mirror] * np.array([-1, 1, 1], np.float32)) / 2 for name, field in fields.items()}
-    tensors = {f"au{au}": recipe(au, fields, mean).astype(np.float16) for au in RECIPES}
-    tensors |= {"mean": mean.astype(np.float16), "triangles": triangulate(mean, fields).astype(np.int16)}
+    triangles = triangulate(mean, fields)
+    tensors = {f"au{au}": recipe(au, fields, mean, triangles).astype(np.float16) for au in RECIPES}
+    tensors |= {"mean": mean.astype(np.float16), "triangles": triangles.astype(np.int16)}
     with atomic(out / "model.safetensors") as temporary:
         temporary.write_bytes(save(tensors))
     config = {
@@ -150,12 +154,27 @@ def without_person(values: NDArray[np.float64], person: NDArray[np.int64]) -> ND
     return values - WITHIN * (sums / np.bincount(person)[:, None])[person]
 
 
-def recipe(au: int, fields: dict[str, Array], mean: Array) -> Array:
+def recipe(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np.int64]) -> Array:
     """The field (478, 3) of one AU: a mix of features, kept to its part of the face."""
     mix, region = RECIPES[au]
     field = sum((amount * fields[name] for name, amount in mix.items()), np.zeros_like(mean))
     field = field * region_mask(region, mean)[:, None]
+    field = smooth(field, triangles)
     return close_lips(field) if au in SHUT else field
+
+
+def smooth(field: Array, triangles: NDArray[np.int64]) -> Array:
+    """The field half way to its mean over neighbours, away from the edges of lids and lips."""
+    near = np.zeros((len(field), len(field)), np.float32)
+    for k in range(3):
+        near[triangles[:, k], triangles[:, (k + 1) % 3]] = near[triangles[:, (k + 1) % 3], triangles[:, k]] = 1
+    count = near.sum(1, keepdims=True)
+    edges = [p for rows in (UPPER_LIP, LOWER_LIP, UPPER_LIDS, LOWER_LIDS) for row in rows for p in row]
+    free = count[:, 0] > 0
+    free[[p for p in edges if p not in (61, 291)]] = False
+    field = field.copy()
+    field[free] = (field[free] + (near @ field)[free] / count[free]) / 2
+    return field
 
 
 def close_lips(field: Array) -> Array:
@@ -178,7 +197,7 @@ def ramp(x: Array) -> Array:
 def region_mask(region: str, mean: Array) -> Array:
     """How freely each point (478,) of the mean face moves when that part of the face acts."""
     x, y = np.abs(mean[:, 0]), mean[:, 1]
-    brows = ramp((-y - 0.045) / 0.12)
+    brows = ramp((-y - 0.02) / 0.11)
     seam = float((mean[13, 1] + mean[14, 1]) / 2)
     lower = ramp((y - 0.16) / 0.2)
     upper = np.ones_like(y)
@@ -186,10 +205,10 @@ def region_mask(region: str, mean: Array) -> Array:
     upper *= 1 - ramp((y - seam - 0.02) / 0.08)
     masks = {
         "brows": brows,
-        "inner brows": brows * (1 - 0.75 * ramp((x - 0.18) / 0.22)),
+        "inner brows": brows * (1 - 0.7 * ramp((x - 0.24) / 0.22)),
         "outer brows": brows * (0.25 + 0.75 * ramp((x - 0.12) / 0.2)),
         "cheeks": ramp((y - 0.02) / 0.12) * (1 - ramp((y - 0.42) / 0.2)) * ramp((x - 0.14) / 0.15),
-        "nose": ramp((y - 0.06) / 0.2) * (1 - ramp((x - 0.3) / 0.25)) * upper,
+        "nose": ramp((y - 0.06) / 0.2) * (1 - ramp((x - 0.3) / 0.25)) * (1 - 0.6 * ramp((y - 0.55) / 0.12)),
         "upper lip": lower * upper,
         "mouth": lower,
         "jaw": lower,

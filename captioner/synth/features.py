@@ -10,7 +10,7 @@ from captioner.synth.basis import IRISES, LOWER_LIDS, LOWER_LIP, UPPER_LIDS, UPP
 
 Array = NDArray[np.floating[Any]]
 
-_GLANCE = (0.2, 0.1)  # how far the iris travels at most, in widths of the eye
+_GLANCE = (0.22, 0.16)  # how far the iris travels at most, in widths of the eye
 _SKIN = (50, 280, 205, 425, 101, 330)
 
 
@@ -169,6 +169,7 @@ class Mouth:
             return
         rows, columns, points = found
         open_ = coverage(points, skin[self.upper], skin[self.lower])
+        open_ = open_ * min(1.0, float(np.linalg.norm(skin[self.lower] - skin[self.upper], axis=1).max()) / 1.5)
         if open_.max() <= 0.02:
             return
         matrix, offset = _affine(rigid[self.fixed], self.rest)
@@ -189,7 +190,7 @@ class Mouth:
         colour += (0.8 * tongue)[:, None] * (self.tongue - colour)
         low = _ramp((v - jaw + 0.1) / 0.06) * _ramp((0.8 - np.abs(u)) / 0.25) * 0.75
         colour += (low * _ramp(jaw / 0.3))[:, None] * (0.72 * self._row(u * 1.25) - colour)
-        edge = 0.1 - 0.1 * u * u
+        edge = 0.24 - 0.16 * u * u
         high = _ramp((edge - v) / 0.05) * _ramp((1.02 - np.abs(u)) / 0.2)
         colour += high[:, None] * (self._row(u) - colour)
         return colour

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.synth.basis import MESH_POINTS, OVAL, Basis
+from captioner.synth.basis import MESH_POINTS, OVAL, STABLE, Basis
 
 Array = NDArray[np.floating[Any]]
 
 # Rings around the outline of the face, as multiples of its distance from the middle of the face: how much each takes
 # part in the turns of the head above the chin and below it, and in what the nearest point of the outline does.
 _RINGS: tuple[tuple[float, float, float, float], ...] = (
-    (1.14, 1.0, 0.8, 0.5), (1.35, 0.95, 0.4, 0.15), (1.7, 0.6, 0.1, 0.0), (2.4, 0.0, 0.0, 0.0),
+    (1.14, 1.0, 0.85, 0.85), (1.35, 0.97, 0.5, 0.6), (1.7, 0.7, 0.15, 0.25), (2.4, 0.0, 0.0, 0.0),
 )  # fmt: skip
+_FRONT = 0.05  # depth behind the eyes, in distances between their outer corners, up to which a face is kept as deep
+_SIDES = 0.55  # how deep the rest is, as a share of what the landmarks say
 _FOCAL = 5.0  # distance of the camera in heights of the face
 _SLIVER = 1e-3  # pixels; no smaller triangle holds a pixel of its own
 _EDGE = 2e-3  # pixels that a triangle reaches beyond its edge, so that no pixel falls between two
@@ -68,7 +70,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
 
 def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
     """The net of a face with landmarks (478, 3) on a canvas of that size."""
-    face = landmarks[:MESH_POINTS].astype(np.float32)
+    face = _flatten(landmarks, basis)
     outline = face[list(OVAL)]
     low, high = face.min(0), face.max(0)
     tall = float(high[1] - low[1])
@@ -79,7 +81,7 @@ def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
     rings, weights, pulls = [], [np.ones(MESH_POINTS)], []
     for reach, above, under, follow in _RINGS:
         ring = middle + ray * np.array([reach, reach, 0], np.float32)
-        back = min(1.0, (reach - 1) / 0.3)
+        back = min(1.0, (reach - 1) / 1.2)
         ring[:, 2] = outline[:, 2] * (1 - back) + deep * back
         rings.append(ring)
         weights.append(above + (under - above) * below)
@@ -91,6 +93,16 @@ def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
     pull = np.concatenate(pulls).astype(np.float32)
     triangles = np.concatenate([basis.triangles, _strips(len(_RINGS) + 1)])
     return Net(rest, triangles, weight, pull, pivot, _FOCAL * tall)
+
+
+def _flatten(landmarks: Array, basis: Basis) -> Array:
+    """The face (468, 3), its sides less deep: what turns into view there has never been photographed."""
+    turn, scale = basis.align(landmarks)
+    stable = list(STABLE)
+    face = landmarks[:MESH_POINTS].astype(np.float32)
+    depth = (face - landmarks[stable].mean(0)) @ turn[2] / scale + basis.mean[stable, 2].mean()
+    face[:, 2] -= scale * (1 - _SIDES) * np.maximum(depth - _FRONT, 0)
+    return face
 
 
 def _border(middle: Array, ray: Array, width: int, height: int) -> Array:

@@ -1,6 +1,7 @@
 """What the muscles of one face do: displacements of its landmarks for intensities of action units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,20 @@ _ABOVE = (
     ((467, 260, 259, 257, 258, 286, 414), (342, 445, 444, 443, 442, 441, 413)),
 )
 _BELOW = ((25, 110, 24, 23, 22, 26, 112), (255, 339, 254, 253, 252, 256, 341))
+# The lower edges of the brows, from the outer end to the inner one.
+_BROWS = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
+# From the brow to the hair.
+_FOREHEAD = (
+    ((46, 53, 52, 65, 55), (70, 63, 105, 66, 107), (71, 68, 104, 69, 108), (21, 54, 103, 67, 109)),
+    ((276, 283, 282, 295, 285), (300, 293, 334, 296, 336), (301, 298, 333, 299, 337), (251, 284, 332, 297, 338)),
+)
 _ABOVE_SHARE = (0.45, 0.12)
 _BELOW_SHARE = 0.45
 _MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
 _PRESS = 0.5  # of the red of the lips that disappears when they are pressed
+_THIN = 0.3  # of the distance at rest between rows of lip points that always remains
+_WRINKLED = 0.6  # the same between brow and hair
+_ROOM = 0.6  # of the skin between brow and lid that a frown may use up
 _SOFT = 0.1  # half width of the zone in the middle of the face that both sides move
 
 
@@ -36,7 +47,18 @@ class Muscles:
         self.fields = {au: (field * left, field * (1 - left)) for au, field in fields.items()}
         down = np.array([0, 1, 0], np.float32) @ turn
         self.down = down / np.linalg.norm(down)
-        self._gap = self._gaps(self.face)
+        self._limit_frown()
+
+    def _limit_frown(self) -> None:
+        """A low brow has less way to go."""
+        both = []
+        for left, field in zip((1, 0), self.fields.get(4, ()), strict=False):
+            brow, lid = list(_BROWS[left]), list(UPPER_LIDS[left][2:-2])
+            room = ((self.face[lid] - self.face[brow]) @ self.down).min()
+            way = (field[brow] @ self.down).max()
+            both.append(field * min(1.0, max(_ROOM * room / max(way, 1e-6), 0.3)))
+        if both:
+            self.fields[4] = (both[0], both[1])
 
     def shift(self, aus: Mapping[int, float], sides: Sides) -> Array:
         """Displacements (468, 3) of the landmarks in pixels."""
@@ -46,6 +68,8 @@ class Muscles:
                 left, right = sides.get(au, (1.0, 1.0))
                 total += value * (left * self.fields[au][0] + right * self.fields[au][1])
         for side in (0, 1):
+            if 1 in aus or 2 in aus:
+                self._unfold(total, _FOREHEAD[side], -self.down, _WRINKLED)
             self._lids(total, side, aus, sides)
         self._lips(total, aus)
         return total
@@ -57,12 +81,13 @@ class Muscles:
     def _lids(self, total: Array, side: int, aus: Mapping[int, float], sides: Sides) -> None:
         shut, wide = _of(43, aus, sides, side), _of(5, aus, sides, side)
         tight, cheek = _of(7, aus, sides, side), _of(6, aus, sides, side)
-        if shut + wide + tight + cheek == 0:
+        frown = _of(4, aus, sides, side)
+        if shut + wide + tight + cheek + frown == 0:
             return
         upper, lower = list(UPPER_LIDS[side][1:-1]), list(LOWER_LIDS[side][1:-1])
         opening = self.face[lower] - self.face[upper]
-        raised = -(max(_MEET * shut, 0.28 * tight, 0.22 * cheek) - 0.08 * wide * (1 - shut)) * opening
-        closing = 1 - (1 - shut) * (1 - 0.18 * tight)
+        raised = -(max(_MEET * shut, 0.38 * tight, 0.32 * cheek) - 0.08 * wide * (1 - shut)) * opening
+        closing = 1 - (1 - shut) * (1 - 0.2 * tight) * (1 - 0.14 * frown * (1 - wide))
         dropped = closing * (opening + raised)
         corner = self.face[list(UPPER_LIDS[side])]
         width = np.linalg.norm(corner[0] - corner[-1])
@@ -75,7 +100,7 @@ class Muscles:
         total[list(_BELOW[side])] += _BELOW_SHARE * raised
 
     def _lips(self, total: Array, aus: Mapping[int, float]) -> None:
-        """Press the lips if told so, and keep them from passing through each other."""
+        """Press the lips if told so, and keep their rows from passing through each other."""
         press = min(aus.get(24, 0.0) + 0.5 * aus.get(23, 0.0), 1.0)
         if press:
             self._press(total, press * _PRESS)
@@ -85,6 +110,8 @@ class Muscles:
             # the lower lip is the stronger one: raising the chin lifts both
             total[list(UPPER_LIP[k][1:-1])] += 0.7 * (k / 3) * crossed
             total[list(LOWER_LIP[k][1:-1])] -= 0.3 * (k / 3) * crossed
+        for lip, outwards in ((UPPER_LIP, -self.down), (LOWER_LIP, self.down)):
+            self._unfold(total, [row[1:-1] for row in lip[::-1]], outwards, _THIN)
 
     def _press(self, total: Array, amount: float) -> None:
         for lip in (UPPER_LIP, LOWER_LIP):
@@ -92,6 +119,13 @@ class Muscles:
             for k in range(3):
                 row = list(lip[k][1:-1])
                 total[row] += amount * (seam - self.face[row])
+
+    def _unfold(self, total: Array, rows: Sequence[Sequence[int]], outwards: Array, thin: float) -> None:
+        """Each row of points stays beyond the one before by a share of the distance at rest."""
+        for before, row in pairwise(map(list, rows)):
+            apart = np.maximum((self.face[row] - self.face[before]) @ outwards, 0)
+            now = (self.face[row] + total[row] - self.face[before] - total[before]) @ outwards
+            total[row] += np.maximum(thin * apart - now, 0)[:, None] * outwards
 
     def _gaps(self, face: Array) -> Array:
         """Distances (9,) of the inner edges of the lips, negative where they cross."""
