@@ -3,12 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from captioner.synth.actor import Picture, Place
-from captioner.synth.backdrop import backdrop
+from captioner.synth.backdrop import backdrop, smooth_noise
+from captioner.synth.basis import Basis
+from captioner.synth.colour import Tint, colourise
+from captioner.synth.grade import LUMA
 from captioner.synth.identity import Face, State
 from captioner.synth.paint import HAIRLINE, SUPERSAMPLING, paint
 from captioner.synth.pen import Pen
+from captioner.synth.photos import Photo
+from captioner.synth.portrait import portrait, surroundings
+from captioner.synth.puppet import Puppet
 
 
 class DrawnActor:
@@ -43,3 +50,50 @@ class DrawnActor:
     def backdrop(self, height: int, width: int, place: Place) -> Picture:
         """The drawn person's own: a plain gradient."""
         return backdrop("gradient", np.random.default_rng(self.face.texture_seed), height, width)
+
+
+class PhotoActor:
+    """An animated photo as an actor; `tint` colours a grey one, `rng` chooses the clothes."""
+
+    def __init__(self, photo: Photo, basis: Basis, rng: np.random.Generator, tint: Tint | None = None) -> None:
+        self.photo = colourise(photo, tint) if tint is not None else photo
+        self.grey = self.photo.gray
+        self.looks = {"gender": photo.gender or "person"}
+        self.level = float((self.photo.image @ LUMA).mean())
+        self.canvas = portrait(self.photo, rng)
+        self.puppet = Puppet(self.photo, basis, self.canvas)
+        low, high = photo.landmarks[:, :2].min(0), photo.landmarks[:, :2].max(0)
+        self._middle, self._face = (low + high) / 2 + self.canvas.offset, float(high[1] - low[1])
+
+    def draw(self, picture: Picture, state: State, place: Place) -> NDArray[np.float32]:
+        """Paint the person over `picture`, in place; returns the landmarks (478, 2) in pixels."""
+        landmarks = self.puppet.draw(picture, state, place)
+        self._continue(picture, place)
+        return np.asarray(landmarks, np.float32)
+
+    def _continue(self, picture: Picture, place: Place) -> None:
+        """Below the portrait its last row goes on to the picture's lower edge: small faces are far away."""
+        height, width = picture.shape[:2]
+        scale = place.height / self._face
+        last = self.canvas.alpha.shape[0] - 12  # its very edge is not reliable
+        top = max(0, int(np.floor(place.y + (last - self._middle[1]) * scale)) - 1)
+        if top >= height:
+            return
+        x = (np.arange(width) - place.x) / scale + self._middle[0]
+        inside = (x >= 0) & (x <= self.canvas.alpha.shape[1] - 1)
+        near = np.clip(x, 0, self.canvas.alpha.shape[1] - 1).round().astype(int)
+        alpha = (self.canvas.alpha[last, near] * inside)[:, None]
+        dim = np.linspace(1, 0.8, height - top, dtype=np.float32)[:, None, None]
+        picture[top:] = picture[top:] * (1 - alpha) + self.canvas.image[last, near] * alpha * dim
+
+    def backdrop(self, height: int, width: int, place: Place) -> Picture:
+        """The photo's own surroundings, continued over the whole picture."""
+        image, origin = surroundings(self.photo)
+        scale = place.height / (self._face / 2)  # of the surroundings, which are at half the photo's scale
+        middle = (self._middle - self.canvas.offset) / 2 + origin
+        y = (np.arange(height) - place.y) / scale + middle[1]
+        x = (np.arange(width) - place.x) / scale + middle[0]
+        where = np.meshgrid(y, x, indexing="ij")
+        found = [map_coordinates(channel, where, order=1, mode="nearest") for channel in image.transpose(2, 0, 1)]
+        cloud = 1 + 0.05 * smooth_noise(np.random.default_rng(self.photo.person), height, width, 5)
+        return np.asarray(np.stack(found, axis=2) * cloud[..., None], np.float32)
