@@ -39,12 +39,12 @@ RIDGE = 0.02  # of each feature's variance
 RECIPES: dict[int, tuple[dict[str, float], str]] = {
     1: ({"browInnerUp": 1.6}, "inner brows"),
     2: ({"browOuterUp": 1.0}, "outer brows"),
-    4: ({"browDown": 1.0, "browInnerUp": -0.15}, "brows"),
+    4: ({"browDown": 1.5, "browInnerUp": -0.15}, "brows"),
     6: ({"mouthSmile": 0.6, "eyeSquint": 0.4}, "cheeks"),
     9: ({"nose": -0.08, "mouthUpperUp": 0.2}, "nose"),
     10: ({"mouthUpperUp": 2.0}, "upper lip"),
     12: ({"mouthSmile": 1.1}, "mouth"),
-    14: ({"mouthDimple": 0.6, "mouthSmile": 0.12}, "mouth"),
+    14: ({"mouthDimple": 0.45, "mouthSmile": 0.12}, "mouth"),
     15: ({"mouthFrown": 1.2}, "mouth"),
     17: ({"mouthShrugLower": 1.25}, "mouth"),
     18: ({"mouthPucker": 1.8}, "mouth"),
@@ -211,7 +211,7 @@ def region_mask(region: str, mean: Array) -> Array:
         "nose": ramp((y - 0.06) / 0.2) * (1 - ramp((x - 0.3) / 0.25)) * (1 - 0.6 * ramp((y - 0.55) / 0.12)),
         "upper lip": lower * upper,
         "mouth": lower,
-        "jaw": lower,
+        "jaw": lower * (1 - 0.65 * (1 - ramp((y - seam + 0.03) / 0.04)) * np.exp(-((x / 0.17) ** 2))),
     }
     return masks[region].astype(np.float32)
 

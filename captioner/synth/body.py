@@ -40,21 +40,32 @@ class Clothes:
     seed: int
 
 
-def choose_clothes(rng: np.random.Generator, worn: RGB | None) -> Clothes:
-    """Random clothes; `worn`, the colour seen at the photo's lower corners, is kept more often than not."""
-    colour = worn if worn is not None and rng.random() < 0.65 else CLOTH[int(rng.integers(len(CLOTH)))]
+def choose_clothes(rng: np.random.Generator, worn: RGB | None, skin: float) -> Clothes:
+    """Random clothes, in the light (brightness) of the skin; `worn`, what the photo shows of them, is mostly kept."""
+    light = float(np.clip(skin / 140, 0.4, 1.15))
+    colour = _lit(CLOTH[int(rng.integers(len(CLOTH)))], light)
+    if worn is not None and rng.random() < 0.65:
+        colour = worn
     colour = mix(colour, (40, 40, 44), max(0.0, 0.5 - sum(colour) / 150))  # black cloth is not black in a picture
     collar = COLLARS[int(rng.integers(len(COLLARS)))]
-    under = mix(_PALE, CLOTH[int(rng.integers(len(CLOTH)))], float(rng.uniform(0, 0.5)))
+    under = _lit(mix(_PALE, CLOTH[int(rng.integers(len(CLOTH)))], float(rng.uniform(0, 0.5))), light)
     stripes = float(rng.uniform(0.02, 0.09)) if rng.random() < 0.18 and collar != "suit" else 0.0
     return Clothes(collar, colour, under, stripes, int(rng.integers(2**31)))
+
+
+def _lit(colour: RGB, light: float) -> RGB:
+    r, g, b = (min(255, round(c * light)) for c in colour)
+    return (r, g, b)
 
 
 def paint_body(
     height: int, width: int, build: Build, clothes: Clothes, skin: RGB
 ) -> tuple[Picture, NDArray[np.float32]]:
-    """Picture (height, width, 3) and cover (height, width) 0..1 of a body from the jaw down to the lower edge."""
-    sheet = _Sheet(height, width, build, clothes.colour)
+    """Picture (height, width, 3) and cover (height, width) 0..1 of a body from the jaw down to the lower edge.
+
+    Evenly lit: the shadow of the head is the caller's.
+    """
+    sheet = _Sheet(height, width, build, skin, clothes.colour)
     sheet.fill(_silhouette(build), clothes.colour)
     _wear(sheet, clothes, skin, build.neck / build.face)
     x, y = sheet.grid()
@@ -68,9 +79,7 @@ def paint_body(
     round_off = 1 - 0.34 * np.clip(np.abs(x) / 1.3, 0, 1) ** 3 - 0.12 * np.clip(y, 0, 1.5)
     garment = 1.06 * round_off + folds * np.clip(y + 0.1, 0, 1)
     neck = 0.97 - 0.18 * np.clip(np.abs(x) * build.face / build.neck, 0, 1.2) ** 3
-    # the chin keeps the light off the neck; less and less further down
-    shadow = 1 - 0.20 * np.exp(-((np.clip(y - 0.04, 0, None) / 0.13) ** 2)) * np.exp(-((x / 0.5) ** 4))
-    shade = cloth[..., 0] * garment * (0.5 + 0.5 * shadow) + (1 - cloth[..., 0]) * neck * shadow
+    shade = cloth[..., 0] * garment + (1 - cloth[..., 0]) * neck
     cover = np.asarray(sheet.cover.filter(ImageFilter.GaussianBlur(0.008 * build.face)), np.float32) / 255
     return np.clip(picture * shade[..., None], 0, 255).astype(np.float32), cover.astype(np.float32)
 
@@ -78,12 +87,14 @@ def paint_body(
 class _Sheet:
     """Three images drawn at once: colours, what is person, what of it is cloth. Points come in face heights."""
 
-    def __init__(self, height: int, width: int, build: Build, ground: RGB) -> None:
-        self.image = Image.new("RGB", (width, height), ground)  # of the edges, where cover is soft
+    def __init__(self, height: int, width: int, build: Build, skin: RGB, cloth: RGB) -> None:
+        self.image = Image.new("RGB", (width, height), cloth)
         self.cover = Image.new("L", (width, height))
         self.cloth = Image.new("L", (width, height))
         self._pens = [ImageDraw.Draw(image) for image in (self.image, self.cover, self.cloth)]
         self._build = build
+        # where the cover is soft, at the edges, this shows: skin beside the neck, cloth beside the garment
+        self._pens[0].rectangle((0, 0, width, build.chin + 0.11 * build.face), fill=skin)
 
     def fill(self, half: Points, colour: RGB, cloth: bool = True, mirrored: bool = True) -> None:
         """A polygon; `half` of one that is the same on both sides, from its top to its bottom."""
@@ -124,7 +135,7 @@ def _wear(sheet: _Sheet, clothes: Clothes, skin: RGB, neck: float) -> None:
         opening = [*throat, edge, (0.75 * edge[0], 0.8 * depth), (0.35 * edge[0], 0.97 * depth), (0.0, depth)]
     rim = mix(clothes.colour, (12, 12, 16), 0.22)
     if clothes.collar in ("crew", "scoop", "vneck"):
-        sheet.fill(np.array(opening) * (1.06, 1.0) + (0, 0.035), rim)
+        sheet.fill(np.array(opening[4:]) * (1.04, 1.0) + (0, 0.035), rim)
     sheet.fill(np.array(opening), skin, cloth=False)
     if clothes.collar == "turtleneck":
         roll = np.array([(neck + 0.02, 0.06), (neck + 0.045, 0.12), (neck + 0.06, 0.25), (0.6 * neck, 0.36), (0, 0.39)])

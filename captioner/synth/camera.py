@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.synth.identity import SKINS
-from captioner.synth.motion import GROWN, Curve, Window, ramp, wave
+from captioner.synth.motion import GROWN, SHRUNK, Curve, Window, ramp, wave
 
 Box = tuple[float, float, float]  # face centre x (share of width), y and face height (shares of height)
 Spots = tuple[Box | None, ...]  # of every role in one take
@@ -115,18 +115,20 @@ def _within(value: float, low: float, high: float) -> float:
     return float(min(max(value, low), high)) if low <= high else 0.5 * (low + high)
 
 
-def _down(rng: np.random.Generator, height: float, bar: float) -> float:
+def _down(rng: np.random.Generator, height: float, grow: float, bar: float) -> float:
     """The face's centre: room above for the hair, the lower edge no further below than a bust reaches."""
-    low, high = bar + (0.5 + min(0.25, 0.12 / height)) * height, 1 - bar - 0.6 * height
-    wanted = 1 - bar - (0.5 + rng.uniform(0.3, BUST)) * height
-    return _within(wanted, low, min(high, max(0.58, 1 - bar - (0.5 + BUST) * height)))
+    tall, small = height * grow, height * SHRUNK
+    low, high = bar + (0.5 + min(0.25, 0.12 / tall)) * tall, 1 - bar - 0.6 * tall
+    floor = 1 - bar - (0.5 + BUST) * small
+    wanted = 1 - bar - (0.5 + rng.uniform(0.3, BUST)) * small
+    return _within(wanted, low, min(high, max(0.58, floor)))
 
 
 def _alone(rng: np.random.Generator, aspect: float, bar: float, grow: float) -> Box:
     height = _height(rng, _largest(aspect, bar) / grow)
     half = 0.5 * FACE_WIDTH * height * grow / aspect
     wanted = 0.5 + (rng.normal(0, 0.07) if rng.random() < 0.6 else rng.choice((-1, 1)) * rng.uniform(0.1, 0.3))
-    return _within(wanted, 0.85 * half, 1 - 0.85 * half), _down(rng, height * grow, bar), height
+    return _within(wanted, 0.85 * half, 1 - 0.85 * half), _down(rng, height, grow, bar), height
 
 
 def _pair(rng: np.random.Generator, behind: bool, side: int, aspect: float, bar: float, grow: float) -> Spots:
@@ -141,7 +143,7 @@ def _pair(rng: np.random.Generator, behind: bool, side: int, aspect: float, bar:
     middle = 0.5 * FACE_WIDTH * height * grow / aspect, 0.5 * FACE_WIDTH * other / aspect
     low, high = (middle[0], 1 - apart - middle[1]) if side > 0 else (middle[1] + apart, 1 - middle[0])
     x = _within(low + rng.random() * (high - low), low, high)
-    y = _down(rng, height * grow, bar)
+    y = _down(rng, height, grow, bar)
     lower = y + rng.uniform(-0.08, 0.08) * height - (0.2 * height if behind else 0.0)
     floor = 1 - bar - (0.5 + BUST) * other
     y2 = _within(lower, max(bar + 0.6 * other, floor), 1 - bar - 0.6 * other)

@@ -10,7 +10,9 @@ from scipy.ndimage import gaussian_filter
 from captioner.synth.actor import Picture
 from captioner.synth.basis import LOWER_LIDS, LOWER_LIP, OVAL, UPPER_LIDS, UPPER_LIP
 from captioner.synth.grade import LUMA
+from captioner.synth.outline import find_head
 from captioner.synth.photos import Photo
+from captioner.synth.portrait import hair_tone
 
 Tint = tuple[float, float, float]
 
@@ -32,8 +34,8 @@ def colourise(photo: Photo, tint: Tint) -> Photo:
     lips = _area(photo, _LIPS, 0.012 * face)
     eyes = np.maximum(*(_area(photo, ring, 0.006 * face) for ring in _EYES))
     tone = _even(np.array(tint, np.float32), float(np.median(bright[sure > 0.5])))
-    dark = np.clip(1.5 - bright / 110, 0, 1)[..., None]
-    other = _AIR + (_HAIR / (_HAIR @ LUMA) - _AIR) * dark * 0.8
+    hair = _inside(photo)[..., None] * np.clip(1.8 - bright / 130, 0.45, 1)[..., None]
+    other = _AIR + (_HAIR / (_HAIR @ LUMA) - _AIR) * hair
     colour = other + skin[..., None] * (tone - other)
     colour = colour * (1 + lips[..., None] * (_ROSE - 1))
     colour = colour + (0.75 * eyes)[..., None] * (_AIR - colour)
@@ -44,10 +46,11 @@ def colourise(photo: Photo, tint: Tint) -> Photo:
 
 
 def _even(tint: NDArray[np.float32], level: float) -> NDArray[np.float32]:
-    """The tint as factors of a brightness; weaker where the photo's skin is lighter than the tint's."""
-    luma = float(tint @ LUMA)
-    share = np.clip(1 - (level - luma) / 260, 0.55, 1.0)
-    return np.asarray(1 + share * (tint / max(luma, 1.0) - 1), np.float32)
+    """The tint as factors of a brightness; weaker where the photo's skin is lighter than the tint, never pale."""
+    chroma = np.log(np.maximum(tint, 1) / max(float(tint @ LUMA), 1.0))
+    redness = float(chroma[0] - chroma[2])  # log of red over blue
+    wanted = np.clip(redness * np.clip(1 - (level - float(tint @ LUMA)) / 260, 0.55, 1.0), 0.36, 0.66)
+    return np.asarray(np.exp(chroma * wanted / max(redness, 0.1)), np.float32)
 
 
 def _keep_luma(colour: NDArray[np.float32], bright: NDArray[np.float32]) -> Picture:
@@ -57,11 +60,25 @@ def _keep_luma(colour: NDArray[np.float32], bright: NDArray[np.float32]) -> Pict
 def _skin(photo: Photo, bright: NDArray[np.float32], face: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """0..1: where skin is (face, and ears and scalp where they are as bright), and where the face surely is."""
     inside = _area(photo, OVAL, 0.01 * face)
-    wide = np.clip(gaussian_filter(inside, 0.10 * face) * 3.0, 0, 1)
-    level, spread = float(np.median(bright[inside > 0.9])), 24.0
-    alike = np.exp(-((np.minimum(bright - level, 0) / spread) ** 2) - (np.maximum(bright - level, 0) / 45) ** 2)
+    wide = np.clip(gaussian_filter(inside, 0.13 * face) * 6.0, 0, 1)
+    head = find_head(photo)
+    hair = hair_tone(photo, head)
+    if hair is None:
+        return np.maximum(inside, wide), inside
+    level, other = float(np.median(bright[inside > 0.9])), float(hair @ LUMA)
+    between = (bright - other) / (level - other)  # 0 hair .. 1 skin
+    alike = 0.5 + 0.5 * np.tanh(4 * (between - 0.55))
     alike = gaussian_filter(alike.astype(np.float32), 0.008 * face)
     return np.maximum(inside, wide * alike), inside
+
+
+def _inside(photo: Photo) -> NDArray[np.float32]:
+    """0..1: the head, hair included."""
+    head = find_head(photo)
+    y, x = np.mgrid[0 : photo.image.shape[0], 0 : photo.image.shape[1]]
+    angle, radius = head.polar(x, y)
+    outline = np.interp(angle, head.angle, head.radius, period=2 * np.pi)
+    return np.asarray(np.clip((outline - radius) / (0.06 * head.face) + 0.5, 0, 1), np.float32)
 
 
 def _area(photo: Photo, ring: tuple[int, ...], blur: float) -> NDArray[np.float32]:

@@ -175,7 +175,7 @@ class Mouth:
         matrix, offset = _affine(rigid[self.fixed], self.rest)
         there = (points @ matrix + offset - self.middle) / self.half
         u, v = there @ self.axis, there @ self.normal
-        jaw = ((skin[17] - rigid[17]) @ matrix / self.half) @ self.normal
+        jaw = ((skin[14] - rigid[14]) @ matrix / self.half) @ self.normal
         colour = self._inside(u, v, float(jaw))
         top = ((skin[self.upper] @ matrix + offset - self.middle) / self.half) @ np.stack([self.axis, self.normal], 1)
         depth = v - np.interp(u, top[:, 0], top[:, 1])
@@ -185,11 +185,12 @@ class Mouth:
 
     def _inside(self, u: Array, v: Array, jaw: float) -> Array:
         """Colours (N, 3) at positions in half widths of the mouth, right and down of the middle of the seam."""
-        colour = np.tile(self.dark, (len(u), 1))
-        tongue = _ramp((v - jaw + 0.32 + 0.5 * u * u) / 0.2) * _ramp((jaw - 0.35) / 0.3)
+        throat = 0.5 + 0.9 * np.exp(-((u / 0.55) ** 2) - ((v - 0.75 * jaw) / 0.6) ** 2)
+        colour = throat[:, None] * self.dark
+        tongue = _ramp((v - jaw + 0.42 - 0.5 * u * u) / 0.25) * _ramp((jaw - 0.35) / 0.35) * _ramp((0.8 - np.abs(u)) / 0.3)
         colour += (0.8 * tongue)[:, None] * (self.tongue - colour)
-        low = _ramp((v - jaw + 0.1) / 0.06) * _ramp((0.8 - np.abs(u)) / 0.25) * 0.75
-        colour += (low * _ramp(jaw / 0.3))[:, None] * (0.72 * self._row(u * 1.25) - colour)
+        low = _ramp((v - jaw + 0.07 - 0.1 * u * u) / 0.06) * _ramp((0.75 - np.abs(u)) / 0.25) * _ramp((jaw - 0.1) / 0.3)
+        colour += (0.8 * low)[:, None] * (0.7 * self._row(u * 1.25) - colour)
         edge = 0.24 - 0.16 * u * u
         high = _ramp((edge - v) / 0.05) * _ramp((1.02 - np.abs(u)) / 0.2)
         colour += high[:, None] * (self._row(u) - colour)

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -98,6 +99,9 @@ def run(
 
 def _start(stop: Event, prepare: Callable[[], None] | None) -> None:
     """A worker's beginning. Ctrl-C reaches all processes; only the parent answers it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:  # many processes of many threads each only hinder each other
+        torch.set_num_threads(1)
     global _stop
     _stop = stop
     signal(SIGINT, SIG_IGN)

@@ -11,7 +11,7 @@ Window = tuple[float, float]  # seconds in which a person can be seen to act
 
 LIMITS: dict[str, float] = {"yaw": 18.0, "pitch": 12.0, "roll": 18.0}  # degrees; a still turns no further
 SLOW, QUICK = 0.9, 0.35  # seconds from which a movement is slow, up to which it is sudden
-GROWN = 1.17  # the most a face grows in the picture by leaning
+GROWN, SHRUNK = 1.17, 0.85  # how much a face grows and shrinks in the picture by leaning
 
 # What changes smoothly from one value to another. SIDE is -1 or 1: towards the other person, or either way.
 # `size` is a factor, `bob` a shift down in face heights, gaze_x and gaze_y go right and down.
@@ -201,9 +201,8 @@ def _add_cycles(rng: np.random.Generator, t: Curve, window: Window, action: str,
     swing = np.sin(2 * np.pi * u) if both else 0.5 - 0.5 * np.cos(2 * np.pi * u)
     sign = int(rng.choice((-1, 1))) if both else 1
     setattr(motion, name, getattr(motion, name) + sign * rng.uniform(*sizes) * swing)
-    if action in ("nods", "shakes_head"):
-        often = "repeatedly" if count >= 3 else ""
-        motion.manners[action] = "slowly" if rate <= 1.0 else often
+    if action in ("nods", "shakes_head") and (rate <= 1.0 or count >= 3):
+        motion.manners[action] = "slowly" if rate <= 1.0 else "repeatedly"
 
 
 def lopsided(rng: np.random.Generator, aus: tuple[int, ...], one_sided: bool) -> Mapping[int, tuple[float, float]]:

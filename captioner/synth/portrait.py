@@ -25,6 +25,7 @@ def portrait(photo: Photo, rng: np.random.Generator) -> Canvas:
     x, y = x + left, y + top  # pixels of the photo
     colour, cover = _paint_head(photo, head, x, y)
     body, body_cover = _body(photo, head, rng, (left, top, width, height))
+    body *= _light(photo, head, cover, x)[..., None]
     behind = body_cover * (1 - cover)
     alpha = cover + behind
     share = np.where(alpha > 1e-3, cover / np.maximum(alpha, 1e-3), (body_cover < 1e-3).astype(np.float32))[..., None]
@@ -67,7 +68,7 @@ def _paint_head(
     core = outline - 1.2 * soft
     source = np.where(radius < core, radius, np.maximum(2 * core - radius, 0.6 * core))
     found, far = _sample(photo, head, source[:, None] * _directions(head, angle))
-    tone = _hair_tone(photo, head)
+    tone = hair_tone(photo, head)
     if tone is not None:
         strands = _strands(angle, radius / head.face)
         # a hairline is no line: it frays
@@ -79,7 +80,7 @@ def _paint_head(
     return colour, cover
 
 
-def _hair_tone(photo: Photo, head: Head) -> NDArray[np.float32] | None:
+def hair_tone(photo: Photo, head: Head) -> NDArray[np.float32] | None:
     """The colour of what of the head is not skin, forehead and temples; None for a bald head."""
     degrees, oval, outline = _polar_photo(photo, head)
     pixels = photo.image[(oval > 1.03) & (outline < 0.96) & (degrees < 88)].astype(np.float32)
@@ -135,14 +136,29 @@ def _body(
 ) -> tuple[Picture, NDArray[np.float32]]:
     left, top, width, height = extent
     jaw, chin = photo.landmarks[[172, 397], :2].mean(0), photo.landmarks[152, :2]
-    neck = 0.39 * float(np.linalg.norm(photo.landmarks[234, :2] - photo.landmarks[454, :2]))
+    neck = 0.37 * float(np.linalg.norm(photo.landmarks[234, :2] - photo.landmarks[454, :2]))
     low = float(chin[1]) - 0.09 * head.face  # chins cover some of a neck
     build = Build(float(0.6 * jaw[0] + 0.4 * chin[0]) - left, low - top, head.face, neck)
     skin = skin_colour(photo, head)
-    body, cover = paint_body(height, width, build, choose_clothes(rng, _worn(photo, head, skin)), skin)
+    clothes = choose_clothes(rng, _worn(photo, head, skin), float(np.array(skin) @ LUMA))
+    body, cover = paint_body(height, width, build, clothes, skin)
     if photo.gray:
         body = np.repeat((body @ LUMA)[..., None], 3, axis=2)
     return body, cover
+
+
+def _light(photo: Photo, head: Head, cover: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gain (H, W) of the body: the head's shadow on it, and the side that the light comes from."""
+    degrees, oval, _ = _polar_photo(photo, head)
+    columns = np.broadcast_to(np.arange(photo.image.shape[1]) > head.centre[0], oval.shape)
+    cheek = (oval > 0.45) & (oval < 0.85) & (degrees > 80) & (degrees < 140)
+    bright = photo.image @ LUMA
+    left, right = (float(bright[cheek & side].mean()) + 10 for side in (~columns, columns))
+    slope = np.clip((right - left) / (right + left), -0.25, 0.25) * np.clip((x - head.centre[0]) / (0.5 * head.face), -1, 1)
+    drop = max(1, round(0.075 * head.face / 2))
+    low = np.pad(cover[::2, ::2], ((drop, 0), (0, 0)))[:-drop]
+    shadow = gaussian_filter(low, 0.028 * head.face).repeat(2, 0).repeat(2, 1)[: x.shape[0], : x.shape[1]]
+    return np.asarray((1 + 0.7 * slope) * (1 - 0.5 * shadow), np.float32)
 
 
 def _polar_photo(photo: Photo, head: Head) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -155,9 +171,11 @@ def _polar_photo(photo: Photo, head: Head) -> tuple[NDArray[np.float64], NDArray
 
 
 def skin_colour(photo: Photo, head: Head) -> RGB:
-    """The median colour of the lower cheeks."""
+    """The colour of the lower cheeks, of their lighter half: beards and shadows are not skin."""
     degrees, oval, _ = _polar_photo(photo, head)
-    return _median(photo.image[(oval > 0.5) & (oval < 0.9) & (degrees > 100) & (degrees < 150)])
+    pixels = photo.image[(oval > 0.5) & (oval < 0.9) & (degrees > 95) & (degrees < 145)]
+    bright = pixels @ LUMA
+    return _median(pixels[bright >= np.median(bright)])
 
 
 def _worn(photo: Photo, head: Head, skin: RGB) -> RGB | None:
@@ -188,7 +206,7 @@ def surroundings(photo: Photo) -> tuple[Picture, tuple[float, float]]:
     rows, columns = slice(-top, -top + photo.image.shape[0]), slice(-left, -left + photo.image.shape[1])
     image[rows, columns], weight[rows, columns] = photo.image, known
     small, small_weight = _halve(image, weight)
-    filled = gaussian_filter(spread(small, small_weight), (4, 4, 0), mode="nearest")  # out of focus
+    filled = gaussian_filter(spread(small, small_weight), (7, 7, 0), mode="nearest")  # out of focus
     return filled, (-left / 2, -top / 2)
 
 

@@ -89,26 +89,26 @@ def _brow_folds(p: Array, unit: float, side: int, down: Array) -> Iterator[Fold]
     other = 1 - side
     top, hair = p[list(_BROW_TOPS[side])], p[list(_HAIRLINE[side])]
     middle = (p[_BROW_TOPS[0][-1]] + p[_BROW_TOPS[1][-1]]) / 2, (p[109] + p[338]) / 2
-    for share, depth in ((0.32, -0.20), (0.52, -0.17), (0.72, -0.10)):
+    for share, depth in ((0.34, -0.15), (0.54, -0.14), (0.74, -0.08)):
         row = top + share * (hair - top)
         centre = middle[0] + (share + 0.03) * (middle[1] - middle[0])
-        yield Fold(1, side, np.concatenate([row[2:], centre[None]]), depth, 0.020)
-        yield Fold(2, side, row[:4], 0.9 * depth, 0.020)
+        yield Fold(1, side, np.concatenate([row[2:], centre[None]]), depth, 0.024)
+        yield Fold(2, side, row[:4], 0.6 * depth, 0.022)
     inner, across = p[_INNER_BROW[side]], p[_INNER_BROW[other]] - p[_INNER_BROW[side]]
     upper = p[_BROW_TOPS[side][-1]]
     line = np.stack([upper + 0.22 * across - 0.02 * unit * down, inner + 0.26 * across, inner + 0.3 * across])
     line[2] += 0.09 * unit * down
-    yield Fold(4, side, line, -0.42, 0.017)
+    yield Fold(4, side, line, -0.32, 0.024)
     yield Fold(4, side, line - 0.12 * across, 0.12, 0.022)
     yield Fold(4, side, p[list(_BROW_TOPS[side][1:])] - 0.05 * unit * down, 0.08, 0.03)
 
 
 def _eye_folds(p: Array, unit: float, side: int, down: Array, out: Array) -> Iterator[Fold]:
     corner = p[_OUTER_EYE[side]]
-    for angle, depth in ((-0.45, -0.16), (0.05, -0.22), (0.5, -0.18)):
+    for angle, depth in ((-0.45, -0.09), (0.05, -0.13), (0.5, -0.10)):
         ray = np.cos(angle) * out + np.sin(angle) * down
         start = corner + 0.07 * unit * ray
-        yield Fold(6, side, np.stack([start, start + 0.13 * unit * ray]), depth, 0.012)
+        yield Fold(6, side, np.stack([start, start + 0.07 * unit * ray, start + 0.14 * unit * ray]), depth, 0.017)
     bag = p[list(_BAG[side])]
     yield Fold(6, side, bag[1:], -0.14, 0.018)
     yield Fold(6, side, bag[1:] + 0.06 * unit * down, 0.07, 0.035)

@@ -31,7 +31,7 @@ _MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
 _PRESS = 0.5  # of the red of the lips that disappears when they are pressed
 _THIN = 0.3  # of the distance at rest between rows of lip points that always remains
 _WRINKLED = 0.6  # the same between brow and hair
-_ROOM = 0.6  # of the skin between brow and lid that a frown may use up
+_ROOM = 0.75  # of the skin between brow and lid that a frown may use up
 _SOFT = 0.1  # half width of the zone in the middle of the face that both sides move
 
 
