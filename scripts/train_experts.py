@@ -1,6 +1,9 @@
-"""Train the frozen experts, an emotion net and an AU graph net, on drawn (synthetic) stills.
+"""Train the frozen experts, an emotion net and an AU graph net: on photos, or on drawn (synthetic) stills.
 
+    python scripts/train_experts.py configs/experts.yaml key=value ...
     python scripts/train_experts.py configs/experts_drawn.yaml key=value ...
+
+A killed run on photos goes on after its last whole epoch when the same command is given again.
 
 Axes: S stills, B batch, A main AUs.
 """
@@ -27,7 +30,7 @@ from torch import Tensor, nn
 import captioner.synth.drawn
 from captioner import config
 from captioner.emotion import MAFW_LABELS
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, unknown
 from captioner.files import atomic, write_text
 from captioner.model.experts import (
     IMAGENET_MEAN,
@@ -40,6 +43,7 @@ from captioner.model.experts import (
     save_experts,
 )
 from captioner.synth.drawn import sample_still
+from captioner.train import photo_experts
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -71,13 +75,13 @@ class Scores:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Train the frozen experts on drawn (synthetic) stills.")
+    parser = argparse.ArgumentParser(description="Train the frozen experts on photos or drawn (synthetic) stills.")
     parser.add_argument("config", type=Path, help="YAML file of the recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys that replace those of the file")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        print(train(config.load(ExpertsRecipe, args.config, args.overrides)))
+        print(run(args.config, args.overrides))
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,6 +89,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     return 0
+
+
+def run(path: Path, overrides: list[str]) -> Path:
+    """The folder of the experts of a recipe, whose `source` says which kind it is."""
+    source = config.read_yaml(path).get("source", "drawn")
+    if source == "photos":
+        return photo_experts.train(config.load(photo_experts.PhotoRecipe, path, overrides))
+    if source != "drawn":
+        raise config.ConfigError(f"{path}: {unknown('source', str(source), ['photos', 'drawn'])}")
+    return train(config.load(ExpertsRecipe, path, overrides))
 
 
 def train(recipe: ExpertsRecipe) -> Path:

@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from captioner.config import Config, load
 from captioner.model.experts import ExpertsRecipe
+from captioner.train.photo_experts import PhotoRecipe
 from eval.benchmarks import Benchmark
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -22,7 +23,8 @@ def test_config(path: Path) -> None:
         load(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
-        load(ExpertsRecipe if "experts" in path.stem else Config, path)
+        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
+        load(recipes.get(path.stem, Config), path)
 
 
 def test_paper_config_is_the_paper() -> None:

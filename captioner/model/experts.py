@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from captioner.config import build, check
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import atomic, write_text
-from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, freeze
+from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -27,8 +27,9 @@ PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a la
 
 @dataclass(frozen=True)
 class ExpertsRecipe:
-    """The recipe of scripts/train_experts.py."""
+    """The recipe of scripts/train_experts.py where `source` is drawn."""
 
+    source: str = "drawn"
     out: str = "runs/experts"
     """Folder of the finished experts."""
     cache: str = "runs/experts-stills"
@@ -83,12 +84,23 @@ class ExpertsSpec:
     """Its standard deviation; 1 for an untrained AU."""
     untrained_aus: tuple[int, ...] = ()
     """AUs the training stills never show: their scores mean nothing."""
+    untrained_sides: tuple[str, ...] = SUB_AUS
+    """Likewise for one side of the face, as L12."""
+    align: tuple[float, ...] = ()
+    """x and y of the left eye, y of the mouth in an aligned crop, in sides, eyes level, mouth in the middle of them;
+    (): the nets take any picture that holds mostly face."""
+    synthetic_labels: tuple[str, ...] = ()
+    """Emotions that no real face taught."""
 
     def __post_init__(self) -> None:
         faults = []
         for key, count in [("au_mean", self.au.main), ("au_std", self.au.main), ("labels", self.er.classes)]:
             if len(getattr(self, key)) != count:
                 faults.append(f"{key} has {len(getattr(self, key))} entries: {count} are needed")
+        if self.align and (len(self.align) != 3 or not all(0 < value < 1 for value in self.align)):
+            faults.append(f"align is {list(self.align)}: three numbers between 0 and 1 are needed, or none")
+        if sides := sorted(set(self.untrained_sides) - set(SUB_AUS)):
+            faults.append(f"untrained_sides {sides}: not among {', '.join(SUB_AUS)}")
         if strangers := sorted(set(self.untrained_aus) - set(MAIN_AUS)):
             faults.append(f"untrained_aus {strangers}: not among the main AUs")
         check(faults)
@@ -138,7 +150,7 @@ def find_experts(source: str | Path) -> Path:
     for folder in (Path(source), WEIGHTS / source):
         if (folder / "config.json").is_file():
             return folder
-    shipped = sorted(folder.name for folder in WEIGHTS.glob("*-experts"))
+    shipped = sorted(folder.name for folder in WEIGHTS.glob("*experts"))
     raise CheckpointError(
         f"{unknown('experts', str(source), shipped)}; or a folder with config.json and model.safetensors"
     )

@@ -1,0 +1,183 @@
+"""Photos posed by known action units: what the AU net and three emotions without photos learn from (synthetic).
+
+Axes: S stills, A main AUs, O one-sided AUs.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from captioner import synth
+from captioner.data.portraits import align
+from captioner.emotion import MAFW_LABELS
+from captioner.errors import ManifestError
+from captioner.faces.points import MESH_68
+from captioner.files import atomic
+from captioner.model.experts import ABSENT, PRESENT, au_labels
+from captioner.synth.actor import Place
+from captioner.synth.basis import load_basis
+from captioner.synth.identity import State
+from captioner.synth.photos import PhotoError, PhotoSet
+from captioner.synth.plot import PHOTO_AUS, sample_phrases, ways
+from captioner.synth.puppet import Puppet
+from captioner.synth.scenario import subtle_aus
+from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
+
+log = logging.getLogger(__name__)
+
+SIDE = 128  # of a still; the face fills about 0.7 of it
+MIXED = 0.15  # share of the stills between two AU sets: no emotion is said of them
+_ONE_SIDED = 0.15
+_STATE, _PHOTO = 1, 2  # what a generator is for
+
+
+@dataclass(frozen=True)
+class Posed:
+    """pixels uint8 (S, H, W), frames (S, 2, 3), AU labels int8 (S, A + O), emotions int64 (S,), persons (S,).
+
+    Labels are 1, 0 or -1 (unknown); emotions index MAFW_LABELS, -1: the AUs were chosen without one.
+    """
+
+    pixels: Tensor
+    frames: Tensor
+    aus: Tensor
+    emotions: Tensor
+    persons: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(self, device: str) -> "Posed":
+        """The same on a device."""
+        return Posed(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def take(self, rows: Tensor) -> "Posed":
+        """Those rows."""
+        return Posed(**{name: value[rows] for name, value in vars(self).items()})
+
+
+def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, cache: str | Path) -> Posed:
+    """`count` stills of the persons of these splits, made once and then read from the cache folder."""
+    name = f"posed-{'-'.join(splits)}-{count}-{seed}-{_making()}.npz"
+    path = Path(cache) / name
+    if not path.exists():
+        photos = PhotoSet(folder)
+        log.info("posing %d stills of %s persons into %s", count, " and ".join(splits), path)
+        made = _pose_all(photos, np.concatenate([photos.rows(split) for split in splits]), count, seed)
+        with atomic(path) as temporary:
+            np.savez(temporary, **{name: value.numpy() for name, value in vars(made).items()})
+    with np.load(path, allow_pickle=False) as stored:
+        return Posed(**{name: torch.from_numpy(stored[name]) for name in stored.files})
+
+
+def _making() -> str:
+    """A short hash of the code that poses: an old cache never stands for another puppet."""
+    folder = Path(synth.__file__).parent
+    files = [folder / f"{name}.py" for name in ("puppet", "skin", "features", "shade", "mesh", "plot")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*files, Path(__file__)])).hexdigest()[:8]
+
+
+def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) -> Posed:
+    basis, each = load_basis(), -(-count // len(rows))
+    order = np.random.default_rng([seed, _PHOTO]).permutation(rows)
+    pixels, points, aus, emotions, persons = [], [], [], [], []
+    for row in order.tolist():
+        try:
+            puppet = Puppet(photos.photo(row), basis)
+        except PhotoError as error:
+            log.warning("%s", error)
+            continue
+        for number in range(each):
+            rng = np.random.default_rng([seed, _STATE, row, number])
+            state, emotion = sample_state(rng)
+            picture, landmarks = _draw(rng, puppet, state)
+            pixels.append(picture)
+            points.append(landmarks[list(MESH_68), :2] / SIDE)
+            aus.append(labels_of(state))
+            emotions.append(emotion)
+            persons.append(int(photos.table["person"][row]))
+    if not pixels:
+        raise ManifestError(f"no photo of {photos.folder} can be posed: it needs near-frontal faces with a shut mouth")
+    return Posed(
+        torch.from_numpy(np.stack(pixels)), align(torch.from_numpy(np.stack(points)).float()),
+        torch.tensor(aus, dtype=torch.int8), torch.tensor(emotions), torch.tensor(persons),
+    )  # fmt: skip
+
+
+def _draw(rng: np.random.Generator, puppet: Puppet, state: State) -> tuple[NDArray[np.uint8], NDArray[np.floating]]:
+    """The grey still (SIDE, SIDE) and its landmarks (478, 2), before a blurry backdrop of a random tone."""
+    blobs = torch.from_numpy(rng.uniform(0, 1, (1, 1, 4, 4)).astype(np.float32))
+    wide = torch.nn.functional.interpolate(blobs, (SIDE, SIDE), mode="bilinear")[0, 0].numpy()
+    tone = rng.uniform(0, 255) + (wide - 0.5) * rng.uniform(0, 200)
+    picture = np.repeat(np.clip(tone, 0, 255)[..., None], 3, axis=2).astype(np.float32)
+    place = Place(SIDE / 2, SIDE * 0.5, SIDE * rng.uniform(0.62, 0.78))
+    landmarks = puppet.draw(picture, state, place)
+    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.clip(grey + 0.5, 0, 255).astype(np.uint8), landmarks
+
+
+def sample_state(rng: np.random.Generator) -> tuple[State, int]:
+    """A head somewhere near the front with up to four salient phrases, and the emotion they stand for (or -1)."""
+    emotion = int(rng.integers(len(MAFW_LABELS)))
+    aus: dict[int, float] = {}
+    if rng.random() < MIXED:
+        emotion = -1
+        for au in rng.choice(PHOTO_AUS, int(rng.integers(1, 4)), replace=False).tolist():
+            aus[au] = float(rng.uniform(0.2, 1))
+    else:
+        names = sample_phrases(rng, (MAFW_LABELS[emotion],), PHOTO_AUS)
+        aus |= {au: value for au, value in subtle_aus(rng, names).items() if au in PHOTO_AUS}
+        for name in names:
+            options = ways(name, PHOTO_AUS)
+            peak = rng.uniform(0.5, 1)
+            for au in options[int(rng.integers(len(options)))]:
+                aus[au] = float(np.clip(peak * rng.uniform(0.92, 1.08), 0.5, 1))
+    sides = {au: _sides(rng) for au in aus}
+    state = State(
+        aus, yaw=float(np.clip(rng.normal(0, 7), -18, 18)), pitch=float(np.clip(rng.normal(0, 5), -12, 12)),
+        roll=float(rng.normal(0, 4)), gaze=(float(rng.normal(0, 0.25)), float(rng.normal(0, 0.2))),
+        blink=float(rng.choice([0.0, rng.uniform(0, 1)], p=[0.85, 0.15])), sides=sides,
+    )  # fmt: skip
+    return state, emotion
+
+
+def _sides(rng: np.random.Generator) -> tuple[float, float]:
+    """Shares of an AU on the person's left and right."""
+    if rng.random() < _ONE_SIDED:
+        weak = float(rng.uniform(0, 0.25))
+        return (1.0, weak) if rng.random() < 0.5 else (weak, 1.0)
+    return (1.0, float(rng.uniform(0.85, 1))) if rng.random() < 0.5 else (float(rng.uniform(0.85, 1)), 1.0)
+
+
+def labels_of(state: State) -> list[int]:
+    """Labels of the main AUs, then of the one-sided ones (L: the person's own left); what cannot be seen is unknown.
+
+    A jaw that falls parts the lips, and speech opens the mouth; shut eyes hide what lids and gaze would show.
+    """
+    seen = dict(state.aus)
+    seen[25] = max(seen.get(25, 0.0), seen.get(26, 0.0), seen.get(27, 0.0), 0.5 * state.speech)
+    seen[26] = max(seen.get(26, 0.0), 0.45 * state.speech)
+    labels = dict(zip(MAIN_AUS, au_labels(seen), strict=True))
+    if seen.get(27, 0.0) >= ABSENT:
+        labels[26] = UNKNOWN  # a mouth stretched wide: coders name 27 instead of 26
+    if max(seen.get(43, 0.0), state.blink) >= ABSENT:
+        labels[5] = labels[7] = UNKNOWN
+    return [*labels.values(), *(_side_label(state, name) for name in SUB_AUS)]
+
+
+def _side_label(state: State, name: str) -> int:
+    au = int(name[1:])
+    share = state.sides.get(au, (1.0, 1.0))["LR".index(name[0])]
+    value = state.aus.get(au, 0.0) * share
+    return 1 if value >= PRESENT else 0 if value < ABSENT else UNKNOWN
+
+
+def taught(labels: Tensor, least: int = 20) -> Tensor:
+    """Which AUs (A + O,) have at least that many positive and negative labels (S, A + O)."""
+    return ((labels == 1).sum(0) >= least) & ((labels == 0).sum(0) >= least)

@@ -1,0 +1,150 @@
+"""The AU expert from posed photos (known action units) and real ones (what a teacher's blendshapes suggest).
+
+Axes: N pictures, A + O main and one-sided AUs, B batch.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from captioner.data.portraits import Pictures, View, jitter, sides, weather
+from captioner.data.posed import Posed
+from captioner.train.fitting import Course, Plan, best_device, fit
+from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN, AUGraph, asymmetric_loss, class_weights
+
+log = logging.getLogger(__name__)
+
+# A blendshape (mean of both sides) that shows an AU: absent below the first, present from the second number on.
+_SIGNS: tuple[tuple[int, str, float, float], ...] = (
+    (1, "browInnerUp", 0.12, 0.45), (2, "browOuterUpLeft", 0.12, 0.45), (4, "browDownLeft", 0.12, 0.5),
+    (10, "mouthUpperUpLeft", 0.08, 0.45), (12, "mouthSmileLeft", 0.12, 0.5), (14, "mouthDimpleLeft", 0.03, 0.4),
+    (15, "mouthFrownLeft", 0.04, 0.35), (17, "mouthShrugLower", 0.08, 0.45), (18, "mouthPucker", 0.15, 0.75),
+    (20, "mouthStretchLeft", 0.05, 0.4), (24, "mouthPressLeft", 0.08, 0.4), (25, "jawOpen", 0.01, 0.12),
+    (26, "jawOpen", 0.04, 0.25),
+)  # fmt: skip
+# A smile bares teeth, deepens dimples and stretches lips: beside one these blendshapes say nothing.
+_BLURRED_BY_SMILE = (10, 14, 20)
+_SMILING = 0.3
+_SWAPPED = [i ^ 1 for i in range(len(SUB_AUS))]  # L and R alternate
+
+
+@dataclass(frozen=True)
+class AURecipe:
+    """How the AU net learns."""
+
+    epochs: int = 8
+    batch: int = 96
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+    patience: int = 4
+    erase: float = 0.2
+    held: int = 12
+    """Every so manieth person is kept back for early stopping."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """pixels uint8 (N, H, W), frames (N, 2, 3), AU labels int8 (N, A + O), persons (N,)."""
+
+    pixels: Tensor
+    frames: Tensor
+    aus: Tensor
+    persons: Tensor
+
+
+def lessons(posed: Posed, photos: Pictures | None, names: list[str]) -> Lessons:
+    """Posed stills and real photos in one table; both have the same size."""
+    parts = [(posed.pixels, posed.frames, posed.aus, posed.persons)]
+    if photos is not None:
+        parts.append((photos.pixels, photos.frames, teacher_labels(photos.blendshapes, names), photos.persons))
+    return Lessons(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def teacher_labels(shapes: Tensor, names: list[str]) -> Tensor:
+    """AU labels int8 (N, A + O) that blendshapes (N, 52) suggest; unknown where they say little."""
+    labels = torch.full((len(shapes), len(MAIN_AUS) + len(SUB_AUS)), UNKNOWN, dtype=torch.int8)
+    smiling = shapes[:, names.index("mouthSmileLeft")] > _SMILING
+    seen = shapes[:, 0] >= 0
+    for au, name, absent, present in _SIGNS:
+        value = shapes[:, names.index(name)]
+        column = torch.where(value >= present, 1, torch.where(value < absent, 0, UNKNOWN))
+        if au in _BLURRED_BY_SMILE:
+            column = column.where(~smiling, UNKNOWN)
+        labels[:, list(MAIN_AUS).index(au)] = column.where(seen, UNKNOWN).to(torch.int8)
+    return labels
+
+
+def mirrored(labels: Tensor, side: Tensor) -> Tensor:
+    """Labels (B, A + O) with left and right exchanged where side (B,) is -1."""
+    main = len(MAIN_AUS)
+    swapped = torch.cat([labels[:, :main], labels[:, main:][:, _SWAPPED]], 1)
+    return torch.where(side[:, None] < 0, swapped, labels)
+
+
+def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder: Path, seed: int) -> Course:
+    """Teach the net in place; returns how it went."""
+    kept = table.persons % recipe.held == 0
+    rows, held = torch.nonzero(~kept)[:, 0], torch.nonzero(kept)[:, 0]
+    plan = Plan(
+        folder, recipe.epochs, len(rows), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
+        seed=seed, device=best_device(),
+    )  # fmt: skip
+    pixels, frames = table.pixels[rows].to(plan.device), table.frames[rows].to(plan.device)
+    labels = table.aus[rows].to(plan.device)
+    weights = class_weights(labels)
+
+    def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
+        faces = sides(len(rows), random)
+        crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7))
+        crops = view.show(weather(crops, random, recipe.erase))
+        wanted = mirrored(labels[rows], faces).float()
+        return asymmetric_loss(net(crops).scores.float(), wanted, weights)
+
+    def score_of(net: nn.Module) -> float:
+        found = f1(au_scores(net, view, table.pixels[held], table.frames[held]), table.aus[held])
+        return found[(table.aus[held] == 1).any(0)].mean().item()
+
+    course = fit(au.to(memory_format=torch.channels_last), plan, loss_of, score_of)
+    au.cpu().eval()
+    return course
+
+
+@torch.inference_mode()
+def au_scores(au: nn.Module, view: View, pixels: Tensor, frames: Tensor) -> Tensor:
+    """Scores (N, A + O) of plainly aligned pictures, on the CPU."""
+    device, scores = next(au.parameters()).device, []
+    for rows in torch.arange(len(pixels)).split(128):
+        crops = view.show(view.cut(pixels[rows], frames[rows]))
+        scores.append(au(crops.to(device)).scores.float().cpu())
+    return torch.cat(scores)
+
+
+def f1(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
+    """F1 (A + O,) of scores (N, A + O) over the known labels."""
+    said, true, known = scores >= threshold, labels == 1, labels >= 0
+    hits, wrong = (said & true).sum(0), ((said != true) & known).sum(0)
+    return 2 * hits / (2 * hits + wrong).clamp(min=1)
+
+
+def calibration_error(scores: Tensor, labels: Tensor, bins: int = 10) -> float:
+    """Expected calibration error of scores (N, A) read as probabilities, over all known labels."""
+    known = labels >= 0
+    chance, true = scores[known], (labels[known] == 1).float()
+    place = (chance * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins).index_add_(0, place, chance - true)
+    return gaps.abs().sum().item() / max(1, len(true))
+
+
+def ranking(scores: Tensor, labels: Tensor) -> Tensor:
+    """Area under the ROC curve (A,) of scores (N, A) over known labels; nan where one kind is missing."""
+    areas = []
+    for column, truth in zip(scores.T.numpy(), labels.T.numpy(), strict=True):
+        good, bad = column[truth == 1], column[truth == 0]
+        order = np.argsort(np.argsort(np.concatenate([good, bad]))) + 1.0
+        count = len(good) * len(bad)
+        areas.append((order[: len(good)].sum() - len(good) * (len(good) + 1) / 2) / count if count else float("nan"))
+    return torch.tensor(areas)
