@@ -154,7 +154,9 @@ def _light(photo: Photo, head: Head, cover: NDArray[np.float32], x: NDArray[np.f
     cheek = (oval > 0.45) & (oval < 0.85) & (degrees > 80) & (degrees < 140)
     bright = photo.image @ LUMA
     left, right = (float(bright[cheek & side].mean()) + 10 for side in (~columns, columns))
-    slope = np.clip((right - left) / (right + left), -0.25, 0.25) * np.clip((x - head.centre[0]) / (0.5 * head.face), -1, 1)
+    slope = np.clip((right - left) / (right + left), -0.25, 0.25) * np.clip(
+        (x - head.centre[0]) / (0.5 * head.face), -1, 1
+    )
     drop = max(1, round(0.075 * head.face / 2))
     low = np.pad(cover[::2, ::2], ((drop, 0), (0, 0)))[:-drop]
     shadow = gaussian_filter(low, 0.028 * head.face).repeat(2, 0).repeat(2, 1)[: x.shape[0], : x.shape[1]]
