@@ -114,9 +114,9 @@ def shares(votes: Tensor) -> Tensor:
 
 def both_sides(shapes: Tensor, names: Sequence[str]) -> Tensor:
     """Blendshapes (N, 52) with the mean of left and right in both: a mirrored picture keeps them."""
-    other = {"Left": "Right", "Right": "Left"}
+    other, place = {"Left": "Right", "Right": "Left"}, {name: i for i, name in enumerate(names)}
     swapped = [re.sub("(Left|Right)$", lambda side: other[side[0]], name) for name in names]
-    return (shapes + shapes[:, [list(names).index(name) for name in swapped]]) / 2
+    return (shapes + shapes[:, [place.get(name, i) for i, name in enumerate(swapped)]]) / 2
 
 
 def majority(votes: Tensor, most: bool = True) -> Tensor:

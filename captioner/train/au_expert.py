@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from captioner.data.portraits import Pictures, View, jitter, sides, weather
 from captioner.data.posed import Posed
+from captioner.errors import ManifestError
 from captioner.train.fitting import Course, Plan, best_device, fit
 from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN, AUGraph, asymmetric_loss, class_weights
 
@@ -66,6 +67,8 @@ def lessons(posed: Posed, photos: Pictures | None, names: list[str]) -> Lessons:
 
 def teacher_labels(shapes: Tensor, names: list[str]) -> Tensor:
     """AU labels int8 (N, A + O) that blendshapes (N, 52) suggest; unknown where they say little."""
+    if absent := sorted({name for _, name, _, _ in _SIGNS} - set(names)):
+        raise ManifestError(f"the portraits have no blendshape {absent[0]!r}; they have {', '.join(names[:6])}, ...")
     labels = torch.full((len(shapes), len(MAIN_AUS) + len(SUB_AUS)), UNKNOWN, dtype=torch.int8)
     smiling = shapes[:, names.index("mouthSmileLeft")] > _SMILING
     seen = shapes[:, 0] >= 0

@@ -87,7 +87,7 @@ def train_emotions(
         seed=seed, device=best_device(),
     )  # fmt: skip
     pictures = train.pictures.to(plan.device)
-    common = pictures.shares.mean(0)
+    common = pictures.shares.mean(0).clamp(min=1e-4)
     rarity = (pictures.shares * (common**-recipe.balance)).sum(1)
     rarity = rarity / rarity.mean()
 

@@ -132,7 +132,7 @@ class _Run:
         course = self.course
         course.epoch += 1
         course.seconds += seconds
-        better = score > course.best
+        better = score > course.best or course.best_epoch == 0  # a score of nan, too, leaves weights behind
         if better:
             course.best, course.best_epoch = score, course.epoch
         line = f"epoch {course.epoch}: loss {loss:.4f}, score {score:.4f}{' *' if better else ''}, {seconds:.0f} s"
