@@ -116,7 +116,7 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
     return course
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def au_scores(au: nn.Module, view: View, pixels: Tensor, frames: Tensor) -> Tensor:
     """Scores (N, A + O) of plainly aligned pictures, on the CPU."""
     device, scores = next(au.parameters()).device, []

@@ -133,7 +133,7 @@ def photo_logits(logits: Tensor) -> Tensor:
     return logits[:, PHOTO_CLASSES]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def emotion_logits(er: nn.Module, view: View, pictures: Pictures | Posed) -> Tensor:
     """Logits (N, C) of plainly aligned pictures, on the CPU."""
     device = next(er.parameters()).device
