@@ -1,0 +1,85 @@
+"""The built-in reader: our own networks, shipped with the package; needs nothing but torch and numpy."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from captioner.errors import CheckpointError
+from captioner.faces.landmarks import Landmarker
+from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms
+from captioner.faces.points import with_means
+from captioner.faces.reader import FaceReader, FaceTrack, make_track
+from captioner.faces.track import Rules, Tracker
+from captioner.files import missing
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "faces"
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The networks of a weights folder, ready to use."""
+
+    finder: Finder
+    landmarker: Landmarker
+
+
+class BuiltinReader(FaceReader):
+    """Finds faces every few frames, follows them by their landmarks in between."""
+
+    name = "builtin"
+
+    def __init__(self, folder: str | Path | None = None, rules: Rules | None = None) -> None:
+        self.parts = load_parts(WEIGHTS if folder is None else Path(folder))
+        self.rules = rules or Rules()
+
+    @torch.inference_mode()
+    def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
+        tracker = Tracker(self.parts.finder, self.parts.landmarker, self.rules)
+        for frame in clip:
+            tracker.step(as_grey(frame))
+        size = (clip.shape[1], clip.shape[2])
+        return [
+            make_track(len(clip), size, seen.at, seen.marks, seen.scores, list(with_means(np.stack(seen.values))))
+            for seen in tracker.finish()
+        ]
+
+
+def as_grey(frame: NDArray[np.uint8]) -> Tensor:
+    """A frame (H, W, 1 or 3) as grey floats (H, W), 0..255."""
+    if frame.shape[2] == 1:
+        return torch.from_numpy(frame[..., 0].astype(np.float32))
+    return torch.from_numpy(frame.astype(np.float32) @ _LUMA)
+
+
+def load_parts(folder: Path) -> Parts:
+    """The networks in a folder with config.json and model.safetensors; a CheckpointError says what does not fit."""
+    config_path, model_path = folder / "config.json", folder / "model.safetensors"
+    for path in (config_path, model_path):
+        if not path.is_file():
+            raise CheckpointError(f"{missing(path)}; a face reader's folder has config.json and model.safetensors")
+    try:
+        config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
+        tensors = {name: value.float() for name, value in load_file(model_path).items()}
+        finder = Finder(FinderConfig(**_tuples(config["finder"])))
+        nets = {stage: CropNet(CropNetConfig(**_tuples(config[stage]))) for stage in ("loose", "aligned")}
+        for name, net in {"finder": finder, **nets}.items():
+            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+        template, likeness = tensors["template"], (tensors["likeness.mean"], tensors["likeness.projection"])
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder} holds no face reader: {str(error).splitlines()[0]}") from None
+    for net in (finder, *nets.values()):
+        fold_norms(net.eval()).to(memory_format=torch.channels_last)
+    return Parts(finder, Landmarker(nets["loose"], nets["aligned"], template, likeness))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

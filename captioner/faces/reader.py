@@ -1,0 +1,156 @@
+"""What every face reader takes and gives: frames in, tracks of faces out, crops of a track on request."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from captioner.errors import CaptionerError
+from captioner.faces import warp
+from captioner.faces.points import EXPRESSION_NAMES
+
+log = logging.getLogger(__name__)
+
+# Eye centres and mouth centre of an upright face, in distances between the eye centres from their middle.
+_UPRIGHT = torch.tensor([[-0.5, 0.0], [0.5, 0.0], [0.0, 1.05]])
+_FACE_CENTRE = torch.tensor([0.0, 0.5])
+_FACE_SIDE = 2.3  # brows to chin and ear to ear, in distances between the eye centres
+
+
+class FaceError(CaptionerError):
+    """Frames or a backend that a face reader cannot use."""
+
+
+@dataclass
+class FaceTrack:
+    """One person through a clip; T frames, boxes and landmarks in pixels of the frames.
+
+    boxes (T, 4) x0 y0 x1 y1 = bounds of the landmarks, landmarks (T, 68, 2), present (T,), score (T,) in 0..1,
+    expression (T, E) named by `names`. Where a face is not present, boxes and landmarks are those of the nearest
+    frame where it is, score and expression are 0. `dominance` orders the people of a clip, largest first.
+    """
+
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    score: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    dominance: float = 0.0
+    names: tuple[str, ...] = field(default=EXPRESSION_NAMES, repr=False)
+
+    def value(self, name: str) -> NDArray[np.float32]:
+        """The course (T,) of one expression value."""
+        from captioner.errors import unknown
+
+        if name not in self.names:
+            raise FaceError(unknown("expression", name, self.names))
+        return self.expression[:, self.names.index(name)]
+
+
+class FaceReader(ABC):
+    """Finds, follows and describes faces; `name` says which backend it is."""
+
+    name: str = ""
+    expression_names: tuple[str, ...] = EXPRESSION_NAMES
+
+    def read(self, frames: Any, times: Sequence[float] | None = None) -> list[FaceTrack]:
+        """The people in a clip, most dominant first; empty where there is none.
+
+        frames: uint8 (T, H, W, 3), or grey (T, H, W) or (T, H, W, 1), or with alpha (T, H, W, 4), or one picture.
+        times: seconds of the frames, where they are not evenly spaced.
+        """
+        clip = as_clip(frames)
+        if times is not None and len(times) != len(clip):
+            raise FaceError(f"{len(times)} times for {len(clip)} frames; give one time a frame, or none")
+        if not len(clip) or min(clip.shape[1:3]) < 4:
+            return []
+        tracks = self._read(clip, None if times is None else np.asarray(times, np.float64))
+        return sorted(tracks, key=lambda track: -track.dominance)
+
+    @abstractmethod
+    def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
+        """Tracks, in any order, of frames (T, H, W, C)."""
+
+    def crops(self, frames: Any, track: FaceTrack, size: int = 224, margin: float = 0.3) -> NDArray[np.uint8]:
+        """The face of a track in every frame, upright and at one size: uint8 (T, S, S, 3).
+
+        Aligned by the similarity that lays eyes and mouth on fixed places; `margin` is what is shown around the
+        face, as a fraction of it. Where the face is not present, the place where it last was (or first will be).
+        """
+        clip = as_clip(frames)
+        if len(clip) != len(track.present):
+            raise FaceError(
+                f"{len(clip)} frames, but the track has {len(track.present)}; give the frames it was read from"
+            )
+        if size < 8:
+            raise FaceError(f"crop size {size} is too small; give at least 8 pixels")
+        maps = upright_maps(track.landmarks, margin)
+        out = np.empty((len(clip), size, size, 3), np.uint8)
+        for t, frame in enumerate(clip):
+            colour = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
+            crop = warp.cut(colour, maps[t : t + 1], size)[0].round().clamp(0, 255).byte()
+            out[t] = crop.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        return out
+
+
+def upright_maps(landmarks: NDArray[np.float32], margin: float) -> torch.Tensor:
+    """Maps (T, 2, 3) from aligned coordinates of an upright crop to pixels, from landmarks (T, 68, 2)."""
+    points = torch.from_numpy(np.asarray(landmarks, np.float32))
+    three = torch.stack([points[:, 36:42].mean(1), points[:, 42:48].mean(1), points[:, 48:68].mean(1)], dim=1)
+    place = (_UPRIGHT - _FACE_CENTRE) / (_FACE_SIDE * (1 + margin))
+    maps = warp.similarity(place.expand_as(three), three)
+    # A profile brings the eyes together; the crop must not shrink with them.
+    spread = (points.amax(1) - points.amin(1)).amax(1)
+    least = spread * (1 + margin) * 0.8
+    scale = maps[:, :, 0].norm(dim=1).clamp_min(1e-6)
+    grow = (least / scale).clamp_min(1.0)
+    return torch.cat([maps[:, :, :2] * grow[:, None, None], maps[:, :, 2:]], dim=2)
+
+
+def as_clip(frames: Any) -> NDArray[np.uint8]:
+    """Frames as uint8 (T, H, W, 1 or 3): grey stays grey, alpha is dropped, one picture becomes a clip of one."""
+    array = frames.numpy() if isinstance(frames, torch.Tensor) else np.asarray(frames)
+    if array.dtype != np.uint8:
+        raise FaceError(f"frames are {array.dtype}; wanted uint8 0..255 (T, H, W, 3); scale floats by 255 and convert")
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        array = array[None]
+    elif array.ndim in (2, 3):
+        array = array.reshape(-1, *array.shape[-2:])[..., None]
+    if array.ndim != 4 or array.shape[3] not in (1, 3, 4):
+        raise FaceError(f"frames have shape {array.shape}; wanted (T, H, W, 3), grey (T, H, W) or alpha (T, H, W, 4)")
+    return array[..., :3]
+
+
+def make_track(
+    count: int, frame: tuple[int, int], at: Sequence[int], marks: Sequence[NDArray[np.float32]],
+    scores: Sequence[float], values: Sequence[NDArray[np.float32]],
+) -> FaceTrack:  # fmt: skip
+    """A track over `count` frames (height, width) from what was seen at some of them."""
+    order = np.argsort(at)
+    seen = np.asarray(at, np.int64)[order]
+    stack = np.stack([np.asarray(marks[i], np.float32) for i in order])
+    nearest = np.abs(np.arange(count)[:, None] - seen[None]).argmin(1)
+    landmarks = stack[nearest]
+    present = np.zeros(count, bool)
+    present[seen] = True
+    score, expression = np.zeros(count, np.float32), np.zeros((count, len(EXPRESSION_NAMES)), np.float32)
+    score[seen] = [scores[i] for i in order]
+    expression[seen] = np.stack([values[i] for i in order])
+    boxes = np.concatenate([landmarks.min(1), landmarks.max(1)], axis=1).astype(np.float32)
+    track = FaceTrack(boxes, landmarks, present, score, expression)
+    track.dominance = _dominance(track, frame)
+    return track
+
+
+def _dominance(track: FaceTrack, frame: tuple[int, int]) -> float:
+    """Size, how central, how long, how sure: the mean over all frames of their product."""
+    height, width = frame
+    side = np.sqrt(np.prod(np.maximum(track.boxes[:, 2:] - track.boxes[:, :2], 0), axis=1) / (height * width))
+    centre = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2 / np.array([width, height]) - 0.5
+    central = np.exp(-((centre[:, 0] / 0.4) ** 2 + (centre[:, 1] / 0.5) ** 2) / 2)
+    return float(np.mean(side * central * track.score * track.present))

@@ -1,0 +1,244 @@
+"""Following faces through a clip: found every few frames, then carried from frame to frame by their landmarks.
+
+N faces, T frames; pictures are grey (H, W) in 0..255.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from captioner.faces.detect import find, overlap
+from captioner.faces.landmarks import Landmarker, Look
+from captioner.faces.nets import Finder
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Thresholds and intervals of the built-in reader, tuned on validation scenes."""
+
+    every: int = 6  # frames between searches
+    finest_every: int = 3  # searches between those that look for the smallest faces too
+    floor: float = 0.2  # odds the finder must give before a place is looked at
+    sure: float = 0.6  # odds the finder must give where the landmarks are not convincing by themselves
+    enter: float = 0.7  # odds the landmark network must give a new face
+    stay: float = 0.4  # and a followed one
+    most: int = 48  # faces followed at a time
+    tries: int = 24  # places looked at in one search
+    cut: float = 30.0  # mean difference of two frames (0..255, coarse) that is a change of shot
+    alike: float = 0.55  # likeness at which a face that returns is the same person
+    memory: int = 240  # frames for which a person who left is remembered
+
+
+@dataclass
+class Seen:
+    """One person so far: frames, landmarks (68, 2), odds and values at each, and how the person looks."""
+
+    at: list[int] = field(default_factory=list)
+    marks: list[NDArray[np.float32]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    values: list[NDArray[np.float32]] = field(default_factory=list)
+    signature: Tensor = field(default_factory=lambda: torch.zeros(0))
+    last: Tensor = field(default_factory=lambda: torch.zeros(0))  # landmarks (68, 2) at the latest frame
+    speed: Tensor = field(default_factory=lambda: torch.zeros(2))  # of their mean, pixels a frame
+
+    def add(self, at: int, look: Look, back: bool = False) -> None:
+        """Note what was seen (one face) at a frame; `back` for frames before the first."""
+        points = look.points[0, :68]
+        self.at.append(at)
+        self.marks.append(points.numpy())
+        self.scores.append(float(look.score[0]))
+        self.values.append(look.values[0].numpy())
+        if back:
+            return
+        if len(self.last) and self.at[-2:-1] == [at - 1]:
+            self.speed = (points.mean(0) - self.last.mean(0)) * 0.6 + self.speed * 0.2
+        self.last = points
+        share = max(0.1, 1 / len(self.at))
+        grown = look.signature[0] if not len(self.signature) else self.signature
+        self.signature = F.normalize(grown * (1 - share) + look.signature[0] * share, dim=0)
+
+    def end(self) -> int:
+        """The latest frame with this person."""
+        return max(self.at)
+
+
+class Tracker:
+    """Takes the frames of a clip one by one, gives its people at the end."""
+
+    def __init__(self, finder: Finder, landmarker: Landmarker, rules: Rules) -> None:
+        self.finder, self.landmarker, self.rules = finder, landmarker, rules
+        self.live: list[Seen] = []
+        self.gone: list[Seen] = []
+        self.recent: deque[Tensor] = deque(maxlen=rules.every)  # frames since the last cut, for looking back
+        self.frame, self.searches = -1, 0
+        self.thumb: Tensor | None = None
+
+    def step(self, grey: Tensor) -> None:
+        """The next frame."""
+        self.frame += 1
+        fresh = self._is_cut(grey)
+        if fresh:
+            self._retire(self.live)
+            self.recent.clear()
+        before = len(self.live)
+        self._follow(grey)
+        due = self.frame % self.rules.every == 0
+        if fresh or due or len(self.live) < before:
+            self._search(grey, finest=fresh or self.searches % self.rules.finest_every == 0, fresh=fresh)
+            self.searches += due
+        self.recent.append(grey)
+
+    def finish(self) -> list[Seen]:
+        """Everybody seen, without fleeting errors."""
+        self._retire(self.live)
+        return [seen for seen in self.gone if self._is_person(seen)]
+
+    def _is_person(self, seen: Seen) -> bool:
+        few = len(seen.at) < min(4, self.frame + 1)
+        return not few or float(np.mean(seen.scores)) > 0.97
+
+    def _retire(self, those: list[Seen]) -> None:
+        for seen in list(those):
+            self.gone.append(seen)
+            self.live = [other for other in self.live if other is not seen]
+
+    def _is_cut(self, grey: Tensor) -> bool:
+        thumb = F.adaptive_avg_pool2d(grey[None, None, ::2, ::2], (9, 16))[0, 0]
+        last, self.thumb = self.thumb, thumb
+        return last is None or float((thumb - last).abs().mean()) > self.rules.cut
+
+    def _follow(self, grey: Tensor) -> None:
+        """Move every live face to this frame; those no longer there retire."""
+        if not self.live:
+            return
+        marks = torch.stack([seen.last + seen.speed for seen in self.live])
+        look = self.landmarker.look(grey, marks)
+        moved = (look.points[:, :68].mean(1) - marks.mean(1)).norm(dim=1) / _sizes(marks)
+        if bool((moved > 0.12).any()):  # far from where it was expected: look again from there
+            look = self.landmarker.look(grey, look.points[:, :68])
+        steady = self._plausible(look, marks, grey)
+        lost = []
+        for i, seen in enumerate(self.live):
+            if steady[i]:
+                seen.add(self.frame, look[torch.tensor([i])])
+            else:
+                lost.append(seen)
+        self._retire(lost)
+        self._part()
+
+    def _plausible(self, look: Look, marks: Tensor, grey: Tensor) -> list[bool]:
+        """Sure enough, and not grown, shrunk or jumped at a stroke, nor slipped out of the picture."""
+        now, then = _sizes(look.points[:, :68]), _sizes(marks)
+        growth = (now / then.clamp_min(1e-3)).log().abs()
+        shift = (look.points[:, :68].mean(1) - marks.mean(1)).norm(dim=1) / then
+        centre = look.points[:, :68].mean(1)
+        inside = (centre > 0).all(1) & (centre[:, 0] < grey.shape[1]) & (centre[:, 1] < grey.shape[0])
+        fine = (look.score > self.rules.stay) & (growth < 0.35) & (shift < 0.6) & inside & (now > 5)
+        return fine.tolist()
+
+    def _part(self) -> None:
+        """Two live faces in one place are one: the one that looks less like itself goes."""
+        for seen in sorted(self.live, key=lambda s: len(s.at)):
+            others = [other for other in self.live if other is not seen and _near(other.last, seen.last)]
+            if not others:
+                continue
+            rival = others[0]
+            self._retire([seen])
+            if len(seen.at) < 4:
+                self.gone.remove(seen)
+            else:
+                for each in (seen.at, seen.marks, seen.scores, seen.values):
+                    each.pop()  # this frame's face is the rival's
+            assert rival in self.live
+
+    def _search(self, grey: Tensor, finest: bool, fresh: bool) -> None:
+        """Look for faces that nobody follows yet."""
+        faces = find(self.finder, grey, self.rules.floor, skip_finest=not finest)
+        if self.live:
+            known = torch.stack([_square(seen.last) for seen in self.live])
+            taken = (overlap(faces, known) > 0.2).any(1)
+            inside = ((faces[:, None, :2] - known[None, :, :2]).abs() < known[None, :, 2:3] * 0.5).all(-1).any(1)
+            faces = faces[~(taken | inside)]
+        faces = faces[: min(self.rules.tries, self.rules.most - len(self.live))]
+        if not len(faces):
+            return
+        look = self.landmarker.settle(grey, faces)
+        squares = torch.stack([_square(points) for points in look.points[:, :68]])
+        stayed = torch.diagonal(overlap(squares, faces)) > 0.25
+        sure = (look.score > self.rules.enter) & stayed & (faces[:, 3] + look.score > self.rules.sure + 0.5)
+        for i in torch.nonzero(sure)[:, 0].tolist():
+            one = look[torch.tensor([i])]
+            if any(_near(seen.last, one.points[0, :68]) for seen in self.live):
+                continue
+            self._enter(grey, one, fresh)
+
+    def _enter(self, grey: Tensor, one: Look, fresh: bool) -> None:
+        seen = self._returned(one, fresh)
+        if seen is None:
+            seen = Seen()
+        else:
+            self.gone = [other for other in self.gone if other is not seen]
+        known = seen.end() if seen.at else -1
+        seen.speed = torch.zeros(2)
+        seen.add(self.frame, one)
+        self.live.append(seen)
+        self._look_back(seen, known)
+
+    def _look_back(self, seen: Seen, known: int) -> None:
+        """A face found now was mostly there since the last search."""
+        marks = seen.last
+        for back, grey in enumerate(reversed(self.recent), start=1):
+            at = self.frame - back
+            if at <= known:
+                return
+            look = self.landmarker.look(grey, marks[None])
+            if not self._plausible(look, marks[None], grey)[0] or self._occupied(at, look.points[0, :68]):
+                return
+            seen.add(at, look, back=True)
+            marks = look.points[0, :68]
+
+    def _occupied(self, at: int, marks: Tensor) -> bool:
+        for other in (*self.live, *self.gone):
+            for i in range(len(other.at) - 1, max(-1, len(other.at) - 2 - self.rules.every), -1):
+                if other.at[i] == at and _near(torch.from_numpy(other.marks[i]), marks):
+                    return True
+        return False
+
+    def _returned(self, one: Look, fresh: bool) -> Seen | None:
+        """Who of those that left this is: close by and recent, or alike."""
+        best, found = 0.0, None
+        square = _square(one.points[0, :68])
+        for seen in self.gone:
+            gap = self.frame - seen.end()
+            if gap > self.rules.memory or gap < 1:
+                continue
+            alike = float(seen.signature @ one.signature[0])
+            if not fresh and gap <= 2 * self.rules.every:
+                old = _square(seen.last)
+                apart = float((old[:2] - square[:2]).norm() / torch.minimum(old[2], square[2]))
+                ratio = float((old[2] / square[2]).log().abs())
+                alike += 0.5 * max(0.0, 1 - apart) * (ratio < 0.4)
+            if alike > max(best, self.rules.alike):
+                best, found = alike, seen
+        return found
+
+
+def _sizes(marks: Tensor) -> Tensor:
+    spread = marks.amax(1) - marks.amin(1)
+    return spread.prod(1).clamp_min(1e-6) ** 0.5
+
+
+def _square(marks: Tensor) -> Tensor:
+    """Centre and side (3,) of landmarks (68, 2)."""
+    low, high = marks.amin(0), marks.amax(0)
+    return torch.cat([(low + high) / 2, ((high - low).prod().clamp_min(1e-6) ** 0.5)[None]])
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    """Whether two sets of landmarks are of the same face: more than a third of an outer eye distance is not."""
+    return float((a - b).norm(dim=1).mean()) < 0.5 * float((a[45] - a[36]).norm().clamp_min(3.0))

@@ -1,0 +1,420 @@
+"""Trains the built-in face reader: python scripts/train_faces.py --photos ../shared/data/faces
+
+Stages: `aligned` (landmarks and values of an upright crop), `loose` (landmarks of a crop around a found box),
+`finder` (faces in a frame), `export` (weights, card). Each stage resumes where it was stopped; all run in turn.
+"""
+
+import argparse
+import io
+import logging
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from captioner.errors import CaptionerError
+from captioner.faces import lessons, warp
+from captioner.faces.builtin import WEIGHTS
+from captioner.faces.detect import even_out
+from captioner.faces.landmarks import SIGNATURE_SIDE
+from captioner.faces.lessons import Batch, Faces, Jitter
+from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, standardise
+from captioner.faces.points import (
+    BLENDSHAPES,
+    GEOMETRY,
+    MESH_68,
+    MESH_IRIS,
+    MIRROR_68,
+    NETWORK_NAMES,
+    geometry,
+    mirrored,
+    outer_eyes,
+)
+from captioner.faces.scenes import Paster, Scenes
+from captioner.files import atomic, write_text
+from captioner.synth.photos import SPLITS, PhotoSet
+
+log = logging.getLogger("train_faces")
+KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one landmark network is trained."""
+
+    net: CropNetConfig
+    jitter: Jitter
+    epochs: int
+    rate: float = 2e-3
+    batch: int = 64
+
+
+PLANS = {
+    "aligned": Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70),
+    "loose": Plan(
+        CropNetConfig(size=80, widths=(12, 24, 40, 64), blocks=(1, 1, 1, 2), squeeze=24, hidden=192, points=478),
+        Jitter(turn=16, scale=0.16, shift=0.08, zoom=0.7, yaw=28, pitch=14), 25,
+    ),
+}  # fmt: skip
+
+
+class Lessons:
+    """Photos of one split (and FER+ pictures for training) ready to be drawn in batches."""
+
+    def __init__(self, photos: PhotoSet, ferplus: Path | None, template: Tensor | None = None) -> None:
+        table = photos.table
+        train = np.flatnonzero(table["split"] == 0)
+        marks = torch.from_numpy(table["landmarks"][train].astype(np.float32))
+        self.template = lessons.mean_shape(marks[:, list(MESH_68), :2]) if template is None else template
+        raw = self.raw_values(photos, train)
+        self.mean, self.deviation = raw.mean(0), raw.std(0) + 1e-4
+        self.photos = photos
+        self.train = self.faces(train)
+        mesh = self.train.points[:, :, :2].mean(0)
+        mirror = torch.cdist(mesh * torch.tensor([-1.0, 1.0]), mesh).argmin(1)
+        mirror[list(MESH_68)] = torch.tensor([MESH_68[i] for i in MIRROR_68])
+        self.mirror = mirror
+        self.mirror_values = torch.tensor(mirrored(NETWORK_NAMES))
+        self.ferplus = None if ferplus is None else self.read_ferplus(ferplus)
+
+    def raw_values(self, photos: PhotoSet, rows: np.ndarray) -> Tensor:
+        """NETWORK_NAMES (N, E) as the teacher sees them, not standardised."""
+        shapes = np.stack([photos.blendshape(name)[rows] for name in BLENDSHAPES], 1)
+        marks = photos.table["landmarks"][rows].astype(np.float32)[:, list(MESH_68), :2]
+        return self.values(torch.from_numpy(shapes), torch.from_numpy(marks), photos.angles()[rows])
+
+    @staticmethod
+    def values(shapes: Tensor, marks: Tensor, angles: np.ndarray) -> Tensor:
+        return torch.cat([shapes, torch.stack(geometry(marks), 1), torch.from_numpy(angles / 30.0).float()], 1)
+
+    def faces(self, rows: np.ndarray) -> Faces:
+        """The photos of some rows with everything the networks learn from them."""
+        images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
+        side = images.shape[-1]
+        points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * side
+        points[..., :2] -= 0.5  # pixel centres are whole numbers
+        aligned, align, depth = lessons.prepare(images, points, self.template)
+        values = (self.raw_values(self.photos, rows) - self.mean) / self.deviation
+        known = torch.full((478,), 0.5 / 478)
+        known[list(MESH_68)] += 1 / 68
+        known[list(MESH_IRIS)] += 0.15
+        extreme = values[:, : len(BLENDSHAPES)].amax(1)
+        turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
+        odds = 1 + ((extreme - 2) * 0.3).clamp(0, 1.5) + ((turned - 12) * 0.05).clamp(0, 1.5)
+        return Faces(images, aligned, known, values.clamp(-4, 6), 1.0, odds, align, depth)
+
+    def read_ferplus(self, folder: Path) -> Faces:
+        """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""
+        table = np.load(folder / "annotations.npz", allow_pickle=False)
+        store = np.load(folder / "images.npz", allow_pickle=False)
+        data, offsets = store["data"], store["offsets"]
+        rows = np.flatnonzero((table["split"] == 0) & table["found"])
+        pictures = [Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]].tobytes())).convert("L") for i in rows]
+        images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        marks = torch.from_numpy(table["landmarks68"][rows].astype(np.float32)) * images.shape[-1] - 0.5
+        names = [str(name) for name in table["blendshape_names"]]
+        shapes = torch.from_numpy(
+            table["blendshapes"][rows][:, [names.index(n) for n in BLENDSHAPES]].astype(np.float32)
+        )
+        pose = table["pose"][rows].astype(np.float64)
+        yaw = np.degrees(np.arctan2(pose[:, 0, 2], pose[:, 2, 2]))
+        pitch = np.degrees(np.arcsin(np.clip(-pose[:, 1, 2], -1, 1)))
+        values = (self.values(shapes, marks, np.stack([yaw, pitch], 1)) - self.mean) / self.deviation
+        to_aligned = warp.similarity(marks, self.template)
+        points = torch.zeros(len(rows), 478, 3)
+        points[:, list(MESH_68), :2] = warp.apply(to_aligned, marks)
+        known = torch.zeros(478)
+        known[list(MESH_68)] = 0.3 / 68
+        depth = self.train.depth.mean(0).expand(len(rows), 6).clone()
+        odds = torch.ones(len(rows))
+        return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
+
+    def batch(self, plan: Plan) -> Batch:
+        """One training batch: photos, FER+ pictures, a tenth without a face, half of all mirrored."""
+        wrong = plan.batch // 10
+        rough = 0 if self.ferplus is None else plan.batch // 5
+        size = plan.net.size
+        parts = [lessons.render(self.train, self.draw(self.train, plan.batch - rough), size, plan.jitter, wrong)]
+        if self.ferplus is not None:
+            parts.append(lessons.render(self.ferplus, self.draw(self.ferplus, rough), size, plan.jitter))
+        batch = lessons.join(parts)
+        order = torch.randperm(plan.batch)
+        batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
+        half = plan.batch // 2
+        batch.crops[:half] = batch.crops[:half].flip(3)
+        batch.points[:half] = batch.points[:half, self.mirror] * torch.tensor([-1.0, 1.0])
+        batch.known[:half] = batch.known[:half, self.mirror]
+        flip = batch.values[:half] * self.deviation + self.mean
+        flip = flip[:, self.mirror_values]
+        flip[:, NETWORK_NAMES.index("yaw")] *= -1
+        batch.values[:half] = (flip - self.mean) / self.deviation
+        batch.crops = standardise(lessons.spoil(batch.crops))
+        return batch
+
+    @staticmethod
+    def draw(faces: Faces, count: int) -> Tensor:
+        return torch.multinomial(faces.odds, count)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor) -> dict[str, Tensor]:
+    """Point distances in outer eye distances, values in standard deviations, odds of a face."""
+    points, values, score = out
+    yard = outer_eyes(batch.points[:, list(MESH_68)]).clamp_min(0.05)
+    apart = (((points - batch.points) ** 2).sum(-1) + 1e-7) ** 0.5 / yard[:, None]
+    faces = batch.face.sum()
+    parts = {"points": (apart * batch.known).sum() / faces * 10}
+    if values.shape[1]:
+        errors = nn.functional.smooth_l1_loss(values, batch.values, reduction="none", beta=1.5).mean(1)
+        parts["values"] = (errors * batch.values_weight).sum() / faces * 4
+        given = torch.stack(geometry(points[:, list(MESH_68)]), 1)
+        wanted = torch.stack(geometry(batch.points[:, list(MESH_68)]), 1)
+        spread = deviation[len(BLENDSHAPES) : len(BLENDSHAPES) + len(GEOMETRY)]
+        off = ((given - wanted).abs() / spread).clamp_max(4).mean(1)
+        parts["geometry"] = (off * batch.values_weight).sum() / faces * 0.7
+    parts["score"] = nn.functional.binary_cross_entropy_with_logits(score, batch.face) * 0.25
+    return parts
+
+
+@torch.inference_mode()
+def judge(net: CropNet, faces: Faces, jitter: Jitter, mean: Tensor, deviation: Tensor) -> dict[str, float]:
+    """Error (in outer eye distances) and correlations on photos, crops strayed as in use."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, jitter.zoom, 0, 0)
+        batch = lessons.render(faces, torch.arange(len(faces.images)), net.config.size, still)
+    net.eval()
+    outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
+    points, values = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
+    marks = batch.points[:, list(MESH_68)]
+    apart = (points[:, list(MESH_68)] - marks).norm(dim=-1).mean(1) / outer_eyes(marks)
+    found = {"nme": float(apart.mean()), "median": float(apart.median())}
+    if values.shape[1]:
+        for name in ("browDown", "browInnerUp", "eyeBlink", "jawOpen", "mouthSmile", "mouthFrown", "mouthPress",
+                     "eyeAspect", "noseWing", "eyeWide"):  # fmt: skip
+            at = [i for i, n in enumerate(NETWORK_NAMES) if n in (name, f"{name}Left", f"{name}Right")]
+            pair = [(v * deviation + mean)[:, at].mean(1) for v in (values, batch.values)]
+            found[name] = float(torch.corrcoef(torch.stack(pair))[0, 1])
+    return found
+
+
+class Course:
+    """The training of one network: schedule, averaged weights, and a state from which it resumes."""
+
+    def __init__(self, name: str, net: nn.Module, out: Path, minutes: float, epochs: int, steps: int) -> None:
+        self.name, self.net, self.out, self.minutes, self.epochs, self.steps = name, net, out, minutes, epochs, steps
+        smooth = torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+        self.average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=smooth, use_buffers=True)
+        groups = [
+            {"params": [p for p in net.parameters() if p.dim() > 1], "weight_decay": 0.03},
+            {"params": [p for p in net.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=2e-3)
+        self.done, self.spent, self.best, self.skipped = 0, 0.0, math.inf, 0
+        self.meter: dict[str, float] = {}
+        self._resume()
+        self.net.to(memory_format=torch.channels_last)
+        self.begun = time.monotonic() - self.spent
+
+    def _resume(self) -> None:
+        path = self.out / f"{self.name}.state"
+        if path.exists():
+            saved = torch.load(path, weights_only=True)
+            for part in ("net", "average", "optimiser"):
+                getattr(self, part).load_state_dict(saved[part])
+            self.done, self.spent, self.best = saved["done"], saved["spent"], saved["best"]
+            log.info("%s: resumed after %d epochs, %.0f minutes", self.name, self.done, self.spent / 60)
+
+    def ended(self) -> bool:
+        """Epochs or minutes, whichever is first."""
+        return self.done >= self.epochs or self._clock() >= 1
+
+    def _clock(self) -> float:
+        return (time.monotonic() - self.begun) / (self.minutes * 60)
+
+    def pace(self, step: int) -> None:
+        """Set the rate for a step: a short warm-up, then a cosine down to a hundredth."""
+        progress = min(1.0, max((self.done + step / self.steps) / self.epochs, self._clock()))
+        warm = min(1.0, (self.done * self.steps + step + 1) / 300)
+        for group in self.optimiser.param_groups:
+            group["lr"] = 2e-3 * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+    def learn(self, parts: dict[str, Tensor]) -> None:
+        """One step down the sum of the losses."""
+        self.optimiser.zero_grad()
+        torch.stack(list(parts.values())).sum().backward()
+        # bfloat16 now and then yields a gradient that is not a number; such a step is left out
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)):
+            self.skipped += 1
+            return
+        self.optimiser.step()
+        self.average.update_parameters(self.net)
+        for name, value in parts.items():
+            self.meter[name] = self.meter.get(name, value.item()) * 0.99 + value.item() * 0.01
+
+    def close_epoch(self, scores: dict[str, float], goal: float) -> None:
+        """Log, keep the averaged weights when `goal` (less is better) is the best so far, save the state."""
+        self.done += 1
+        self.spent = time.monotonic() - self.begun
+        line = " ".join(f"{k} {v:.4f}" for k, v in (*self.meter.items(), *scores.items()))
+        log.info("%s epoch %d, %.1f min, %d steps left out: %s",
+                 self.name, self.done, self.spent / 60, self.skipped, line)  # fmt: skip
+        if goal < self.best:
+            self.best = goal
+            with atomic(self.out / f"{self.name}.safetensors") as path:
+                save_file({k: v.contiguous() for k, v in self.average.module.state_dict().items()}, path)
+        saved = {"net": self.net.state_dict(), "average": self.average.state_dict(), "best": self.best,
+                 "done": self.done, "optimiser": self.optimiser.state_dict(), "spent": self.spent}  # fmt: skip
+        with atomic(self.out / f"{self.name}.state") as path:
+            torch.save(saved, path)
+
+
+def train_landmarks(stage: str, data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
+    """Train one landmark network; its best averaged weights are OUT/STAGE.safetensors."""
+    plan = PLANS[stage]
+    torch.manual_seed(0)
+    net = CropNet(plan.net)
+    with torch.no_grad():  # start from the mean face
+        net.points.weight.mul_(0.1)
+        net.points.bias.copy_((data.train.points[:, :, :2].mean(0) * plan.jitter.zoom).flatten())
+    steps = math.ceil(len(data.train.images) / (plan.batch * 0.7))
+    course = Course(stage, net, out, minutes, epochs or plan.epochs, steps)
+    val = data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
+    while not course.ended():
+        net.train()
+        torch.manual_seed(1000 + course.done)
+        for step in range(steps):
+            course.pace(step)
+            batch = data.batch(plan)
+            with torch.autocast("cpu", torch.bfloat16):
+                points, values, score = net(batch.crops.contiguous(memory_format=torch.channels_last))
+            course.learn(loss_of((points.float(), values.float(), score.float()), batch, data.deviation))
+        scores = judge(course.average.module, val, plan.jitter, data.mean, data.deviation)
+        course.close_epoch(
+            scores, scores["nme"] - 0.002 * sum(v for k, v in scores.items() if k not in ("nme", "median"))
+        )
+
+
+def train_finder(data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
+    """Train the finder on made scenes; its averaged weights are OUT/finder.safetensors."""
+    torch.manual_seed(0)
+    net = Finder(FinderConfig())
+    nn.init.constant_(net.head.bias, 0.0)
+    with torch.no_grad():
+        net.head.bias[0] = -4.0  # faces are rare
+    steps, count = 200, 24
+    course = Course("finder", net, out, minutes, epochs or 60, steps)
+    paster = Paster(data.train)
+    while not course.ended():
+        net.train()
+        torch.manual_seed(2000 + course.done)
+        for step in range(steps):
+            course.pace(step)
+            scenes = paster.scenes(count)
+            with torch.autocast("cpu", torch.bfloat16):
+                found = net(even_out(scenes.pictures).contiguous(memory_format=torch.channels_last))
+            course.learn(finder_loss(found.float(), scenes))
+        course.close_epoch({}, -float(course.done))
+
+
+def finder_loss(found: Tensor, scenes: Scenes) -> dict[str, Tensor]:
+    """Focal loss on the heat, distance on offsets and log size near the centres; found (N, 4, G, G)."""
+    odds = torch.sigmoid(found[:, 0]).clamp(1e-5, 1 - 1e-5)
+    centre = (scenes.heat == 1).float() * scenes.care
+    hit = -torch.log(odds) * (1 - odds) ** 2 * centre
+    miss = -torch.log(1 - odds) * odds**2 * (1 - scenes.heat) ** 4 * (1 - centre) * scenes.care
+    faces = centre.sum().clamp_min(1)
+    off = nn.functional.smooth_l1_loss(found[:, 1:], scenes.where, reduction="none", beta=0.2).sum(1)
+    return {"heat": (hit + miss).sum() / faces, "where": (off * scenes.near).sum() / scenes.near.sum().clamp_min(1)}
+
+
+def export(data: Lessons, out: Path, folder: Path) -> None:
+    """The trained networks as the shipped folder: half precision, only the kept points, values in their own units."""
+    tensors: dict[str, Tensor] = {"template": data.template}
+    config: dict[str, Any] = {"finder": asdict(FinderConfig())}
+    for stage, plan in PLANS.items():
+        state = load_file(out / f"{stage}.safetensors")
+        rows = torch.tensor([2 * i + axis for i in KEPT for axis in (0, 1)])
+        for part in ("weight", "bias"):
+            state[f"points.{part}"] = state[f"points.{part}"][rows]
+        if plan.net.values:
+            state["values.weight"] = state["values.weight"] * data.deviation[:, None]
+            state["values.bias"] = state["values.bias"] * data.deviation + data.mean
+        tensors |= {f"{stage}.{name}": value for name, value in state.items()}
+        config[stage] = asdict(replace(plan.net, points=len(KEPT)))
+    tensors |= {f"finder.{name}": value for name, value in load_file(out / "finder.safetensors").items()}
+    tensors["likeness.mean"], tensors["likeness.projection"] = likeness(data)
+    half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()
+            if not k.endswith("num_batches_tracked")}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(folder / "model.safetensors") as path:
+        save_file(half, path)
+    config |= {"names": list(NETWORK_NAMES), "points": "68 of the mesh, then the iris centres"}
+    write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def likeness(data: Lessons) -> tuple[Tensor, Tensor]:
+    """What tells people apart in small upright crops: linear discriminants over persons with several photos."""
+    people = data.photos.table["person"][data.photos.table["split"] == 0]
+    names, group, counts = np.unique(people, return_inverse=True, return_counts=True)
+    rows = torch.from_numpy(np.flatnonzero(counts[group] > 1))
+    torch.manual_seed(3)
+    flat = []
+    for part in rows.split(256):
+        crops = standardise(lessons.render(data.train, part, 112, Jitter(2, 0.02, 0.01, yaw=0, pitch=0)).crops)
+        small = nn.functional.interpolate(crops, size=(SIGNATURE_SIDE,) * 2, mode="bilinear", antialias=True).flatten(1)
+        flat.append(small / small.norm(dim=1, keepdim=True))
+    x = torch.cat(flat).double()
+    mean = x.mean(0)
+    own = torch.from_numpy(group)[rows]
+    sums = torch.zeros(len(names), x.shape[1], dtype=torch.float64).index_add_(0, own, x)
+    centres = sums / torch.from_numpy(counts)[:, None]
+    within = (x - centres[own]).T @ (x - centres[own]) / len(x)
+    between = (centres[own] - mean).T @ (centres[own] - mean) / len(x)
+    within += torch.eye(len(within)) * within.diagonal().mean() * 0.3
+    root = torch.linalg.inv(torch.linalg.cholesky(within))
+    values, vectors = torch.linalg.eigh(root @ between @ root.T)
+    return mean.float(), (root.T @ vectors[:, -48:]).float() / 10  # a tenth, for half precision
+
+
+def main() -> int:
+    """Parse, train the asked stages in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder with annotations.npz and photos")
+    parser.add_argument("--ferplus", type=Path, help="folder of FER+ pictures (training part is used)")
+    parser.add_argument("--out", type=Path, default=Path("runs/faces"), help="where states, logs and weights go")
+    parser.add_argument("--stage", choices=("aligned", "loose", "finder", "export"), default="aligned")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the shipped folder goes")
+    parser.add_argument("--minutes", type=float, default=65, help="longest time for the stage")
+    parser.add_argument("--epochs", type=int, help="instead of the stage's own number")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    data = Lessons(PhotoSet(args.photos), args.ferplus)
+    log.info("%d photos, %s FER+", len(data.train.images), 0 if data.ferplus is None else len(data.ferplus.images))
+    if args.stage == "export":
+        export(data, args.out, args.weights)
+    elif args.stage == "finder":
+        train_finder(data, args.out, args.minutes, args.epochs)
+    else:
+        train_landmarks(args.stage, data, args.out, args.minutes, args.epochs)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CaptionerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
