@@ -41,6 +41,12 @@ def faces(stories: list[Story]) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
+def named(faces: list[list[str]]) -> list[list[set[str]]]:
+    """The phrases in each caption."""
+    return [[{found.name for found in find_phrases(caption)} for caption in captions] for captions in faces]
+
+
+@pytest.fixture(scope="module")
 def feelings(stories: list[Story]) -> list[list[str]]:
     return [
         write(one, [WOMAN, MAN], np.random.default_rng(seed), manner="feelings") for seed, one in enumerate(stories)
@@ -69,28 +75,27 @@ def test_the_same_generator_gives_the_same_captions() -> None:
         assert first == second and len(first) == 5
 
 
-def test_every_phrase_named_is_true(stories: list[Story], faces: list[list[str]]) -> None:
-    for one, captions in zip(stories, faces, strict=True):
+def test_every_phrase_named_is_true(stories: list[Story], named: list[list[set[str]]]) -> None:
+    for one, captions in zip(stories, named, strict=True):
         true = set(phrases_true(one.roles[0]))
-        for caption in captions:
-            assert {found.name for found in find_phrases(caption)} <= true, caption
+        assert all(names <= true for names in captions)
 
 
 def test_the_looks_change_nothing_about_the_face(stories: list[Story]) -> None:
-    for seed, one in enumerate(stories[:300]):
+    for seed, one in enumerate(stories[:200]):
         true = set(phrases_true(one.roles[0]))
-        for caption in write(one, [MAN, WOMAN], np.random.default_rng(seed), 2):
+        for caption in write(one, [MAN, WOMAN], np.random.default_rng(seed), 1):
             assert {found.name for found in find_phrases(caption)} <= true, caption
 
 
-def test_the_most_salient_phrase_is_nearly_always_named(stories: list[Story], faces: list[list[str]]) -> None:
-    named = [
-        one.roles[0].phrases[0] in {found.name for found in find_phrases(caption)}
-        for one, captions in zip(stories, faces, strict=True)
-        for caption in captions
+def test_the_most_salient_phrase_is_nearly_always_named(stories: list[Story], named: list[list[set[str]]]) -> None:
+    first = [
+        one.roles[0].phrases[0] in names
+        for one, captions in zip(stories, named, strict=True)
+        for names in captions
         if one.roles[0].phrases and one.roles[0].phrases[0] != "closed_eyes"
     ]
-    assert np.mean(named) > 0.98
+    assert np.mean(first) > 0.98
 
 
 def test_every_wording_is_found_again_as_its_phrase() -> None:
@@ -217,16 +222,16 @@ def test_an_unknown_manner_is_refused() -> None:
 
 
 def test_the_corpus_is_varied_and_has_the_annotators_habits(faces: list[list[str]]) -> None:
-    found = statistics([caption for captions in faces for caption in captions])
-    assert found["captions"] == 2100
-    assert found["distinct"] > 0.85 and found["vocabulary"] > 240
+    found = statistics([caption for captions in faces for caption in captions[:1]])
+    assert found["captions"] == 700
+    assert found["distinct"] > 0.85 and found["vocabulary"] > 220
     assert list(found["phrases"])[:2] == ["frown", "open_mouth"]
     assert 1.4 < found["phrases_per_caption"] < 2.3
     assert 9 < found["words"]["mean"] < 18
 
 
 def test_feelings_captions_are_short(feelings: list[list[str]]) -> None:
-    found = statistics([caption for captions in feelings for caption in captions])
+    found = statistics([caption for captions in feelings for caption in captions[:1]])
     assert 8 <= found["words"]["mean"] <= 13 and found["words"]["p95"] <= 15 and found["words"]["p5"] >= 6
 
 

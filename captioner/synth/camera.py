@@ -14,6 +14,7 @@ Spots = tuple[Box | None, ...]  # of every role in one take
 
 FACE_WIDTH = 0.78  # face heights
 BUST = 2.5  # the lower edge is at most so many face heights under the chin: nobody floats
+APART = 1.28  # the least distance of two faces, in the sum of their half widths: hair needs room
 DIM = 0.45  # an exposure up to here is darkness
 
 
@@ -124,8 +125,8 @@ def _down(rng: np.random.Generator, height: float, grow: float, bar: float) -> f
     return _within(wanted, low, min(high, max(0.58, floor)))
 
 
-def _alone(rng: np.random.Generator, aspect: float, bar: float, grow: float) -> Box:
-    height = _height(rng, _largest(aspect, bar) / grow)
+def _alone(rng: np.random.Generator, aspect: float, bar: float, grow: float, least: float = 0.0) -> Box:
+    height = max(least, _height(rng, _largest(aspect, bar) / grow))
     half = 0.5 * FACE_WIDTH * height * grow / aspect
     wanted = 0.5 + (rng.normal(0, 0.07) if rng.random() < 0.6 else rng.choice((-1, 1)) * rng.uniform(0.1, 0.3))
     return _within(wanted, 0.85 * half, 1 - 0.85 * half), _down(rng, height, grow, bar), height
@@ -133,19 +134,18 @@ def _alone(rng: np.random.Generator, aspect: float, bar: float, grow: float) -> 
 
 def _pair(rng: np.random.Generator, behind: bool, side: int, aspect: float, bar: float, grow: float) -> Spots:
     """Two faces that do not cover each other, the first at most as wide as its half of the picture."""
-    ratio = rng.uniform(0.45, 0.68) if behind else rng.uniform(0.78, 1.15)
-    room = 0.96 * aspect / (FACE_WIDTH * (1.1 * grow + 1.1 * ratio))
-    most = min(room, 0.5 / grow)
+    ratio = rng.uniform(0.45, 0.65) if behind else rng.uniform(0.68, 1.0)
+    most = min(0.95 * aspect / (FACE_WIDTH * 0.5 * (1 + APART) * (grow + ratio)), 0.5 / grow)
     height = float(min(np.exp(rng.uniform(np.log(0.17), np.log(0.5))), most))
     other = ratio * height
-    apart = 0.5 * FACE_WIDTH * (height * grow + other) * 1.1 / aspect
-    apart += rng.uniform(0.0, 0.6) * max(0.0, 1 - 0.55 * FACE_WIDTH * (height * grow + other) / aspect - apart)
+    halves = 0.5 * FACE_WIDTH * (height * grow + other) / aspect
+    apart = APART * halves + rng.uniform(0.0, 0.5) * max(0.0, 1 - (1 + APART) * halves)
     middle = 0.5 * FACE_WIDTH * height * grow / aspect, 0.5 * FACE_WIDTH * other / aspect
     low, high = (middle[0], 1 - apart - middle[1]) if side > 0 else (middle[1] + apart, 1 - middle[0])
     x = _within(low + rng.random() * (high - low), low, high)
     y = _down(rng, height, grow, bar)
     lower = y + rng.uniform(-0.08, 0.08) * height - (0.2 * height if behind else 0.0)
-    floor = 1 - bar - (0.5 + BUST) * other
+    floor = 1 - bar - (0.5 + 1.4 * BUST) * other
     y2 = _within(lower, max(bar + 0.6 * other, floor), 1 - bar - 0.6 * other)
     return (x, y, height), (x + side * apart, y2, other)
 
@@ -187,7 +187,9 @@ def sample_plan(
     elif second:
         takes = [_pair(rng, arrangement == "behind", side, aspect, bar, grow) for _ in starts]
     else:
-        takes = [(_alone(rng, aspect, bar, grow),) for _ in starts]
+        # No long shot among several takes: what the face does in it would be lost.
+        least = min(0.2, _largest(aspect, bar)) if len(starts) > 1 else 0.0
+        takes = [(_alone(rng, aspect, bar, grow, least),) for _ in starts]
     if second:
         comes = arrangement != "reverse" and len(starts) == 1 and not passage and rng.random() < 0.12
         passages.append(("enters", "leaves")[int(rng.integers(2))] if comes else "")

@@ -179,7 +179,8 @@ def _role(
 def _second(rng: np.random.Generator, clock: _Clock, plan: Plan, actions: tuple[str, ...]) -> tuple[Role, Track]:
     """The other person, who has feelings of their own and answers the first one's `actions`."""
     mixture = sample_mixture(rng)[:1]
-    names = sample_phrases(rng, mixture, clock.settings.aus)[:2]
+    # A calmer face than the first one's, which captions describe.
+    names = sample_phrases(rng, mixture, clock.settings.aus)[: int(rng.integers(0, 3))]
     start, end = window(plan, 1, clock.seconds)
     if plan.arrangement == "behind":
         done = sample_actions(rng, names, end - start, social=False)
