@@ -16,6 +16,7 @@ from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
 SIDE = 224  # pixels of the pictures that are read; what the final frame looks like does not matter here
 WALL = 150.0  # grey behind the person; its own surroundings would take longer to paint than to read
 NEAR = 0.9  # share of an AU's peak from which a frame counts as one of its apex
+_WITH = {1: 2}  # the whole brow rises: the reader then sees its outer end, as in the measurements behind RESPONDS
 READS = 3  # apex frames read at most
 
 
@@ -39,18 +40,20 @@ class Check:
             now = self._read(actor, _plain(role.states[frame]))
             if now is None:
                 return ()
-            missed += [au for au in aus if rise(au, rest, now) < RESPONDS[au]]
+            told = role.states[frame].aus
+            missed += [au for au in aus if rise(au, rest, now) < RESPONDS[au] * min(1.0, told[au])]
         return tuple(sorted(missed)) or None
 
     def _read(self, actor: Actor, state: State) -> Reading | None:
         picture = np.full((SIDE, SIDE, 3), WALL, np.float32)
-        actor.draw(picture, state, Place(SIDE / 2, SIDE / 2, 0.6 * SIDE))
+        actor.draw(picture, state, Place(SIDE / 2, SIDE / 2, 0.7 * SIDE))
         return self.teacher.read(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
 
 
 def apexes(role: Role) -> list[tuple[int, Sequence[int]]]:
     """Frames that together show the salient AUs at (nearly) their peaks, each with the AUs to look for there."""
-    curves: dict[int, NDArray[np.float64]] = {au: timeline(role, au) for au in role.peaks if au in RESPONDS}
+    looked_for = [au for au in role.peaks if au in RESPONDS and _WITH.get(au) not in role.peaks]
+    curves: dict[int, NDArray[np.float64]] = {au: timeline(role, au) for au in looked_for}
     left = {au: curve >= NEAR * curve.max() for au, curve in curves.items() if curve.max() > 0}
     found: list[tuple[int, Sequence[int]]] = []
     while left and len(found) < READS:

@@ -157,7 +157,9 @@ def make_all(options: Options, progress: Callable[[int, int], None] | None = Non
         raise CaptionerError(
             f"no clip passed the check in {ATTEMPTS} attempts ({_most(result.rejected)}); is {options.bundle} right?"
         )
-    _write_manifest(result, [crew.name(job) for job in jobs], options)
+    names = [crew.name(job) for job in jobs]
+    _write_manifest(result, names, options)
+    _sweep(options.out, {*names, result.manifest.stem})
     return result
 
 
@@ -213,6 +215,13 @@ def _write_manifest(result: Result, names: Sequence[str], options: Options) -> N
             if record is not None:
                 file.write(json.dumps(record["line"]) + "\n")
                 result.captions += record["line"]["captions"]
+
+
+def _sweep(out: Path, names: set[str]) -> None:
+    """Remove what earlier runs had begun to write when they were killed; all clips are whole by now."""
+    for path in (*out.glob(".*-*"), *out.glob("*/.*-*")):
+        if path.name[1:].rpartition("-")[0] in names:
+            path.unlink(missing_ok=True)
 
 
 def _video(out: Path, name: str) -> Path:
