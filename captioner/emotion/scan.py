@@ -113,14 +113,14 @@ def _adjoint(block: _Block, grad_y: Tensor, later: Tensor) -> Tensor:
     behind[:, :, -1] = later
     if behind.shape[2] > 1:
         reach = grad_at[-1] * decay_at[-1]
-        for g, keep in zip(reversed(grad_at[:-1]), reversed(decay_at[:-1]), strict=True):
-            reach.add_(g).mul_(keep)
+        for own, keep in zip(reversed(grad_at[:-1]), reversed(decay_at[:-1]), strict=True):
+            reach.add_(own).mul_(keep)
         reaches, keeps, behinds = reach.unbind(2), block.through.unbind(2), behind.unbind(2)
         for g in range(len(behinds) - 1, 0, -1):
             torch.addcmul(reaches[g], keeps[g], behinds[g], out=behinds[g - 1])
     grad_at[-1].add_(behind)
-    for place in range(len(grad_at) - 2, -1, -1):
-        grad_at[place].addcmul_(decay_at[place + 1], grad_at[place + 1])
+    for step in range(len(grad_at) - 2, -1, -1):
+        grad_at[step].addcmul_(decay_at[step + 1], grad_at[step + 1])
     return grad
 
 
@@ -179,9 +179,9 @@ class _BlockedScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, ...]:
         u, planes = ctx.saved_tensors
-        states, heads, width = planes.shape[0], *planes.shape[-2:]
+        states, _, _, heads, channels = planes.shape
         grad_u, grad_delta = torch.empty_like(u), torch.empty_like(u)
-        grad_a = u.new_zeros(states, heads, width)
+        grad_a = u.new_zeros(states, heads, channels)
         grad_b, grad_c = (u.new_empty(*u.shape[:3], states) for _ in range(2))
         later, clip = u.new_zeros(()), None
         for (first, _), (part, block) in reversed(ctx.kept.items()):

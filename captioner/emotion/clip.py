@@ -1,0 +1,300 @@
+"""CLIP pairs from the hub, a folder, one weights file, or sizes; OpenAI's and Hugging Face's layouts, strictly.
+
+The image tower is transformers'; the text tower is ours (tower.py), because its layers are taken apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from torch import Tensor, nn
+
+from captioner.data.tokenizer import Tokenizer
+from captioner.data.transforms import CLIP_MEAN, CLIP_STD, normalise
+from captioner.emotion.settings import ClipConfig
+from captioner.emotion.tower import TextTower
+from captioner.errors import CheckpointError
+from captioner.files import missing
+from captioner.model.checkpoint import fill, read_weights
+from captioner.model.convert import read_tensors
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
+MARKS = (("<|startoftext|>", "<|endoftext|>"), ("[CLS]", "[SEP]"))  # CLIP's own, and those of our vocabularies
+HEAD_WIDTH = 64  # in every CLIP of OpenAI; a state dict does not tell
+UNREAD = ("position_ids", "logit_scale", "input_resolution", "context_length", "vocab_size")
+State = dict[str, Tensor]
+
+
+class VisionTower(nn.Module):
+    """Frames uint8 (B, T, 3, S, S) -> features (B, T, E), frozen, never with gradients, not normalised."""
+
+    def __init__(self, config: ClipConfig, chunk: int = 64) -> None:
+        super().__init__()
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        sizes = CLIPVisionConfig(
+            hidden_size=config.vision_width,
+            intermediate_size=4 * config.vision_width,
+            num_hidden_layers=config.vision_layers,
+            num_attention_heads=config.vision_heads,
+            image_size=config.image_size,
+            patch_size=config.patch,
+            projection_dim=config.width,
+            hidden_act=config.activation,
+        )
+        self.net = CLIPVisionModelWithProjection(sizes)
+        self.chunk = chunk  # frames at a time: memory does not grow with the number of segments
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> VisionTower:
+        """Always in evaluation."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor) -> Tensor:
+        rows = [
+            self.net(pixel_values=normalise(part, CLIP_MEAN, CLIP_STD)).image_embeds
+            for part in frames.flatten(0, 1).split(self.chunk)
+        ]
+        return torch.cat(rows).unflatten(0, frames.shape[:2])
+
+
+@dataclass
+class Clip:
+    """An opened pair; `encode` gives a text's ids with its start and end."""
+
+    config: ClipConfig  # its sizes are those of the weights
+    vision: VisionTower
+    text: TextTower
+    encode: Callable[[str], list[int]]
+
+
+def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
+    """The CLIP pair of a configuration; one built from sizes takes its vocabulary from `texts`."""
+    if not config.source:
+        return build_clip(config, texts)
+    path = Path(config.source)
+    if not path.exists():
+        path = download(config.source)
+    folder = path if path.is_dir() else path.parent
+    state = read_state(path)
+    if "visual.conv1.weight" in state or "visual.proj" in state:
+        state, sizes = from_openai(state, str(path))
+    else:
+        sizes = read_sizes(folder, state, str(path))
+    settled = replace(sizes, source=config.source)
+    vision, text = VisionTower(settled), TextTower(settled)
+    ours, theirs = split_state(state, str(path))
+    fill(vision, ours, f"{path} (image tower)")
+    fill(text, theirs, f"{path} (text tower)")
+    return Clip(settled, vision.eval(), text.eval().requires_grad_(False), open_vocabulary(folder, settled))
+
+
+def build_clip(config: ClipConfig, texts: Iterable[str]) -> Clip:
+    """A pair with random weights, its vocabulary made of the words of `texts`."""
+    own = Tokenizer.build(texts)
+    settled = replace(config, vocab_size=own.vocab_size)
+    log.warning("clip.source is empty: CLIP starts from random weights")
+    text = TextTower(settled).eval().requires_grad_(False)
+    return Clip(settled, VisionTower(settled).eval(), text, lambda line: own.encode(line, 1 << 30))
+
+
+def download(name: str) -> Path:
+    """The folder of a hub repository in the local cache, fetched when there is a connection."""
+    wrong = f"cannot load CLIP {name!r}: no such file or folder"
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(f"{wrong}; give a folder, a weights file or a hub repository owner/name")
+    from huggingface_hub import snapshot_download
+
+    offline = bool(os.environ.get("HF_HUB_OFFLINE"))
+    kinds = [["config.json", *VOCABULARY, file] for file in WEIGHTS]
+    cause = "it has neither " + " nor ".join(WEIGHTS)
+    for patterns in kinds:
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=offline))
+        except Exception as error:  # network, name, permission: the library has a dozen types for them
+            cause = str(error).strip().splitlines()[0] or type(error).__name__
+            break
+        if (folder / patterns[-1]).is_file():
+            return folder
+    raise CheckpointError(
+        f"{wrong}; on the hub: {cause}; connect once, give the folder of a CLIP that you have, "
+        f"or set clip.source='' for random weights"
+    )
+
+
+def read_state(path: Path) -> State:
+    """All tensors of a weights file, or of the one in a folder."""
+    if path.is_dir():
+        found = [path / name for name in WEIGHTS if (path / name).is_file()] or sorted(path.glob("*.safetensors"))
+        if len(found) == 0:
+            raise CheckpointError(f"{path} holds no CLIP: {' or '.join(WEIGHTS)} is missing")
+        path = found[0]
+    return read_weights(path) if path.suffix == ".safetensors" else read_tensors(path)
+
+
+def read_sizes(folder: Path, state: State, source: str) -> ClipConfig:
+    """The sizes in the config.json beside weights in Hugging Face's layout."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{missing(folder / 'config.json')}: weights in Hugging Face's layout need it beside them"
+        )
+    from transformers import CLIPConfig
+
+    try:
+        about: Any = CLIPConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} is no CLIP's: {str(error).splitlines()[0]}") from None
+    text, vision = about.text_config, about.vision_config
+    if text.hidden_act != vision.hidden_act:
+        raise CheckpointError(f"{source}: towers with two activations ({text.hidden_act}, {vision.hidden_act})")
+    return ClipConfig(
+        image_size=vision.image_size,
+        patch=vision.patch_size,
+        vision_width=vision.hidden_size,
+        vision_layers=vision.num_hidden_layers,
+        vision_heads=vision.num_attention_heads,
+        text_width=text.hidden_size,
+        text_layers=text.num_hidden_layers,
+        text_heads=text.num_attention_heads,
+        width=about.projection_dim,
+        context=text.max_position_embeddings,
+        vocab_size=text.vocab_size,
+        activation=text.hidden_act,
+    )
+
+
+def split_state(state: Mapping[str, Tensor], source: str) -> tuple[State, State]:
+    """Tensors in Hugging Face's layout by tower, under our names; a name of neither is an error."""
+    vision: State = {}
+    text: State = {}
+    strange = []
+    for name, value in state.items():
+        if name.endswith(UNREAD):
+            continue
+        if name.startswith(("vision_model.", "visual_projection.")):
+            vision[f"net.{name}"] = value.float()
+        elif name.startswith(("text_model.", "text_projection.")):
+            short = name.removeprefix("text_model.").removeprefix("embeddings.").removeprefix("encoder.")
+            text[short] = value.float()
+        else:
+            strange.append(name)
+    if strange or not vision or not text:
+        named = f"; unknown: {', '.join(strange[:3])}" if strange else ""
+        raise CheckpointError(
+            f"{source} is no CLIP pair of two transformers: {len(vision)} tensors of an image tower, "
+            f"{len(text)} of a text tower{named}"
+        )
+    return vision, text
+
+
+# OpenAI's names -> Hugging Face's, of a layer and of what stands outside the layers
+_LAYER = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj"}
+_LAYER |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+_OUTSIDE = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+}
+_TOWERS = {"visual.transformer.resblocks.": "vision_model", "transformer.resblocks.": "text_model"}
+
+
+def from_openai(state: Mapping[str, Tensor], source: str) -> tuple[State, ClipConfig]:
+    """A state dict of OpenAI's release in Hugging Face's layout, and the sizes that its shapes tell."""
+    if "visual.layer1.0.conv1.weight" in state:
+        raise CheckpointError(f"{source} is a CLIP with a ResNet image tower: one with a vision transformer is needed")
+    placed: State = {}
+    for name, value in state.items():
+        if name in ("visual.proj", "text_projection"):
+            target = "visual_projection" if name == "visual.proj" else "text_projection"
+            placed[f"{target}.weight"] = value.T.contiguous()
+        elif name in _OUTSIDE:
+            placed[_OUTSIDE[name]] = value
+        elif name not in UNREAD:
+            placed |= _layer_part(name, value, source)
+    try:
+        return placed, _openai_sizes(placed)
+    except KeyError as error:
+        raise CheckpointError(f"{source} is no whole CLIP of OpenAI: {error.args[0]} is missing") from None
+
+
+def _layer_part(name: str, value: Tensor, source: str) -> State:
+    """One tensor of a layer; the stacked query, key and value become three."""
+    for prefix, tower in _TOWERS.items():
+        if name.startswith(prefix):
+            number, _, part = name.removeprefix(prefix).partition(".")
+            layer = f"{tower}.encoder.layers.{number}"
+            if part.startswith("attn.in_proj_"):
+                kind = part.removeprefix("attn.in_proj_")
+                parts = zip("qkv", value.chunk(3), strict=True)
+                return {f"{layer}.self_attn.{key}_proj.{kind}": each.contiguous() for key, each in parts}
+            stem, _, kind = part.rpartition(".")
+            if stem in _LAYER:
+                return {f"{layer}.{_LAYER[stem]}.{kind}": value}
+    raise CheckpointError(f"{source}: {name} has no place in OpenAI's CLIP; is it another network?")
+
+
+def _openai_sizes(state: Mapping[str, Tensor]) -> ClipConfig:
+    patches = state["vision_model.embeddings.patch_embedding.weight"]
+    places = state["vision_model.embeddings.position_embedding.weight"]
+    words = state["text_model.embeddings.token_embedding.weight"]
+
+    def layers(tower: str) -> int:
+        return len({name.split(".")[3] for name in state if name.startswith(f"{tower}.encoder.layers.")})
+
+    return ClipConfig(
+        image_size=round((len(places) - 1) ** 0.5) * patches.shape[-1],
+        patch=patches.shape[-1],
+        vision_width=patches.shape[0],
+        vision_layers=layers("vision_model"),
+        vision_heads=max(1, patches.shape[0] // HEAD_WIDTH),
+        text_width=words.shape[1],
+        text_layers=layers("text_model"),
+        text_heads=max(1, words.shape[1] // HEAD_WIDTH),
+        width=state["text_projection.weight"].shape[0],
+        context=len(state["text_model.embeddings.position_embedding.weight"]),
+        vocab_size=len(words),
+    )
+
+
+def open_vocabulary(folder: Path, config: ClipConfig) -> Callable[[str], list[int]]:
+    """The tokenizer in a folder as a function from a text to ids with start and end."""
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{file} is not a tokenizer: {str(error).splitlines()[0]}") from None
+    elif all((folder / name).is_file() for name in VOCABULARY[1:]):
+        from transformers import CLIPTokenizer
+
+        backend = CLIPTokenizer.from_pretrained(folder).backend_tokenizer
+    else:
+        raise CheckpointError(
+            f"{folder} has no vocabulary: put CLIP's tokenizer.json, or vocab.json and merges.txt, beside the weights"
+        )
+    marks = next((m for m in MARKS if all(backend.token_to_id(t) is not None for t in m)), None)
+    pieces = backend.get_vocab_size()
+    if marks is None or pieces > config.vocab_size:
+        fault = f"has {pieces} pieces, the weights {config.vocab_size}" if marks else "lacks a start or an end"
+        raise CheckpointError(f"the vocabulary in {folder} {fault}: the files are of different models")
+    start, end = (int(backend.token_to_id(mark) or 0) for mark in marks)
+    return lambda text: [start, *backend.encode(text, add_special_tokens=False).ids, end]

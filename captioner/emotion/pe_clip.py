@@ -1,0 +1,173 @@
+"""PE-CLIP: a neutral prototype evolves through CLIP's deep text layers, looking at the video, towards an emotion.
+
+    frames -> frozen CLIP image tower -> Mamba -> video tokens --+
+    neutral prompt -> layers 0..d-1 (once) -> prototype -> layers d.. with gated cross-attention -> f
+    p(k) = softmax_k <f, w_k> / 0.01,  w_k from CLIP's text tower
+
+Axes: B clips, T segments, S pixels, E width of the shared space, R prototypes of a clip, n their tokens, K categories.
+Row 0 of the prototypes is the neutral one, row k + 1 leans to category k. Only row 0 is ever used to predict:
+the others contain an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioner.emotion.belief import EmotionBelief
+from captioner.emotion.classifier import build_classifier, encode_texts
+from captioner.emotion.clip import Clip, VisionTower, open_clip
+from captioner.emotion.settings import PEClipConfig, PromptConfig
+from captioner.emotion.temporal import build_temporal
+from captioner.emotion.tower import Decoder
+from captioner.emotion.wording import all_aggregated, readable, templated
+from captioner.errors import ConfigError
+
+
+@dataclass
+class Losses:
+    """What is minimised, and its parts as watched: the neutral pass alone, and the bidirectional term."""
+
+    total: Tensor
+    neutral: Tensor
+    supervision: Tensor
+
+
+class Prototypes(nn.Module):
+    """Hidden states (K + 1, n, D) at the decoder's entry and the places (K + 1,) where they end."""
+
+    def __init__(self, hidden: Tensor, ends: Tensor, learned: bool) -> None:
+        super().__init__()
+        if learned:
+            self.hidden = nn.Parameter(hidden)
+        else:
+            self.register_buffer("hidden", hidden)
+        self.register_buffer("ends", ends)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B, R) -> hidden states (B, R, n, D), ends (B, R)."""
+        ends: Tensor = self.ends  # type: ignore[assignment]
+        return self.hidden[rows], ends[rows]
+
+
+@torch.no_grad()
+def make_prototypes(config: PEClipConfig, clip: Clip) -> Prototypes:
+    """The configured prototypes: prompts after layers 0..d-1, or free vectors whose last one is read."""
+    rows = len(config.labels) + 1
+    if config.prototype == "learned":
+        hidden = torch.randn(rows, config.tokens, clip.config.text_width) * 0.02
+        return Prototypes(hidden, torch.full((rows,), config.tokens - 1), learned=True)
+    texts = encode_texts(all_aggregated(config.labels, config.prompt), clip.encode, clip.config.context)
+    hidden = clip.text.run(clip.text.embed(texts.ids), config.decoder.start)
+    return Prototypes(hidden, texts.ends, learned=False)
+
+
+class PEClip(nn.Module):
+    """The recogniser; `config` must have its labels and the sizes of its CLIP (see `build`)."""
+
+    def __init__(
+        self, config: PEClipConfig, vision: VisionTower, decoder: Decoder, prototypes: Prototypes, classifier: nn.Module
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = vision
+        self.temporal = build_temporal(config.temporal, config.clip.width, config.segments)
+        self.decoder = decoder
+        self.prototypes = prototypes
+        self.classifier = classifier
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Frames uint8 (B, T, 3, S, S) -> frame features (B, T, E); frozen, so they may be kept."""
+        return self.vision(frames)
+
+    def evolve(self, features: Tensor, rows: Tensor) -> Tensor:
+        """Prototypes `rows` (B, R) led through the video (B, T, E): unit vectors (B, R, E)."""
+        hidden, ends = self.prototypes(rows)
+        return self.decoder(hidden, ends, self.temporal(features))
+
+    def compare(self, evolved: Tensor) -> Tensor:
+        """Evolved prototypes (..., E) -> logits (..., K)."""
+        return evolved @ self.classifier().T / self.config.temperature
+
+    def losses(self, features: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Losses:
+        """Training losses of features (B, T, E) with label indices (B,); wrong tendencies are drawn."""
+        kind = self.config.supervision.kind
+        neutral = torch.zeros_like(labels)[:, None]
+        rows = neutral
+        if kind != "off":
+            rows = torch.cat([neutral, self.draw_tendencies(labels, generator) + 1], 1)  # (B, 2 + wrong)
+        logits = self.compare(self.evolve(features, rows))  # (B, R, K)
+        wanted = labels[:, None].expand(rows.shape)
+        costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(rows.shape)
+        task = costs[:, 0].mean()
+        if kind == "off":
+            return Losses(task, task.detach(), torch.zeros_like(task.detach()))
+        weight = self.config.supervision.weight
+        if kind == "order":
+            extra = order_loss(costs[:, 1:], self.config.supervision.temperature)
+            total = task + weight * extra
+        else:
+            extra = pull_loss(costs)
+            total = weight * task + (1 - weight) * extra
+        return Losses(total, task.detach(), extra.detach())
+
+    def draw_tendencies(self, labels: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The right category and `wrong` others for each clip: (B, 1 + wrong)."""
+        classes = len(self.config.labels)
+        count = min(self.config.supervision.wrong or classes - 1, classes - 1)
+        draw = torch.rand(len(labels), classes, generator=generator).to(labels.device)
+        draw.scatter_(1, labels[:, None], 2.0)  # the right one comes first
+        return draw.topk(count + 1, dim=1).indices
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> EmotionBelief:
+        """The belief of clips (B, T, E), by the neutral prototype alone."""
+        evolved = self.evolve(features, torch.zeros(len(features), 1, dtype=torch.long, device=features.device))
+        probs = self.compare(evolved[:, 0]).softmax(-1)
+        return EmotionBelief(tuple(self.config.labels), probs, evolved[:, 0])
+
+    def trained_parameters(self) -> int:
+        """How many numbers training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def parameter_groups(self, lr: float, decoder_scale: float) -> list[dict[str, object]]:
+        """Optimiser groups: weights that come from CLIP at `decoder_scale` times the rate, all others at the rate."""
+        slow = set()
+        if self.config.decoder.init == "pretrained":
+            slow |= {id(p) for p in self.decoder.pretrained_parameters()}
+        if self.config.classifier == "emotional":
+            slow |= {id(p) for p in self.classifier.parameters()}
+        live = [p for p in self.parameters() if p.requires_grad]
+        groups = [([p for p in live if id(p) not in slow], 1.0), ([p for p in live if id(p) in slow], decoder_scale)]
+        return [{"params": members, "lr": lr * scale} for members, scale in groups if members]
+
+
+def order_loss(costs: Tensor, temperature: float) -> Tensor:
+    """-log of the share of the right tendency (column 0) in softmax(-cost / T); costs (B, 1 + wrong)."""
+    return F.cross_entropy(-costs / temperature, torch.zeros(len(costs), dtype=torch.long, device=costs.device))
+
+
+def pull_loss(costs: Tensor) -> Tensor:
+    """Costs (B, [neutral, right, wrong ...]): the right tendency below the neutral one, the wrong ones above it."""
+    neutral, right, wrong = costs[:, 0].detach(), costs[:, 1], costs[:, 2:]
+    above = F.relu(neutral[:, None] - wrong).mean(1) if wrong.shape[1] else torch.zeros_like(right)
+    return (right + F.relu(right - neutral) + above).mean()
+
+
+def vocabulary_texts(labels: list[str], prompt: PromptConfig) -> list[str]:
+    """All texts that the recogniser ever reads, for a CLIP whose vocabulary is made from them."""
+    return [*all_aggregated(labels, prompt), *templated(labels, prompt), *map(readable, labels)]
+
+
+def build(config: PEClipConfig, clip: Clip | None = None) -> PEClip:
+    """An untrained recogniser; its CLIP is opened unless it is handed in. Random numbers come from torch's state."""
+    if not config.labels:
+        raise ConfigError("labels are missing: name at least two categories in emotion.labels")
+    clip = clip or open_clip(config.clip, vocabulary_texts(config.labels, config.prompt))
+    settled = replace(config, clip=clip.config)
+    decoder = Decoder(clip.config, settled.decoder, clip.text)
+    classifier = build_classifier(settled, clip)
+    return PEClip(settled, clip.vision, decoder, make_prototypes(settled, clip), classifier).eval()

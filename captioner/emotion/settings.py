@@ -1,0 +1,225 @@
+"""Configuration of PE-CLIP and of its training protocol; every ablation of the paper is a key here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from captioner.config import check, divisors
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The CLIP pair: `source` decides; the sizes below are then read from it."""
+
+    source: str = "openai/clip-vit-base-patch32"
+    """Hub name, folder, weights file in OpenAI's or Hugging Face's layout; "": random weights of the sizes below."""
+    image_size: int = 224
+    patch: int = 32
+    vision_width: int = 768
+    vision_layers: int = 12
+    vision_heads: int = 12
+    text_width: int = 512
+    text_layers: int = 12
+    text_heads: int = 8
+    width: int = 512
+    """Of the space that images and texts share."""
+    context: int = 77
+    """Word pieces of a text with its start and end."""
+    vocab_size: int = 0
+    """Filled in when the vocabulary is known."""
+    activation: str = "quick_gelu"
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Wording of the category-aggregated prompt (Table 7)."""
+
+    with_word: str = "with"
+    without_word: str = "without"
+    separator: str = "; "
+    reverse: bool = False
+    """Name the categories in reversed order."""
+    template: str = "this picture evokes a feeling like {}"
+    """Of the `emotional` classifier."""
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """The sequence encoder over the segments (Table 5)."""
+
+    kind: Literal["mamba", "none", "transformer", "lstm", "gru"] = "mamba"
+    layers: int = 3
+    heads: int = 8
+    inner: int = 384
+    """Channels of a Mamba block, over all heads."""
+    rank: int = 16
+    """Of the projection to Mamba's step sizes."""
+    states: int = 4
+    kernel: int = 4
+    bidirectional: bool = False
+    """Add a scan from the end; the output at a segment then depends on later ones."""
+    scan: Literal["parallel", "sequential"] = "parallel"
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The layers of CLIP's text encoder that become the decoder (Table 3, Fig 5)."""
+
+    start: int = 8
+    """d: layers d and later are converted."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """random: all of the decoder is trained, as in the paper's baseline."""
+    train: Literal["new", "all"] = "new"
+    """new: cross-attention, its norm and gate; all: the converted layers too, at train.decoder_lr_scale."""
+    gate: Literal["tanh", "layerscale"] = "tanh"
+    """tanh starts closed, so that the untrained decoder is CLIP's own text encoder; layerscale starts at 0.1."""
+    cross_init: Literal["copy", "xavier"] = "copy"
+
+
+@dataclass(frozen=True)
+class SupervisionConfig:
+    """Bidirectional supervision: a prototype of the right tendency should cost least."""
+
+    kind: Literal["order", "pull", "off"] = "order"
+    weight: float = 0.7
+    wrong: int = 2
+    """Wrong tendencies drawn for each clip; 0: all of them."""
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class PEClipConfig:
+    """Everything that fixes the recogniser; saved in its config.json."""
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    temporal: TemporalConfig = field(default_factory=TemporalConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    supervision: SupervisionConfig = field(default_factory=SupervisionConfig)
+    labels: list[str] = field(default_factory=list)
+    """Category names in their order; empty: the dataset's."""
+    segments: int = 64
+    """A video is one frame from each of so many equal parts (Table 6)."""
+    prototype: Literal["aggregated", "learned"] = "aggregated"
+    tokens: int = 14
+    """Length of learned prototypes (Table 8)."""
+    classifier: Literal["aggregated", "linear", "emotional", "coop"] = "aggregated"
+    """Table 4: category-aggregated anchors, a linear layer, a fine-tuned text encoder, or learned context."""
+    context_tokens: int = 16
+    """Learned context vectors of `coop`."""
+    temperature: float = 0.01
+
+    def __post_init__(self) -> None:
+        check(self.problems())
+
+    def problems(self) -> list[str]:
+        """Contradictions between keys, each naming the keys and their values."""
+        temporal, clip, faults = self.temporal, self.clip, []
+        if self.labels and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)):
+            faults.append(f"labels {self.labels}: at least two different names are needed")
+        for key, value in [
+            ("segments", self.segments),
+            ("tokens", self.tokens),
+            ("context_tokens", self.context_tokens),
+            ("temporal.layers", temporal.layers),
+            ("temporal.heads", temporal.heads),
+            ("temporal.rank", temporal.rank),
+            ("temporal.states", temporal.states),
+            ("temporal.kernel", temporal.kernel),
+        ]:
+            if value < 1:
+                faults.append(f"{key} is {value}: at least 1 is needed")
+        for key, width, heads in [
+            ("temporal.heads", temporal.inner, temporal.heads),
+            ("clip.text_heads", clip.text_width, clip.text_heads),
+            ("clip.vision_heads", clip.vision_width, clip.vision_heads),
+        ]:
+            if heads > 0 and width % heads:
+                faults.append(f"{key} {heads} does not divide {width}: use one of {divisors(width)}")
+        if temporal.kind == "transformer" and clip.width % max(1, temporal.heads):
+            faults.append(f"temporal.heads {temporal.heads} does not divide clip.width {clip.width}")
+        known = bool(clip.vocab_size) or not clip.source  # else the sizes are still the defaults
+        if known and not 0 <= self.decoder.start < clip.text_layers:
+            faults.append(
+                f"decoder.start is {self.decoder.start}: the text encoder has layers 0 to {clip.text_layers - 1}"
+            )
+        if self.temperature <= 0 or self.supervision.temperature <= 0:
+            faults.append("temperature and supervision.temperature must be above 0")
+        if self.supervision.weight < 0 or (self.supervision.kind == "pull" and self.supervision.weight > 1):
+            faults.append(f"supervision.weight is {self.supervision.weight}: 0 or more is needed, at most 1 for pull")
+        if self.supervision.wrong < 0:
+            faults.append(f"supervision.wrong is {self.supervision.wrong}: 0 or more is needed")
+        if "{}" not in self.prompt.template:
+            faults.append(f"prompt.template {self.prompt.template!r} has no {{}} for the category's name")
+        return faults
+
+
+@dataclass(frozen=True)
+class EmotionDataConfig:
+    """The videos, and how they are split and read."""
+
+    dataset: Literal["ve8", "ekman6", "mv6", "mafw"] = "ve8"
+    root: str = ""
+    """The dataset's folder, unpacked."""
+    protocol: Literal["random", "official"] = "random"
+    """official: the sides that the dataset's own lists or folders name (for MAFW the folds)."""
+    splits: int = 10
+    """Random splits with seeds 0, 1, ..., or folds."""
+    test_share: float = 0.3333
+    by_group: bool = False
+    """Keep clips of one source on one side."""
+    group: str = ""
+    """Regular expression whose first group, found in a video's file name, names its source; "": the lists say it."""
+    crop: Literal["random", "centre"] = "random"
+    """In training; centre lets frame features be computed once and kept. Evaluation always takes the centre."""
+    candidates: int = 5
+    """Frames kept of a segment when the crop is fixed, an odd number: training draws one, the middle one is tested."""
+    cache: str = ""
+    """Folder for frame features; "": train.out/features."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 < self.test_share < 1:
+            faults.append(f"data.test_share is {self.test_share}: a share between 0 and 1 is needed")
+        if self.splits < 1:
+            faults.append(f"data.splits is {self.splits}: at least 1 is needed")
+        if self.candidates < 1 or self.candidates % 2 == 0:
+            faults.append(f"data.candidates is {self.candidates}: an odd number is needed")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class EmotionTrainConfig:
+    """Optimisation: plain Adam at a constant rate, as the paper says."""
+
+    out: str = "runs/emotion"
+    epochs: int = 50
+    batch: int = 16
+    lr: float = 2e-4
+    decoder_lr_scale: float = 0.05
+    """Rate of pretrained weights that are trained, relative to lr."""
+    seed: int = 0
+    only: list[int] = field(default_factory=list)
+    """Run these splits alone; empty: all. A finished split is never run again."""
+    plots: Literal["auto", "always", "never"] = "auto"
+    """Confusion matrix and t-SNE; they need the extra `eval`, and auto leaves them out where it is missing."""
+    half: bool = False
+    """Store matrices in 16 bits."""
+    threads: int = 0
+    """CPU threads; 0: torch decides."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"train.{key} is {value}: at least 1 is needed"
+            for key, value in [("epochs", self.epochs), ("batch", self.batch)]
+            if value < 1
+        ]
+        check([*faults, *([f"train.lr is {self.lr}: more than 0 is needed"] if self.lr <= 0 else [])])
+
+
+@dataclass(frozen=True)
+class EmotionRun:
+    """A whole protocol: what scripts/train.py reads when a configuration has the group `emotion`."""
+
+    emotion: PEClipConfig = field(default_factory=PEClipConfig)
+    data: EmotionDataConfig = field(default_factory=EmotionDataConfig)
+    train: EmotionTrainConfig = field(default_factory=EmotionTrainConfig)
