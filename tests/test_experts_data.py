@@ -12,7 +12,6 @@ from torch import Tensor
 from captioner.data.portraits import (
     ALIGNED,
     EMOTIONS,
-    INNER,
     align,
     both_sides,
     cut,
@@ -30,7 +29,7 @@ from captioner.data.posed import labels_of, sample_state, taught
 from captioner.errors import ManifestError
 from captioner.synth.identity import State
 from captioner.train.au_expert import mirrored, teacher_labels
-from prompts.au_graph import MAIN_AUS, SUB_AUS, build_backbone
+from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, build_backbone
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 ONES = torch.ones(1)
@@ -39,7 +38,7 @@ ONES = torch.ones(1)
 def face(turn: float = 0.0, size: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
     """68 landmarks (1, 68, 2) whose eyes and mouth lie as in an aligned crop, then moved."""
     points = torch.zeros(1, 68, 2)
-    for part, (x, y) in zip((slice(36, 42), slice(42, 48), slice(48, 60)), ALIGNED, strict=True):
+    for part, (x, y) in zip((slice(36, 42), slice(42, 48), slice(48, 68)), ALIGNED, strict=True):
         points[:, part] = torch.tensor([x, y])
     cos, sin = size * np.cos(turn), size * np.sin(turn)
     return points @ torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float32) + torch.tensor(shift)
@@ -51,12 +50,12 @@ def test_align_finds_eyes_and_mouth(turn: float, size: float, shift: tuple[float
     corners = torch.tensor([[*point, 1.0] for point in ALIGNED])
     found = corners @ frame[0].T
     wanted = face(turn, size, shift)[0, [36, 42, 48]]
-    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(found, wanted, atol=1e-3)
 
 
-def test_whole_picture_fills_the_inner_part() -> None:
+def test_whole_picture_fills_the_emotion_net() -> None:
     pixels = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    crops = cut(pixels, whole(2), 48, INNER)
+    crops = cut(pixels, whole(2), 48, FACE_WINDOW)
     assert torch.allclose(crops[:, 0], pixels / 255, atol=1e-4)
 
 
@@ -207,7 +206,7 @@ def test_views() -> None:
     """A FaceNet reads the same off a colour crop as off the grey picture it was trained on."""
     backbone = build_backbone("face")[0].eval()
     view = view_of(backbone, 96)
-    assert (view.side, view.inner, view.grey) == (64, INNER, True)
+    assert (view.side, view.window, view.grey) == (64, FACE_WINDOW, True)
     assert not view_of(build_backbone("small")[0], 96).grey
     pixels = torch.nn.functional.interpolate(torch.rand(2, 1, 12, 12) * 255, (192, 192), mode="bicubic").clamp(0, 255)
     pixels = pixels[:, 0].to(torch.uint8)
@@ -240,6 +239,6 @@ def test_portraits_are_aligned() -> None:
     portraits = read_portraits(SHARED / "faces", 2, 64)
     assert len(portraits) == 678
     crops = cut(portraits.pixels, portraits.frames, 100).mean((0, 1))
-    eye, cheek = crops[38:43, 33:38].mean(), crops[53:58, 33:38].mean()
+    eye, cheek = crops[33:38, 33:38].mean(), crops[48:53, 33:38].mean()
     assert eye < 0.75 * cheek
     assert portraits.shares.sum(1).max() == 1

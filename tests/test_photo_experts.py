@@ -258,7 +258,7 @@ def test_shipped_experts() -> None:
     size = sum(path.stat().st_size for path in (WEIGHTS / "experts").iterdir())
     assert size < 6e6
     assert experts.config.synthetic_labels == UNPICTURED
-    assert experts.config.align == (0.35, 0.4, 0.73)
+    assert experts.config.margin == 0.45
     card = (WEIGHTS / "experts" / "CARD.md").read_text()
     assert "anxiety, helplessness, disappointment" in card and "synthetic" in card
     crops = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 96, 96)).astype(np.float32))

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from captioner.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
+from captioner.faces.reader import upright_maps
 from captioner.files import missing
 from captioner.synth.photos import PhotoSet
-from prompts.au_graph import FaceNet
+from prompts.au_graph import FACE_WINDOW, FaceNet
 
-# Left eye, right eye and mouth as the picture shows them, in fractions of the experts' aligned crop.
-ALIGNED = ((0.35, 0.40), (0.65, 0.40), (0.50, 0.73))
-# The emotion net sees the middle 5/6 of it: there a mean FER+ picture has its eyes and mouth.
-INNER = 5 / 6
+MARGIN = 0.45  # round the face in the experts' crops, which captioner.faces cuts
+# Left eye, right eye and mouth in such a crop, in sides: the picture's left.
+ALIGNED = ((0.35, 0.35), (0.65, 0.35), (0.5, 0.665))
 VOTES: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_a_face",
 )  # fmt: skip
@@ -131,27 +131,23 @@ def majority(votes: Tensor, most: bool = True) -> Tensor:
 
 
 def align(points: Tensor) -> Tensor:
-    """Frames (N, 2, 3) of faces with these 68 landmarks (N, 68, 2): the similarity nearest to `ALIGNED`."""
-    eyes_mouth = [points[:, 36:42].mean(1), points[:, 42:48].mean(1), points[:, 48:60].mean(1)]
-    seen = torch.view_as_complex(torch.stack(eyes_mouth, 1).float().contiguous())  # (N, 3)
-    wanted = torch.view_as_complex(torch.tensor(ALIGNED))
-    away = wanted - wanted.mean()
-    turn = (seen * away.conj()).sum(1) / away.abs().square().sum()  # rotation and scale
-    shift = seen.mean(1) - turn * wanted.mean()
-    rows = [turn.real, -turn.imag, shift.real, turn.imag, turn.real, shift.imag]
-    return torch.stack(rows, 1).view(-1, 2, 3)
+    """Frames (N, 2, 3) of faces with these 68 landmarks (N, 68, 2), as a face reader would crop them."""
+    maps = upright_maps(points.numpy(), MARGIN)  # from crop sides off the crop's centre
+    matrix = maps[:, :, :2]
+    return torch.cat([matrix, maps[:, :, 2:] - matrix.sum(-1, keepdim=True) / 2], 2)
 
 
 def whole(count: int) -> Tensor:
-    """Frames (N, 2, 3) whose inner part is the whole picture."""
-    margin = (1 - 1 / INNER) / 2
-    return torch.tensor([[1 / INNER, 0, margin], [0, 1 / INNER, margin]]).expand(count, 2, 3)
+    """Frames (N, 2, 3) in which the emotion net sees the whole picture."""
+    left, top, side = FACE_WINDOW
+    return torch.tensor([[1 / side, 0, -left / side], [0, 1 / side, -top / side]]).expand(count, 2, 3)
 
 
-def cut(pixels: Tensor, frames: Tensor, size: int, inner: float = 1.0) -> Tensor:
-    """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each crop only the middle `inner`."""
-    steps = (torch.arange(size, device=pixels.device) + 0.5) / size * inner + (1 - inner) / 2
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
+def cut(pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Tensor:
+    """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each only a window: left, top, side."""
+    left, top, side = window
+    steps = (torch.arange(size, device=pixels.device) + 0.5) / size * side
+    y, x = torch.meshgrid(steps + top, steps + left, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3)  # (1, S * S, 3)
     grid = (places @ frames.transpose(1, 2)).view(-1, size, size, 2) * 2 - 1
     return F.grid_sample(pixels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
@@ -159,15 +155,15 @@ def cut(pixels: Tensor, frames: Tensor, size: int, inner: float = 1.0) -> Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How a net sees aligned crops: `side` pixels, of which middle part, in grey or as normalised colour."""
+    """How a net sees aligned crops: `side` pixels, of which window of them, in grey or as normalised colour."""
 
     side: int
-    inner: float = 1.0
+    window: tuple[float, float, float] = (0.0, 0.0, 1.0)
     grey: bool = True
 
     def cut(self, pixels: Tensor, frames: Tensor) -> Tensor:
         """Grey crops (B, 1, side, side) in [0, 1]; pixels uint8 (B, H, W), frames (B, 2, 3)."""
-        return cut(pixels, frames, self.side, self.inner)
+        return cut(pixels, frames, self.side, self.window)
 
     def show(self, crops: Tensor) -> Tensor:
         """What the net takes for grey crops (B, 1, side, side)."""
@@ -181,7 +177,7 @@ class View:
 def view_of(backbone: nn.Module, size: int) -> View:
     """The view of a net: its own if it is a FaceNet, else the whole crop at `size` pixels."""
     if isinstance(backbone, FaceNet):
-        return View(backbone.side, backbone.inner)
+        return View(backbone.side, backbone.window)
     return View(size, grey=False)
 
 

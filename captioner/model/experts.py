@@ -86,9 +86,8 @@ class ExpertsSpec:
     """AUs the training stills never show: their scores mean nothing."""
     untrained_sides: tuple[str, ...] = SUB_AUS
     """Likewise for one side of the face, as L12."""
-    align: tuple[float, ...] = ()
-    """x and y of the left eye, y of the mouth in an aligned crop, in sides, eyes level, mouth in the middle of them;
-    (): the nets take any picture that holds mostly face."""
+    margin: float | None = None
+    """Round the face in the crops they want, as captioner.faces cuts them; None: any picture of mostly face."""
     synthetic_labels: tuple[str, ...] = ()
     """Emotions that no real face taught."""
 
@@ -97,8 +96,8 @@ class ExpertsSpec:
         for key, count in [("au_mean", self.au.main), ("au_std", self.au.main), ("labels", self.er.classes)]:
             if len(getattr(self, key)) != count:
                 faults.append(f"{key} has {len(getattr(self, key))} entries: {count} are needed")
-        if self.align and (len(self.align) != 3 or not all(0 < value < 1 for value in self.align)):
-            faults.append(f"align is {list(self.align)}: three numbers between 0 and 1 are needed, or none")
+        if self.margin is not None and not 0 <= self.margin <= 2:
+            faults.append(f"margin is {self.margin}: 0 to 2 faces are allowed")
         if sides := sorted(set(self.untrained_sides) - set(SUB_AUS)):
             faults.append(f"untrained_sides {sides}: not among {', '.join(SUB_AUS)}")
         if strangers := sorted(set(self.untrained_aus) - set(MAIN_AUS)):

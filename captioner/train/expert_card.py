@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from captioner.data.portraits import EMOTIONS, Pictures, view_of
+from captioner.data.portraits import ALIGNED, EMOTIONS, Pictures, view_of
 from captioner.data.posed import Posed
 from captioner.model.experts import Experts
 from captioner.train.au_expert import au_scores, f1, ranking, teacher_labels
@@ -152,7 +152,7 @@ def millions(net: nn.Module) -> float:
 def write(experts: Experts, trials: Trials, size: int, megabytes: float, about: str) -> str:
     """The card; `about` says how long which recipe ran where."""
     m, spec = measure(experts, trials, size), experts.config
-    x, y, mouth = spec.align
+    (x, y), _, (_, mouth) = ALIGNED
     return f"""# Experts trained on photos
 
 Two small nets for the visual prompts, both for aligned face crops of {spec.size} px: an emotion net
@@ -161,8 +161,9 @@ Two small nets for the visual prompts, both for aligned face crops of {spec.size
 
 - Learned from: {spec.training_data}.
 - {about} Licence {spec.licence}. No photo is in this folder.
-- Input: RGB crop (read as grey), eyes at ({x:g}, {y:g}) and ({1 - x:g}, {y:g}), mouth at (0.5, {mouth:g}) of its side,
-  ImageNet mean and deviation. The emotion net looks at the middle and averages over the mirror image.
+- Input: RGB crop (read as grey) as captioner.faces cuts it with margin {spec.margin}: eyes at
+  ({x:g}, {y:g}) and ({1 - x:g}, {y:g}), mouth at (0.5, {mouth:g}) of its side;
+  ImageNet mean and deviation. The emotion net looks at a window of it and averages over the mirror image.
 - The emotion net's softmax is calibrated: its temperature, fitted on training pictures that were kept
   back, is part of the classifier. **{", ".join(UNPICTURED)} were never seen on a real face**: made (synthetic) stills
   alone taught them, from a table of which action units belong to which emotion.

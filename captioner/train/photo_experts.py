@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from captioner.config import ConfigError, check
-from captioner.data.portraits import ALIGNED, Pictures, View, read_portraits, view_of
+from captioner.data.portraits import MARGIN, Pictures, View, read_portraits, view_of
 from captioner.data.posed import SIDE, Posed, posed, taught
 from captioner.emotion import MAFW_LABELS
 from captioner.files import write_text
@@ -116,7 +116,7 @@ def describe(er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, 
             f"{persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
         ),
         licence=LICENCE,
-        align=(*ALIGNED[0], ALIGNED[2][1]),
+        margin=MARGIN,
         au_mean=tuple(round(value, 5) for value in scores.mean(0).tolist()),
         au_std=tuple(round(value, 5) for value in scores.std(0).where(known[:main], 1.0).tolist()),
         untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
