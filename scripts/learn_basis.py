@@ -37,11 +37,11 @@ WITHIN = 0.85  # how much of a person's mean is taken out: people differ more th
 RIDGE = 0.02  # of each feature's variance
 # AU: what it adds of which feature (both sides at once), and which part of the face may move.
 RECIPES: dict[int, tuple[dict[str, float], str]] = {
-    1: ({"browInnerUp": 1.6}, "inner brows"),
+    1: ({"browInnerUp": 1.5}, "brows"),
     2: ({"browOuterUp": 1.0}, "outer brows"),
     4: ({"browDown": 1.5, "browInnerUp": -0.15}, "brows"),
     6: ({"mouthSmile": 0.6, "eyeSquint": 0.4}, "cheeks"),
-    9: ({"nose": -0.08, "mouthUpperUp": 0.2}, "nose"),
+    9: ({"nose": -0.13, "mouthUpperUp": 0.3}, "nose"),
     10: ({"mouthUpperUp": 2.0}, "upper lip"),
     12: ({"mouthSmile": 1.1}, "mouth"),
     14: ({"mouthDimple": 0.45, "mouthSmile": 0.12}, "mouth"),
@@ -50,10 +50,10 @@ RECIPES: dict[int, tuple[dict[str, float], str]] = {
     18: ({"mouthPucker": 1.8}, "mouth"),
     20: ({"mouthStretch": 1.2}, "mouth"),
     23: ({"mouthPucker": 0.35, "mouthRollLower": 0.3}, "mouth"),
-    24: ({"mouthPress": 1.0}, "mouth"),
+    24: ({"mouthPress": 0.65}, "mouth"),
     25: ({"mouthLowerDown": 0.4, "mouthUpperUp": 0.15}, "mouth"),
     26: ({"jawOpen": 0.45}, "jaw"),
-    27: ({"jawOpen": 1.0}, "jaw"),
+    27: ({"jawOpen": 0.9}, "jaw"),
 }
 SHUT = (6, 9, 12, 14, 15, 17, 18, 20, 23, 24)  # these do not part the lips
 
@@ -159,7 +159,8 @@ def recipe(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np
     mix, region = RECIPES[au]
     field = sum((amount * fields[name] for name, amount in mix.items()), np.zeros_like(mean))
     field = field * region_mask(region, mean)[:, None]
-    field = smooth(field, triangles)
+    if au not in (1, 2, 4):  # brows end sharply
+        field = smooth(field, triangles)
     return close_lips(field) if au in SHUT else field
 
 
@@ -205,7 +206,6 @@ def region_mask(region: str, mean: Array) -> Array:
     upper *= 1 - ramp((y - seam - 0.02) / 0.08)
     masks = {
         "brows": brows,
-        "inner brows": brows * (1 - 0.7 * ramp((x - 0.24) / 0.22)),
         "outer brows": brows * (0.25 + 0.75 * ramp((x - 0.12) / 0.2)),
         "cheeks": ramp((y - 0.02) / 0.12) * (1 - ramp((y - 0.42) / 0.2)) * ramp((x - 0.14) / 0.15),
         "nose": ramp((y - 0.06) / 0.2) * (1 - ramp((x - 0.3) / 0.25)) * (1 - 0.6 * ramp((y - 0.55) / 0.12)),

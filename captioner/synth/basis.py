@@ -48,6 +48,17 @@ LOWER_LIP = (
     (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
 )
 
+# The blendshapes that tell how far an AU shows.
+BLENDSHAPES: dict[int, tuple[str, ...]] = {
+    1: ("browInnerUp",), 2: ("browOuterUpLeft", "browOuterUpRight"), 4: ("browDownLeft", "browDownRight"),
+    6: ("eyeSquintLeft", "eyeSquintRight"), 7: ("eyeSquintLeft", "eyeSquintRight"),
+    10: ("mouthUpperUpLeft", "mouthUpperUpRight"), 12: ("mouthSmileLeft", "mouthSmileRight"),
+    14: ("mouthDimpleLeft", "mouthDimpleRight"), 15: ("mouthFrownLeft", "mouthFrownRight"), 17: ("mouthShrugLower",),
+    18: ("mouthPucker",), 20: ("mouthStretchLeft", "mouthStretchRight"), 23: ("mouthRollLower", "mouthRollUpper"),
+    24: ("mouthPressLeft", "mouthPressRight"), 26: ("jawOpen",), 27: ("jawOpen",),
+    43: ("eyeBlinkLeft", "eyeBlinkRight"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Basis:

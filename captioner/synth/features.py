@@ -187,7 +187,9 @@ class Mouth:
         """Colours (N, 3) at positions in half widths of the mouth, right and down of the middle of the seam."""
         throat = 0.5 + 0.9 * np.exp(-((u / 0.55) ** 2) - ((v - 0.75 * jaw) / 0.6) ** 2)
         colour = throat[:, None] * self.dark
-        tongue = _ramp((v - jaw + 0.42 - 0.5 * u * u) / 0.25) * _ramp((jaw - 0.35) / 0.35) * _ramp((0.8 - np.abs(u)) / 0.3)
+        tongue = (
+            _ramp((v - jaw + 0.42 - 0.5 * u * u) / 0.25) * _ramp((jaw - 0.35) / 0.35) * _ramp((0.8 - np.abs(u)) / 0.3)
+        )
         colour += (0.8 * tongue)[:, None] * (self.tongue - colour)
         low = _ramp((v - jaw + 0.07 - 0.1 * u * u) / 0.06) * _ramp((0.75 - np.abs(u)) / 0.25) * _ramp((jaw - 0.1) / 0.3)
         colour += (0.8 * low)[:, None] * (0.7 * self._row(u * 1.25) - colour)

@@ -47,7 +47,7 @@ class Puppet:
         offset = np.array([*self.canvas.offset, 0], np.float32)
         self.landmarks = photo.landmarks.astype(np.float32) + offset
         self.net: Net = build_net(self.landmarks, basis, width, height)
-        self.muscles = Muscles(self.landmarks, basis)
+        self.muscles = Muscles(self.landmarks, basis, photo.blendshapes)
         self.eyes = [Eye(self.canvas.image, self.landmarks, side) for side in (0, 1)]
         self.mouth = Mouth(self.canvas.image, self.landmarks, photo.gray)
         self.furrows = Furrows(self.landmarks, height, width)

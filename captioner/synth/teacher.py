@@ -12,20 +12,12 @@ from numpy.typing import NDArray
 
 from captioner.errors import CaptionerError
 from captioner.files import missing
+from captioner.synth.basis import BLENDSHAPES
 
 # How far an AU must rise in the reading before it counts as shown; blendshapes, or the geometry below.
 RESPONDS: dict[int, float] = {
     1: 0.15, 2: 0.15, 4: 0.15, 5: 0.03, 6: 0.08, 7: 0.08, 9: 0.025, 10: 0.10, 12: 0.20, 14: 0.04, 15: 0.10, 17: 0.08,
     18: 0.12, 20: 0.08, 23: 0.04, 24: 0.08, 25: 0.03, 26: 0.08, 27: 0.20, 43: 0.15,
-}  # fmt: skip
-_BLENDSHAPES: dict[int, tuple[str, ...]] = {
-    1: ("browInnerUp",), 2: ("browOuterUpLeft", "browOuterUpRight"), 4: ("browDownLeft", "browDownRight"),
-    6: ("eyeSquintLeft", "eyeSquintRight"), 7: ("eyeSquintLeft", "eyeSquintRight"),
-    10: ("mouthUpperUpLeft", "mouthUpperUpRight"), 12: ("mouthSmileLeft", "mouthSmileRight"),
-    14: ("mouthDimpleLeft", "mouthDimpleRight"), 15: ("mouthFrownLeft", "mouthFrownRight"), 17: ("mouthShrugLower",),
-    18: ("mouthPucker",), 20: ("mouthStretchLeft", "mouthStretchRight"), 23: ("mouthRollLower", "mouthRollUpper"),
-    24: ("mouthPressLeft", "mouthPressRight"), 26: ("jawOpen",), 27: ("jawOpen",),
-    43: ("eyeBlinkLeft", "eyeBlinkRight"),
 }  # fmt: skip
 
 
@@ -66,9 +58,9 @@ def rise(au: int, rest: Reading, now: Reading) -> float:
         return max(a - b for a, b in zip(rest.nose, now.nose, strict=True))
     if au == 25:
         return now.gap - rest.gap
-    if au not in _BLENDSHAPES:
+    if au not in BLENDSHAPES:
         raise CaptionerError(f"no reading tells AU {au}; allowed: {', '.join(map(str, RESPONDS))}")
-    return max(now.blendshapes[name] - rest.blendshapes[name] for name in _BLENDSHAPES[au])
+    return max(now.blendshapes[name] - rest.blendshapes[name] for name in BLENDSHAPES[au])
 
 
 class Teacher:
