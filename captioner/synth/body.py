@@ -72,7 +72,7 @@ def paint_body(
     picture = np.asarray(sheet.image.filter(ImageFilter.GaussianBlur(0.7)), np.float32)
     cloth = np.asarray(sheet.cloth.filter(ImageFilter.GaussianBlur(0.7)), np.float32)[..., None] / 255
     rng = np.random.default_rng(clothes.seed)
-    folds = 0.07 * smooth_noise(rng, height, width, 7) + 0.03 * smooth_noise(rng, height, width, 22)
+    folds = 0.045 * smooth_noise(rng, height, width, 4) + 0.03 * _pleats(rng, height, width)
     if clothes.stripes:
         across = y if rng.random() < 0.5 else x
         folds = folds + clothes.stripes * np.sign(np.sin(across * float(rng.uniform(40, 90)) + 0.5 * folds))
@@ -82,6 +82,13 @@ def paint_body(
     shade = cloth[..., 0] * garment + (1 - cloth[..., 0]) * neck
     cover = np.asarray(sheet.cover.filter(ImageFilter.GaussianBlur(0.008 * build.face)), np.float32) / 255
     return np.clip(picture * shade[..., None], 0, 255).astype(np.float32), cover.astype(np.float32)
+
+
+def _pleats(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
+    """Noise (height, width) drawn out downwards, as cloth hangs."""
+    tall = smooth_noise(rng, max(2, height // 5), width, 4)
+    grown = Image.fromarray(tall).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(grown, np.float32)
 
 
 class _Sheet:
@@ -138,14 +145,24 @@ def _wear(sheet: _Sheet, clothes: Clothes, skin: RGB, neck: float) -> None:
         sheet.fill(np.array(opening[4:]) * (1.04, 1.0) + (0, 0.035), rim)
     sheet.fill(np.array(opening), skin, cloth=False)
     if clothes.collar == "turtleneck":
-        roll = np.array([(neck + 0.02, 0.06), (neck + 0.045, 0.12), (neck + 0.06, 0.25), (0.6 * neck, 0.36), (0, 0.39)])
-        sheet.fill(roll * (1, 1.05), rim)
+        roll = np.array(
+            [
+                (0.0, 0.12),
+                (0.6 * neck, 0.105),
+                (neck + 0.015, 0.06),
+                (neck + 0.045, 0.12),
+                (neck + 0.06, 0.25),
+                (0.6 * neck, 0.36),
+                (0, 0.39),
+            ]
+        )
+        sheet.fill(roll[2:] * (1, 1.05), rim)
         sheet.fill(roll, mix(clothes.colour, _PALE, 0.05))
     elif clothes.collar in ("shirt", "suit"):
-        _collar(sheet, clothes, neck, rim)
+        _collar(sheet, clothes, skin, neck, rim)
 
 
-def _collar(sheet: _Sheet, clothes: Clothes, neck: float, rim: RGB) -> None:
+def _collar(sheet: _Sheet, clothes: Clothes, skin: RGB, neck: float, rim: RGB) -> None:
     """Two wings that meet under the throat; with a suit a shirt, a tie and lapels below them."""
     suit = clothes.collar == "suit"
     shirt = clothes.under if suit else mix(clothes.colour, _PALE, 0.1)
@@ -157,7 +174,7 @@ def _collar(sheet: _Sheet, clothes: Clothes, neck: float, rim: RGB) -> None:
         for side in (1, -1):
             lapel = np.array([(neck + 0.07, 0.22), (neck + 0.22, 0.45), (0.42, 0.78), (0.04, 1.5), (0.0, 1.42)])
             sheet.fill(lapel * (side, 1), mix(clothes.colour, _PALE, 0.07), mirrored=False)
-        # the throat was covered by the shirt's front
+        sheet.fill(np.array([(neck + 0.012, 0.09), (neck + 0.055, 0.21), (0.0, 0.5)]), skin, cloth=False)
     for side in (1, -1):
         shade = np.array([(neck, 0.08), (neck + 0.07, 0.2), (0.27, 0.62), (0.0, 0.5), (0.6 * neck, 0.36)])
         wing = np.array([(neck + 0.005, 0.06), (neck + 0.055, 0.18), (0.24, 0.58), (0.0, 0.46), (0.62 * neck, 0.33)])

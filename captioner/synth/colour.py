@@ -61,11 +61,11 @@ def _skin(photo: Photo, bright: NDArray[np.float32], face: float) -> tuple[NDArr
     """0..1: where skin is (face, and ears and scalp where they are as bright), and where the face surely is."""
     inside = _area(photo, OVAL, 0.01 * face)
     wide = np.clip(gaussian_filter(inside, 0.13 * face) * 6.0, 0, 1)
-    head = find_head(photo)
-    hair = hair_tone(photo, head)
-    if hair is None:
+    hair = hair_tone(photo, find_head(photo))
+    level = float(np.median(bright[inside > 0.9]))
+    other = level if hair is None else float(hair @ LUMA)
+    if abs(level - other) < 10:
         return np.maximum(inside, wide), inside
-    level, other = float(np.median(bright[inside > 0.9])), float(hair @ LUMA)
     between = (bright - other) / (level - other)  # 0 hair .. 1 skin
     alike = 0.5 + 0.5 * np.tanh(4 * (between - 0.55))
     alike = gaussian_filter(alike.astype(np.float32), 0.008 * face)

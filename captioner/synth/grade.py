@@ -13,26 +13,33 @@ if TYPE_CHECKING:
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIDDLE = 116.0  # the grey that contrast turns around
+_DIMMEST = 30.0  # brightness that a person keeps
+_GRAINIEST = 0.2  # share of the brightness that noise reaches
 _REFERENCE = 224.0  # the picture height that a blur is given for
 
 
 class Grade:
     """One take's grading of pictures (H, W, 3): what does not change from frame to frame is computed once.
 
-    `face`: where the main face is (share of the width), which side light wraps around; `grey` takes all colour away.
+    `face`: where the main face is (share of the width), which side light wraps around; `grey` takes all colour away;
+    `level`: how bright the darkest person is, who must not vanish in the dark.
     """
 
-    def __init__(self, look: "Look", height: int, width: int, face: float = 0.5, grey: bool = False) -> None:
+    def __init__(
+        self, look: "Look", height: int, width: int, face: float = 0.5, grey: bool = False, level: float = 128.0
+    ) -> None:
+        exposure = max(look.exposure, min(1.0, _DIMMEST / max(level, 1.0)))
         saturation = 0.0 if grey else look.saturation
         warm = 1 + 0.14 * look.warmth * np.array([1.0, 0.1, -1.0], np.float32)
         # a row vector times this matrix: towards its own grey, then warmer
         colour = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * np.outer(LUMA, np.ones(3))
-        self._matrix = (colour * (warm if not grey else 1) * look.exposure * look.contrast).astype(np.float32)
-        self._offset = np.float32(_MIDDLE * look.exposure * (1 - look.contrast))
+        self._matrix = (colour * (warm if not grey else 1) * exposure * look.contrast).astype(np.float32)
+        self._offset = np.float32(min(_MIDDLE, level) * exposure * (1 - look.contrast))
         self._gain = _gain(look, height, width, face)
         self._blur = look.blur * height / _REFERENCE
         self._bars = round(look.letterbox * height)
-        self._noise = _noise(look, height, width) if look.noise > 0 else None
+        noise = min(look.noise, _GRAINIEST * exposure * level)
+        self._noise = _noise(look, noise, height, width) if noise > 0 else None
         self._look, self._size = look, (height, width)
 
     def __call__(self, picture: Picture, frame: int) -> NDArray[np.uint8]:
@@ -68,7 +75,7 @@ def _gain(look: "Look", height: int, width: int, face: float) -> NDArray[np.floa
     return np.asarray(gain[..., None], np.float32)
 
 
-def _noise(look: "Look", height: int, width: int) -> NDArray[np.float32]:
+def _noise(look: "Look", strength: float, height: int, width: int) -> NDArray[np.float32]:
     """Grain, mostly of brightness, a little of colour where there is any."""
     rng = np.random.default_rng((look.seed, 7))
     shape = (height + _SLACK, width + _SLACK)
@@ -76,4 +83,4 @@ def _noise(look: "Look", height: int, width: int) -> NDArray[np.float32]:
     coloured = rng.standard_normal((*shape, 3), dtype=np.float32)
     share = 0.4 * min(1.0, look.saturation)
     grain = np.sqrt(1 - share**2) * bright + share * coloured
-    return np.asarray(look.noise * grain, np.float32)
+    return np.asarray(strength * grain, np.float32)

@@ -79,9 +79,9 @@ def _oval(points: Floats, centre: Floats, right: Floats, up: Floats) -> Floats:
 def _usual(points: Floats, centre: Floats, right: Floats, up: Floats, face: float, oval: Floats) -> Floats:
     """Where heads usually end: a skull with some hair above the eyes, ears beside them, the jaw below."""
     half = 0.565 * abs(float((points[454] - points[234]) @ right))
-    high = float((points[10] - centre) @ up) + 0.31 * face
+    high = float((points[10] - centre) @ up) + 0.30 * face
     sine, cosine = np.abs(np.sin(_ANGLES)), np.cos(_ANGLES)
-    skull = ((sine / half) ** 2.3 + (np.clip(cosine, 0, None) / high) ** 2.3) ** (-1 / 2.3)
+    skull = ((sine / half) ** 2.15 + (np.clip(cosine, 0, None) / high) ** 2.15) ** (-1 / 2.15)
     skull += 0.045 * face * np.clip(np.sin(2 * np.abs(_ANGLES)), 0, 1)  # hair over the temples
     below = np.clip((np.degrees(np.abs(_ANGLES)) - 92) / 22, 0, 1)  # from the lobe of the ear to the jaw
     beside = half * (1 - below) + oval * below

@@ -1,5 +1,7 @@
 """From a tight photo of a face to a person: the head whole, on a neck and shoulders, cut out of the surroundings."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -19,7 +21,7 @@ _INSET = 1.5  # pixels; a photo's outermost ones suffer from its compression
 
 def portrait(photo: Photo, rng: np.random.Generator) -> Canvas:
     """The person of a photo with all that the photo cuts off; `rng` dresses them."""
-    head = find_head(photo)
+    head = _groomed(photo, find_head(photo), rng)
     left, top, width, height = _extent(photo, head)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x + left, y + top  # pixels of the photo
@@ -31,6 +33,14 @@ def portrait(photo: Photo, rng: np.random.Generator) -> Canvas:
     share = np.where(alpha > 1e-3, cover / np.maximum(alpha, 1e-3), (body_cover < 1e-3).astype(np.float32))[..., None]
     image = colour * share + body * (1 - share)
     return Canvas(image.astype(np.float32), alpha.astype(np.float32), (float(-left), float(-top)))
+
+
+def _groomed(photo: Photo, head: Head, rng: np.random.Generator) -> Head:
+    """The head with more or less hair on top, where the photo does not show how much there is."""
+    rim = head.centre + head.radius[:, None] * _directions(head, head.angle)
+    hidden = np.clip(-rim[:, 1] / (0.1 * head.face), 0, 1)  # above the photo's upper edge
+    volume = head.face * (rng.uniform(-0.05, 0.04) + rng.uniform(-0.03, 0.03) * np.sin(head.angle))
+    return replace(head, radius=head.radius + hidden * volume * np.clip(np.cos(head.angle), 0, 1))
 
 
 def _extent(photo: Photo, head: Head) -> tuple[int, int, int, int]:
@@ -137,7 +147,7 @@ def _body(
     left, top, width, height = extent
     jaw, chin = photo.landmarks[[172, 397], :2].mean(0), photo.landmarks[152, :2]
     neck = 0.37 * float(np.linalg.norm(photo.landmarks[234, :2] - photo.landmarks[454, :2]))
-    low = float(chin[1]) - 0.09 * head.face  # chins cover some of a neck
+    low = float(chin[1]) - 0.11 * head.face  # chins cover some of a neck
     build = Build(float(0.6 * jaw[0] + 0.4 * chin[0]) - left, low - top, head.face, neck)
     skin = skin_colour(photo, head)
     clothes = choose_clothes(rng, _worn(photo, head, skin), float(np.array(skin) @ LUMA))
@@ -200,9 +210,10 @@ def surroundings(photo: Photo) -> tuple[Picture, tuple[float, float]]:
     head = find_head(photo)
     left, top, width, height = _extent(photo, head)
     degrees, _, outline = _polar_photo(photo, head)
-    seen = (outline > 1.12) & (degrees < 112)
-    if seen.mean() < 0.01:  # a face that fills its photo: what is at the rim may stand for a room
-        seen = outline > 0.97
+    for least in (1.22, 1.1, 0.97):  # a face may fill its photo; what is at the rim then stands for a room
+        seen = (outline > least) & (degrees < 112)
+        if seen.mean() > 0.02:
+            break
     known = np.clip(2 * gaussian_filter(seen.astype(np.float32), 5.0) - 1, 0, 1)
     image, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     rows, columns = slice(-top, -top + photo.image.shape[0]), slice(-left, -left + photo.image.shape[1])

@@ -21,6 +21,7 @@ Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 _SPARE = 1.35  # a place is larger than what one take shows of it; the next take shows another part
 _FINEST = 2.0  # a backdrop is not drawn finer than this, however far the camera zooms in
+_HIDDEN = 0.7  # share of a face that, when another face covers it, makes it unseen
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class _Take:
         )
         self.scene = Image.fromarray(np.clip(scene + 0.5, 0, 255).astype(np.uint8))
         middle = views[0].rolled(views[0].upright(np.array([[place.x, place.y]])))[0, 0] / width
-        self.grade = Grade(story.look, height, width, float(np.clip(middle, 0.1, 0.9)), grey)
+        level = min(float(getattr(actor, "level", 128.0)) for actor in actors)
+        self.grade = Grade(story.look, height, width, float(np.clip(middle, 0.1, 0.9)), grey, level)
         self._last: tuple[tuple[float, ...], Picture] | None = None
 
     def _star(self, frames: Sequence[int]) -> tuple[int, Place]:
@@ -148,10 +150,12 @@ class _Take:
             role, place = story.roles[index], self._place(story.roles[index].places[frame])
             x, y = view.upright(np.array([place.x, place.y])).tolist()
             shown = Place(x, y, place.height * view.zoom)
-            landmarks[index] = view.rolled(self.actors[index].draw(picture, role.states[frame], shown))
+            points = view.rolled(self.actors[index].draw(picture, role.states[frame], shown))
+            landmarks = {i: p for i, p in landmarks.items() if _covered(p, points) < _HIDDEN}
+            landmarks[index] = points
         graded = self.grade(self._roll(picture, view), frame)
-        points = tuple(self._visible(landmarks.get(index)) for index in range(len(story.roles)))
-        return Frame(graded, points, tuple(None if p is None else _bounds(p, *self.size) for p in points))
+        shown_points = tuple(self._visible(landmarks.get(index)) for index in range(len(story.roles)))
+        return Frame(graded, shown_points, tuple(None if p is None else _bounds(p, *self.size) for p in shown_points))
 
     def _roll(self, picture: Picture, view: _View) -> Picture:
         height, width = self.size
@@ -174,6 +178,13 @@ class _Take:
         return points if left < width and top < height and right > 0 and bottom > 0 else None
 
 
+def _covered(face: Points, nearer: Points) -> float:
+    """Share of a face's box that a nearer face's box covers."""
+    low, high = face.min(0), face.max(0)
+    shared = np.clip(np.minimum(high, nearer.max(0)) - np.maximum(low, nearer.min(0)), 0, None)
+    return float(shared.prod() / max(float((high - low).prod()), 1e-6))
+
+
 def _bounds(points: Points, height: int, width: int) -> Bounds:
     limit = np.array([width, height], np.float32)
     low, high = np.clip(points.min(0), 0, limit), np.clip(points.max(0), 0, limit)
@@ -187,7 +198,14 @@ def _scene(
     if look.backdrop == "own":
         return actor.backdrop(height, width, place)
     tall, wide = round(_SPARE * height), round(_SPARE * width)
-    whole = backdrop(look.backdrop, np.random.default_rng((look.seed, 1)), tall, wide, pictures)
+    # behind somebody far away things are small
+    far = float(np.clip(0.35 * height / max(place.height, 1.0), 1.0, 1.8)) if look.backdrop == "texture" else 1.0
+    whole = backdrop(
+        look.backdrop, np.random.default_rng((look.seed, 1)), round(far * tall), round(far * wide), pictures
+    )
+    if far > 1:
+        drawn = Image.fromarray(np.clip(whole + 0.5, 0, 255).astype(np.uint8))
+        whole = np.asarray(drawn.resize((wide, tall), Image.Resampling.BOX), np.float32)
     rng = np.random.default_rng((look.seed, 2, cut))
     y, x = int(rng.integers(tall - height + 1)), int(rng.integers(wide - width + 1))
     part = whole[y : y + height, x : x + width]
