@@ -29,6 +29,7 @@ from prompts.au_graph import FACE_WINDOW, FaceNet
 MARGIN = 0.45  # round the face in the experts' crops, which captioner.faces cuts
 # Left eye, right eye and mouth in such a crop, in sides: the picture's left.
 ALIGNED = ((0.35, 0.35), (0.65, 0.35), (0.5, 0.665))
+LUMA = (0.299, 0.587, 0.114)
 VOTES: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_a_face",
 )  # fmt: skip

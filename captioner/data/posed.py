@@ -3,7 +3,6 @@
 Axes: S stills, A main AUs, O one-sided AUs.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captioner import synth
-from captioner.data.portraits import align
+from captioner.data.portraits import LUMA, align
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.files import atomic
 from captioner.model.experts import ABSENT, PRESENT, au_labels
 from captioner.synth.actor import Place
+from captioner.synth.actors import PhotoActor
 from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
 from captioner.synth.photos import PhotoError, PhotoSet
 from captioner.synth.plot import PHOTO_AUS, sample_phrases, ways
-from captioner.synth.puppet import Puppet
 from captioner.synth.scenario import subtle_aus
 from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
 
@@ -63,9 +61,8 @@ class Posed:
 
 
 def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, cache: str | Path) -> Posed:
-    """`count` stills of the persons of these splits, made once and then read from the cache folder."""
-    name = f"posed-{'-'.join(splits)}-{count}-{seed}-{_making()}.npz"
-    path = Path(cache) / name
+    """`count` stills of the persons of these splits, read from the cache folder once made there."""
+    path = Path(cache) / f"posed-{'-'.join(splits)}-{count}-{seed}.npz"
     if not path.exists():
         photos = PhotoSet(folder)
         log.info("posing %d stills of %s persons into %s", count, " and ".join(splits), path)
@@ -76,27 +73,20 @@ def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, ca
         return Posed(**{name: torch.from_numpy(stored[name]) for name in stored.files})
 
 
-def _making() -> str:
-    """A short hash of the code that poses: an old cache never stands for another puppet."""
-    folder = Path(synth.__file__).parent
-    files = [folder / f"{name}.py" for name in ("puppet", "skin", "features", "shade", "mesh", "plot")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in [*files, Path(__file__)])).hexdigest()[:8]
-
-
 def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) -> Posed:
     basis, each = load_basis(), -(-count // len(rows))
     order = np.random.default_rng([seed, _PHOTO]).permutation(rows)
     pixels, points, aus, emotions, persons = [], [], [], [], []
     for row in order.tolist():
         try:
-            puppet = Puppet(photos.photo(row), basis)
+            actor = PhotoActor(photos.photo(row), basis, np.random.default_rng([seed, _PHOTO, row]))
         except PhotoError as error:
             log.warning("%s", error)
             continue
         for number in range(each):
             rng = np.random.default_rng([seed, _STATE, row, number])
             state, emotion = sample_state(rng)
-            picture, landmarks = _draw(rng, puppet, state)
+            picture, landmarks = _draw(rng, actor, state)
             pixels.append(picture)
             points.append(landmarks[list(MESH_68), :2] / SIDE)
             aus.append(labels_of(state))
@@ -110,15 +100,15 @@ def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) 
     )  # fmt: skip
 
 
-def _draw(rng: np.random.Generator, puppet: Puppet, state: State) -> tuple[NDArray[np.uint8], NDArray[np.floating]]:
+def _draw(rng: np.random.Generator, actor: PhotoActor, state: State) -> tuple[NDArray[np.uint8], NDArray[np.floating]]:
     """The grey still (SIDE, SIDE) and its landmarks (478, 2), before a blurry backdrop of a random tone."""
     blobs = torch.from_numpy(rng.uniform(0, 1, (1, 1, 4, 4)).astype(np.float32))
     wide = torch.nn.functional.interpolate(blobs, (SIDE, SIDE), mode="bilinear")[0, 0].numpy()
     tone = rng.uniform(0, 255) + (wide - 0.5) * rng.uniform(0, 200)
     picture = np.repeat(np.clip(tone, 0, 255)[..., None], 3, axis=2).astype(np.float32)
-    place = Place(SIDE / 2, SIDE * 0.5, SIDE * rng.uniform(0.62, 0.78))
-    landmarks = puppet.draw(picture, state, place)
-    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    place = Place(SIDE / 2, SIDE * 0.52, SIDE * rng.uniform(0.6, 0.76))
+    landmarks = actor.draw(picture, state, place)
+    grey = picture @ np.array(LUMA, np.float32)
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8), landmarks
 
 

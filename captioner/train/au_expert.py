@@ -67,8 +67,8 @@ def lessons(posed: Posed, photos: Pictures | None, names: list[str]) -> Lessons:
 
 def teacher_labels(shapes: Tensor, names: list[str]) -> Tensor:
     """AU labels int8 (N, A + O) that blendshapes (N, 52) suggest; unknown where they say little."""
-    if absent := sorted({name for _, name, _, _ in _SIGNS} - set(names)):
-        raise ManifestError(f"the portraits have no blendshape {absent[0]!r}; they have {', '.join(names[:6])}, ...")
+    if lacking := sorted({name for _, name, _, _ in _SIGNS} - set(names)):
+        raise ManifestError(f"the portraits have no blendshape {lacking[0]!r}; they have {', '.join(names[:6])}, ...")
     labels = torch.full((len(shapes), len(MAIN_AUS) + len(SUB_AUS)), UNKNOWN, dtype=torch.int8)
     smiling = shapes[:, names.index("mouthSmileLeft")] > _SMILING
     seen = shapes[:, 0] >= 0

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from captioner.data.portraits import ALIGNED, EMOTIONS, Pictures, view_of
+from captioner.data.portraits import ALIGNED, EMOTIONS, Pictures, View
 from captioner.data.posed import Posed
 from captioner.model.experts import Experts
 from captioner.train.au_expert import au_scores, f1, ranking, teacher_labels
@@ -32,102 +32,102 @@ class Trials:
     posed: Posed
     portraits: Pictures
     blendshapes: Sequence[str]
+    clips: Posed | None = None
+    """Frames of made clips of unseen persons."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Rows of the card's tables, and the figures above them."""
+class Emotions:
+    """Measures of the emotion net; `astray` is the share called by a label that FER+ lacks."""
 
-    photos: dict[str, float]
-    photo_rows: list[str]
-    made: dict[str, float]
-    made_rows: list[str]
-    au: dict[str, float]
-    au_rows: list[str]
-    side_rows: list[str]
-    real_rows: list[str]
+    count: int
+    accuracy: float
+    macro: float
+    error: float
+    astray: float
+    rows: str
 
 
-def measure(experts: Experts, trials: Trials, size: int) -> Measured:
-    """All figures of the card."""
-    photos, photo_rows = _on_photos(experts, trials.ferplus, size)
-    made, made_rows = _on_stills(experts, trials.posed, size)
-    view = view_of(experts.au.backbone, size)
-    scores = au_scores(experts.au, view, trials.posed.pixels, trials.posed.frames)
-    known = [au not in experts.config.untrained_aus for au in MAIN_AUS]
-    known += [name not in experts.config.untrained_sides for name in SUB_AUS]
-    found, areas, labels = f1(scores, trials.posed.aus), ranking(scores, trials.posed.aus), trials.posed.aus
-    names = [f"{au} {name}" for au, name in MAIN_AUS.items()] + list(SUB_AUS)
-    rows = [
-        f"| {name} | {(labels[:, i] == 1).float().mean():.3f} | {found[i]:.3f} | {areas[i]:.3f} |"
-        for i, name in enumerate(names)
-    ]
-    main = len(MAIN_AUS)
-    taught = torch.tensor(known)
-    figures = {
-        "count": len(labels),
-        "macro": found[:main][taught[:main]].mean().item(),
-        "sides": found[main:][taught[main:]].mean().item(),
-    }
-    return Measured(
-        photos, photo_rows, made, made_rows, figures,
-        [row for row, sure in zip(rows[:main], known, strict=False) if sure],
-        [row for row, sure in zip(rows[main:], known[main:], strict=True) if sure],
-        _against_teacher(experts, trials, size),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Units:
+    """Measures of the AU net: pictures, labels and scores (N, A + O), F1 and AUC of each (A + O,)."""
+
+    count: int
+    labels: Tensor
+    f1: Tensor
+    auc: Tensor
+
+    def macro(self, which: Tensor) -> float:
+        """Mean F1 of some AUs that were there at all."""
+        return self.f1[which & (self.labels == 1).any(0)].mean().item()
 
 
-def _on_photos(experts: Experts, part: Part, size: int) -> tuple[dict[str, float], list[str]]:
-    logits = emotion_logits(experts.er, view_of(experts.er.backbone, size), part.pictures)
-    clear = part.emotions >= 0
-    chances, labels = logits[clear].softmax(1), places(part.emotions[clear])
-    said = chances.argmax(1)
-    scores = f1_by_class(said, labels, len(experts.config.labels))
+def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str]) -> Emotions:
+    """On pictures of a known emotion, all labels of the net open; rows and macro F1 are those of `names`."""
+    pictures = part.pictures if isinstance(part, Part) else part
+    labels = places(part.emotions) if isinstance(part, Part) else part.emotions
+    told, options = labels >= 0, experts.config.labels
+    chances = emotion_logits(experts.er, _as_used(experts), pictures).softmax(1)[told]
+    labels, said = labels[told], chances.argmax(1)
+    scores = f1_by_class(said, labels, len(options))
     rows = []
-    for name in EMOTIONS:
-        place = experts.config.labels.index(name)
+    for name in names:
+        place = options.index(name)
         here = labels == place
-        recall = (said[here] == place).float().mean()
-        rows.append(f"| {name} | {int(here.sum())} | {recall:.3f} | {scores[place]:.3f} |")
-    taught = [experts.config.labels.index(name) for name in EMOTIONS]
-    figures = {
-        "count": len(labels),
-        "accuracy": (said == labels).float().mean().item(),
-        "macro": scores[taught].mean().item(),
-        "error": calibration_error(chances, labels),
-        "astray": torch.isin(said, torch.tensor([experts.config.labels.index(n) for n in UNPICTURED]))
-        .float()
-        .mean()
-        .item(),
-    }
-    return figures, rows
-
-
-def _on_stills(experts: Experts, stills: Posed, size: int) -> tuple[dict[str, float], list[str]]:
-    stills = stills.take(torch.nonzero(stills.emotions >= 0)[:, 0])
-    chances = emotion_logits(experts.er, view_of(experts.er.backbone, size), stills).softmax(1)
-    said, labels = chances.argmax(1), stills.emotions
-    scores = f1_by_class(said, labels, len(experts.config.labels))
-    rows = []
-    for place, name in enumerate(experts.config.labels):
-        here = labels == place
-        mark = " (only from made stills)" if name in UNPICTURED else ""
+        mark = " (no real face taught it)" if name in UNPICTURED else ""
         recall = (said[here] == place).float().mean()
         rows.append(f"| {name}{mark} | {int(here.sum())} | {recall:.3f} | {scores[place]:.3f} |")
-    right = (said == labels).float().mean().item()
-    return {"count": len(labels), "accuracy": right, "error": calibration_error(chances, labels)}, rows
+    unpictured = torch.tensor([options.index(name) for name in UNPICTURED])
+    return Emotions(
+        len(labels),
+        (said == labels).float().mean().item(),
+        scores[[options.index(name) for name in names]].mean().item(),
+        calibration_error(chances, labels),
+        torch.isin(said, unpictured).float().mean().item(),
+        "\n".join(rows),
+    )
 
 
-def _against_teacher(experts: Experts, trials: Trials, size: int) -> list[str]:
-    portraits = trials.portraits
-    scores = au_scores(experts.au, view_of(experts.au.backbone, size), portraits.pixels, portraits.frames)
-    labels = teacher_labels(portraits.blendshapes, list(trials.blendshapes))
-    found, areas, positives = f1(scores, labels), ranking(scores, labels), (labels == 1).sum(0)
-    return [
-        f"| {au} {name} | {int(positives[i])} | {found[i]:.3f} | {areas[i]:.3f} |"
+def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tensor) -> Units:
+    """On pictures with AU labels."""
+    scores = au_scores(experts.au, _as_used(experts), pixels, frames)
+    return Units(len(labels), labels, f1(scores, labels), ranking(scores, labels))
+
+
+def _as_used(experts: Experts) -> View:
+    """What the captioner hands over: the whole crop, in colour."""
+    return View(experts.config.size, grey=False)
+
+
+def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
+    names = [f"{au} {name}" for au, name in MAIN_AUS.items()] + list(SUB_AUS)
+    rows = []
+    for i, sure in enumerate(_taught(experts).tolist()):
+        share = (stills.labels[:, i] == 1).float().mean()
+        row = f"| {names[i]} | {share:.3f} | {stills.f1[i]:.3f} | {stills.auc[i]:.3f} |"
+        seen = clips is not None and bool((clips.labels[:, i] == 1).any())
+        if clips is not None and seen:
+            share = (clips.labels[:, i] == 1).float().mean()
+            row += f" {share:.3f} | {clips.f1[i]:.3f} | {clips.auc[i]:.3f} |"
+        else:
+            row += " - | - | - |"
+        rows += [row] * sure
+    return "\n".join(rows)
+
+
+def _taught(experts: Experts) -> Tensor:
+    """Which AUs (A + O,) the net learned."""
+    main = [au not in experts.config.untrained_aus for au in MAIN_AUS]
+    return torch.tensor(main + [name not in experts.config.untrained_sides for name in SUB_AUS])
+
+
+def _teacher_rows(seen: Units) -> str:
+    positives = (seen.labels == 1).sum(0)
+    return "\n".join(
+        f"| {au} {name} | {int(positives[i])} | {seen.f1[i]:.3f} | {seen.auc[i]:.3f} |"
         for i, (au, name) in enumerate(MAIN_AUS.items())
         if positives[i] >= LEAST
-    ]
+    )
 
 
 @torch.inference_mode()
@@ -149,9 +149,26 @@ def millions(net: nn.Module) -> float:
     return sum(p.numel() for p in net.parameters()) / 1e6
 
 
-def write(experts: Experts, trials: Trials, size: int, megabytes: float, about: str) -> str:
+def write(experts: Experts, trials: Trials, megabytes: float, about: str) -> str:
     """The card; `about` says how long which recipe ran where."""
-    m, spec = measure(experts, trials, size), experts.config
+    spec, main = experts.config, torch.arange(len(MAIN_AUS) + len(SUB_AUS)) < len(MAIN_AUS)
+    real = measure_emotions(experts, trials.ferplus, EMOTIONS)
+    made = measure_emotions(experts, trials.posed, spec.labels)
+    stills = measure_units(experts, trials.posed.pixels, trials.posed.frames, trials.posed.aus)
+    clips, films = None, trials.clips
+    if films is not None:
+        clips = measure_units(experts, films.pixels, films.frames, films.aus)
+    faces, wanted = trials.portraits, teacher_labels(trials.portraits.blendshapes, list(trials.blendshapes))
+    teacher = measure_units(experts, faces.pixels, faces.frames, wanted)
+    taught = _taught(experts)
+    in_clips = ""
+    if clips is not None and films is not None:
+        shown = measure_emotions(experts, films, spec.labels)
+        in_clips = (
+            f"On {clips.count} frames of made clips of unseen persons the main AUs have macro F1 "
+            f"**{clips.macro(taught & main):.3f}**;\nthe emotion of the apex is named in {shown.accuracy:.3f} of "
+            f"{shown.count} clips with one emotion.\n"
+        )
     (x, y), _, (_, mouth) = ALIGNED
     return f"""# Experts trained on photos
 
@@ -174,37 +191,35 @@ Two small nets for the visual prompts, both for aligned face crops of {spec.size
 
 ## Real photos
 
-Emotions, FER+ validation part, pictures with a majority ({m.photos["count"]}), all {len(spec.labels)} labels open:
-accuracy **{m.photos["accuracy"]:.4f}**, macro F1 over the 8 labels {m.photos["macro"]:.3f}, expected calibration error
-{m.photos["error"]:.3f}; {m.photos["astray"]:.1%} were called by one of the three labels that FER+ lacks.
+Emotions, FER+ validation part, pictures with a majority ({real.count}), all {len(spec.labels)} labels open:
+accuracy **{real.accuracy:.4f}**, macro F1 over the 8 labels {real.macro:.3f}, expected calibration error
+{real.error:.3f}; {real.astray:.1%} were called by one of the three labels that FER+ lacks.
 
 | emotion | photos | recall | F1 |
 |---|---|---|---|
-{chr(10).join(m.photo_rows)}
+{real.rows}
 
-Action units, {len(trials.portraits)} portraits of persons no training part knows, against what a landmarker's
+Action units, {teacher.count} portraits of persons no training part knows, against what a landmarker's
 blendshapes suggest (a machine's opinion, not a coder's):
 
 | AU | positives | F1 | AUC |
 |---|---|---|---|
-{chr(10).join(m.real_rows)}
+{_teacher_rows(teacher)}
 
-## Made (synthetic) stills
+## Made (synthetic) pictures
 
 Portraits of persons no training part knows, posed by known action units.
+Macro F1 on {stills.count} stills over the taught main AUs **{stills.macro(taught & main):.3f}**,
+over one side of the face {stills.macro(taught & ~main):.3f}.
+{in_clips}
+| AU | in stills | F1 | AUC | in clips | F1 | AUC |
+|---|---|---|---|---|---|---|
+{_unit_rows(experts, stills, clips)}
 
-Action units ({m.au["count"]} stills): macro F1 over the taught main AUs **{m.au["macro"]:.3f}**,
-over one side of the face {m.au["sides"]:.3f}.
-
-| AU | share of stills | F1 | AUC |
-|---|---|---|---|
-{chr(10).join(m.au_rows)}
-{chr(10).join(m.side_rows)}
-
-Emotions ({m.made["count"]} stills): accuracy {m.made["accuracy"]:.3f}, calibration error {m.made["error"]:.3f}.
+Emotions ({made.count} stills): accuracy {made.accuracy:.3f}, calibration error {made.error:.3f}.
 An emotion does not decide a made face: many share their action units.
 
 | emotion | stills | recall | F1 |
 |---|---|---|---|
-{chr(10).join(m.made_rows)}
+{made.rows}
 """

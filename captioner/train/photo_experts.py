@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from captioner.config import ConfigError, check
+from captioner.data.filmed import filmed
 from captioner.data.portraits import MARGIN, Pictures, View, read_portraits, view_of
 from captioner.data.posed import SIDE, Posed, posed, taught
 from captioner.emotion import MAFW_LABELS
@@ -52,6 +53,8 @@ class PhotoRecipe:
     """Posed stills of training persons."""
     unseen: int = 3000
     """Posed stills of persons that no training part knows."""
+    clips: str = ""
+    """Folder of made clips whose val and test parts the card measures too; "": none."""
     emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
     widen: WidenRecipe = field(default_factory=WidenRecipe)
     au: AURecipe = field(default_factory=AURecipe)
@@ -90,13 +93,14 @@ def train(recipe: PhotoRecipe) -> Path:
 
     save_experts(recipe.out, er, au, describe(er, au, view, table, stills, recipe), card="")
     saved = load_experts(recipe.out)  # measured as stored
-    trials = expert_card.Trials(parts[2], unseen, real_unseen(recipe), names)
+    clips = filmed(recipe.clips, ("val", "test")) if recipe.clips else None
+    trials = expert_card.Trials(parts[2], unseen, real_unseen(recipe), names, clips)
     megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
     where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
     made = (
         f"Made by scripts/train_experts.py, {sum(c.seconds for c in courses) / 60:.0f} minutes of training on {where}."
     )
-    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, recipe.size, megabytes, made))
+    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, megabytes, made))
     return Path(recipe.out)
 
 
