@@ -23,14 +23,14 @@ from captioner.synth.actors import PhotoActor
 from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
 from captioner.synth.photos import PhotoError, PhotoSet
-from captioner.synth.plot import PHOTO_AUS, sample_phrases, ways
+from captioner.synth.plot import PHOTO_AUS, sample_phrases, showable, together, ways
 from captioner.synth.scenario import subtle_aus
 from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
 
 log = logging.getLogger(__name__)
 
 SIDE = 128  # of a still; the face fills about 0.7 of it
-MIXED = 0.15  # share of the stills between two AU sets: no emotion is said of them
+FREE = 0.35  # share of the stills whose phrases stand for no emotion, so that rare AUs are seen
 _ONE_SIDED = 0.15
 _STATE, _PHOTO = 1, 2  # what a generator is for
 
@@ -115,19 +115,16 @@ def _draw(rng: np.random.Generator, actor: PhotoActor, state: State) -> tuple[ND
 def sample_state(rng: np.random.Generator) -> tuple[State, int]:
     """A head somewhere near the front with up to four salient phrases, and the emotion they stand for (or -1)."""
     emotion = int(rng.integers(len(MAFW_LABELS)))
-    aus: dict[int, float] = {}
-    if rng.random() < MIXED:
-        emotion = -1
-        for au in rng.choice(PHOTO_AUS, int(rng.integers(1, 4)), replace=False).tolist():
-            aus[au] = float(rng.uniform(0.2, 1))
+    if rng.random() < FREE:
+        emotion, names = -1, _any_phrases(rng)
     else:
         names = sample_phrases(rng, (MAFW_LABELS[emotion],), PHOTO_AUS)
-        aus |= {au: value for au, value in subtle_aus(rng, names).items() if au in PHOTO_AUS}
-        for name in names:
-            options = ways(name, PHOTO_AUS)
-            peak = rng.uniform(0.5, 1)
-            for au in options[int(rng.integers(len(options)))]:
-                aus[au] = float(np.clip(peak * rng.uniform(0.92, 1.08), 0.5, 1))
+    aus = {au: value for au, value in subtle_aus(rng, names).items() if au in PHOTO_AUS}
+    for name in names:
+        options = ways(name, PHOTO_AUS)
+        peak = rng.uniform(0.5, 1) if rng.random() < 0.85 else rng.uniform(0.2, 0.5)
+        for au in options[int(rng.integers(len(options)))]:
+            aus[au] = float(np.clip(peak * rng.uniform(0.92, 1.08), 0, 1))
     sides = {au: _sides(rng) for au in aus}
     state = State(
         aus, yaw=float(np.clip(rng.normal(0, 7), -18, 18)), pitch=float(np.clip(rng.normal(0, 5), -12, 12)),
@@ -135,6 +132,16 @@ def sample_state(rng: np.random.Generator) -> tuple[State, int]:
         blink=float(rng.choice([0.0, rng.uniform(0, 1)], p=[0.85, 0.15])), sides=sides,
     )  # fmt: skip
     return state, emotion
+
+
+def _any_phrases(rng: np.random.Generator) -> tuple[str, ...]:
+    """Up to four phrases that do not hide each other, rare ones as often as others."""
+    able = showable(PHOTO_AUS)
+    chosen: tuple[str, ...] = ()
+    for index in rng.permutation(len(able))[: int(rng.integers(1, 5))].tolist():
+        if together(able[index], chosen):
+            chosen = (*chosen, able[index])
+    return chosen
 
 
 def _sides(rng: np.random.Generator) -> tuple[float, float]:
