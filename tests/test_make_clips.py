@@ -451,7 +451,7 @@ def test_jobs_run_in_order_and_hand_on_their_errors() -> None:
 @pytest.mark.skipif(not (SHARED / "data" / "faces").is_dir(), reason="the photos are not in the repository")
 def test_photos_come_alive(tmp_path: Path) -> None:
     out = tmp_path / "photos"
-    make_all(tiny(out, 5, faces=SHARED / "data" / "faces", height=96, width=96))
+    make_all(tiny(out, 3, faces=SHARED / "data" / "faces", height=96, width=96, val=0.33, test=0.33))
     records = read_manifest(out / "manifest.jsonl", labels=MAFW_LABELS)
     photos = PhotoSet(SHARED / "data" / "faces")
     split = {f"person_{p}": int(s) for p, s in zip(photos.table["person"], photos.table["split"], strict=True)}

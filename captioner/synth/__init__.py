@@ -1,10 +1,14 @@
-"""Synthetic clips whose action units are known, and their captions in the manner of MAFW.
+"""Synthetic clips of people whose action units are known, and their captions in the manner of MAFW or EmVidCap.
 
-identity   who is drawn (Face) and how it looks at one instant (State)
-pen        curves on a head that turns
-paint      draw(face, state, size): one picture
-scenario   what happens in a clip: action units over time, actions, pose
-captions   the sentences that are true of a scenario
-clips      mp4 files and their manifest
-drawn      stills and clips of the drawn face: the names to import
+Two makers. `clips` draws faces in short scenes (scripts/make_drawn.py); `maker` films stories with animated photos
+or drawn faces as actors (scripts/make_clips.py).
+
+who is seen       identity (Face, State), paint and pen (the drawn face), photos (a folder of faces), actor and
+                  actors (what a camera can film), cast (who plays in which clip)
+animated photos   basis (action units as motion), skin, mesh, puppet, features, shade (face), outline, portrait, body
+                  (head and shoulders), colour (for grey photos)
+what happens      scenario (scenes of the drawn face); plot, motion, camera, story (stories of any length)
+the film          stage (frames), backdrop, grade (light and damage)
+what is said      captions (of scenes); grammar and words (of stories)
+on disk           clips and drawn (scenes); maker, check and teacher (does it show?), labels, gallery; jobs (both)
 """

@@ -329,6 +329,8 @@ class _Crew:
             player = self.cast.play(job.split, (place + step) % persons, story.look.tint)
             if player.group not in [known.group for known in players]:
                 players.append(player)
+        if len(players) < len(story.roles):
+            raise PhotoError(f"{len(players)} persons of split {job.split!r} can be used, fewer than --people asks for")
         return players[1:]
 
     def shoot(self, job: Job, attempt: int, story: Story, players: Sequence[Player]) -> None:

@@ -109,6 +109,11 @@ class PhotoSet:
         """Rows of a split that can be animated: there, near frontal, at rest, mouth shut, eyes open, not cut off."""
         if split not in SPLITS:
             raise PhotoError(unknown("split", split, SPLITS))
+        return np.flatnonzero(self._fit & self._there & (np.asarray(self.table["split"]) == SPLITS.index(split)))
+
+    @cached_property
+    def _fit(self) -> NDArray[np.bool_]:
+        """Which faces (N,) are as `rows` wants them."""
         shape, points = self.blendshape, np.asarray(self.table["landmarks"], np.float32)[:, :468, :2]
         angles = np.abs(self.angles())
         fit = (angles[:, 0] < MAX_ANGLE) & (angles[:, 1] < MAX_ANGLE)
@@ -119,7 +124,7 @@ class PhotoSet:
         fit &= gap < MAX_GAP * np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
         low, high = points.min(1), points.max(1)
         fit &= (low.min(1) > 0) & (high[:, 0] < 1) & (high[:, 1] < 1 + MAX_CUT)
-        return np.flatnonzero(fit & self._there & (np.asarray(self.table["split"]) == SPLITS.index(split)))
+        return np.asarray(fit)
 
     def photo(self, row: int) -> Photo:
         """Open the photo of a row; a PhotoError names it when it cannot be read."""
