@@ -50,7 +50,7 @@ RECIPES: dict[int, tuple[dict[str, float], str]] = {
     18: ({"mouthPucker": 1.8}, "mouth"),
     20: ({"mouthStretch": 1.2}, "mouth"),
     23: ({"mouthPucker": 0.35, "mouthRollLower": 0.3}, "mouth"),
-    24: ({"mouthPress": 0.65}, "mouth"),
+    24: ({"mouthPress": 0.6}, "mouth"),
     25: ({"mouthLowerDown": 0.4, "mouthUpperUp": 0.15}, "mouth"),
     26: ({"jawOpen": 0.45}, "jaw"),
     27: ({"jawOpen": 0.9}, "jaw"),

@@ -82,6 +82,8 @@ class Eye:
         points = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
         inside = coverage(points, upper, lower).reshape(x.shape)
         self.photo = cut.astype(np.float32)
+        seen = self.photo[inside > 0.3]
+        self.lash = 0.8 * np.percentile(seen, 5, axis=0) if len(seen) else np.full(3, 40.0)
         self.ball = self._ball(cut, inside, x - self.iris[0], y - self.iris[1])
 
     def _ball(self, cut: Array, inside: Array, dx: Array, dy: Array) -> Array:
@@ -109,15 +111,36 @@ class Eye:
         width = float(np.linalg.norm(rigid[self.upper[0]] - rigid[self.upper[-1]]))
         return np.array([gaze[0] * _GLANCE[0] * width, gaze[1] * _GLANCE[1] * width], np.float32)
 
-    def draw(self, picture: Array, skin: Array, rigid: Array, gaze: tuple[float, float], wide: float) -> None:
-        """Paint the eyeball where the lids (in `skin`) leave it open."""
+    def draw(
+        self, picture: Array, skin: Array, rigid: Array, gaze: tuple[float, float], wide: float, shut: float
+    ) -> None:
+        """Paint the eyeball where the lids (in `skin`) leave it open, and the lashes of lids that close."""
         found = _patch(skin[self.loop], picture.shape)
         if found is None:
             return
         rows, columns, points = found
+        target = picture[rows, columns]
         open_ = coverage(points, skin[self.upper], skin[self.lower])
-        if open_.max() <= 0:
-            return
+        if open_.max() > 0:
+            colour = self._seen(points, skin, rigid, gaze, wide)
+            target += (open_.reshape(target.shape[:2]))[..., None] * (colour.reshape(target.shape) - target)
+        if shut > 0.3:
+            lashes = (shut - 0.3) / 0.7 * self._lashes(points, skin[self.upper])
+            target += lashes.reshape(target.shape[:2])[..., None] * (self.lash - target)
+
+    def _lashes(self, points: Array, upper: Array) -> Array:
+        """How much (N,) the lashes along the edge (K, 2) of a lid cover each pixel."""
+        axis = upper[-1] - upper[0]
+        length = max(float(np.hypot(*axis)), 1.0)
+        axis = axis / length
+        normal = np.array([-axis[1], axis[0]])
+        u, v = (points - upper[0]) @ axis, (points - upper[0]) @ normal
+        edge = np.interp(u, *_chain((upper - upper[0]) @ axis, (upper - upper[0]) @ normal))
+        ends = np.clip(np.minimum(u, length - u) / (0.2 * length), 0, 1)
+        return 0.75 * ends * np.exp(-0.5 * ((v - edge) / max(0.7, 0.03 * length)) ** 2)
+
+    def _seen(self, points: Array, skin: Array, rigid: Array, gaze: tuple[float, float], wide: float) -> Array:
+        """Colours (N, 3) of the eyeball at pixels (N, 2)."""
         matrix, offset = _affine(rigid[self.loop], self.rest)
         there = points @ matrix + offset
         glance = self.glance(rigid, gaze) @ matrix
@@ -129,8 +152,7 @@ class Eye:
         if clean < 1:
             colour += _bilinear(self.photo, at[:, 0], at[:, 1]) * (1 - clean)
         colour *= 1 - 0.25 * clean * self._lash_shadow(points, skin)[:, None]
-        target = picture[rows, columns]
-        target += (open_.reshape(target.shape[:2]))[..., None] * (colour.reshape(target.shape) - target)
+        return colour
 
     def _lash_shadow(self, points: Array, skin: Array) -> Array:
         """The shadow (N,) of the upper lid on the eyeball, 1 at its edge."""

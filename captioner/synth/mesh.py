@@ -20,6 +20,7 @@ _RINGS: tuple[tuple[float, float, float, float], ...] = (
 )  # fmt: skip
 _FRONT = 0.05  # depth behind the eyes, in distances between their outer corners, up to which a face is kept as deep
 _SIDES = 0.55  # how deep the rest is, as a share of what the landmarks say
+_UNFOLD = 1.3  # how far hidden sides are moved out, as a share of what would undo the turn
 _FOCAL = 5.0  # distance of the camera in heights of the face
 _SLIVER = 1e-3  # pixels; no smaller triangle holds a pixel of its own
 _EDGE = 2e-3  # pixels that a triangle reaches beyond its edge, so that no pixel falls between two
@@ -96,12 +97,19 @@ def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
 
 
 def _flatten(landmarks: Array, basis: Basis) -> Array:
-    """The face (468, 3), its sides less deep: what turns into view there has never been photographed."""
+    """The face (468, 3) with sides less deep, and those that a turned head hides unfolded.
+
+    What turns into view there has never been photographed: the picture of what lies beside it stretches instead.
+    """
     turn, scale = basis.align(landmarks)
     stable = list(STABLE)
     face = landmarks[:MESH_POINTS].astype(np.float32)
     depth = (face - landmarks[stable].mean(0)) @ turn[2] / scale + basis.mean[stable, 2].mean()
-    face[:, 2] -= scale * (1 - _SIDES) * np.maximum(depth - _FRONT, 0)
+    deep = scale * np.maximum(depth - _FRONT, 0)
+    face[:, 2] -= (1 - _SIDES) * deep
+    lean = turn[2, 0]  # where the back of the head points, seen from the front
+    hidden = basis.mean[:MESH_POINTS, 0] * lean < 0
+    face[:, 0] -= _UNFOLD * lean * deep * hidden
     return face
 
 

@@ -76,25 +76,28 @@ class Puppet:
         shade = self.furrows.combine(aus, state.sides)
         self._blend(picture, where, shade, scale)
         for side, eye in enumerate(self.eyes):
-            eye.draw(picture, target, rigid, state.gaze, self.muscles.widening(aus, state.sides, side))
+            wide, shut = self.muscles.lids(aus, state.sides, side)
+            eye.draw(picture, target, rigid, state.gaze, wide, shut)
         self.mouth.draw(picture, target, rigid)
-        return self._landmarks(target, rigid, state)
+        seen = self.net.turn(self.landmarks[:MESH_POINTS] + shift, 1.0, *turn)
+        return self._landmarks(to_picture(seen, 1.0), rigid, state)
 
     def _blend(self, picture: Picture, where: Array, shade: Array | None, scale: float) -> None:
         level = int(np.clip(np.round(np.log2(1 / max(scale, 1e-3)) - 0.2), 0, _LEVELS - 1))
         layers = _sample(self._levels[level], where, 0.5**level)
         if shade is not None:
             layers[:3] *= _sample(torch.from_numpy(shade)[None, None], where, self.furrows.scale)
+        soften_cuts(layers, where, 6 / scale)
         colour, alpha = layers[:3].permute(1, 2, 0).numpy(), layers[3].numpy()[..., None]
         picture *= 1 - alpha
         picture += colour
 
-    def _landmarks(self, target: Array, rigid: Array, state: State) -> Array:
+    def _landmarks(self, skin: Array, rigid: Array, state: State) -> Array:
         irises = rigid[MESH_POINTS:].copy()
         for side, eye in enumerate(self.eyes):
             rows = np.array(IRISES[side]) - MESH_POINTS
             irises[rows] += eye.glance(rigid, state.gaze)
-        return np.concatenate([target[:MESH_POINTS], irises])
+        return np.concatenate([skin, irises])
 
 
 def _active(state: State) -> dict[int, float]:
@@ -114,6 +117,29 @@ def _sample(canvas: torch.Tensor, where: Array, scale: float) -> torch.Tensor:
     points = torch.from_numpy(np.nan_to_num(where, nan=-1e4))
     grid = ((points + 0.5) * scale) * (2 / size) - 1
     return grid_sample(canvas, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+def soften_cuts(layers: torch.Tensor, where: Array, jump: float) -> None:
+    """Blur `layers` (C, H, W) in place where the canvas coordinates (H, W, 2) of neighbours are far apart.
+
+    There one part of a head hides another, and a bare edge would show stairs.
+    """
+    across = np.abs(np.diff(where, axis=1)).max(-1) > jump
+    down = np.abs(np.diff(where, axis=0)).max(-1) > jump
+    cut = np.zeros(where.shape[:2], bool)
+    cut[:, 1:] |= across
+    cut[:, :-1] |= across
+    cut[1:] |= down
+    cut[:-1] |= down
+    y, x = np.nonzero(cut)
+    if len(y) == 0:
+        return
+    height, width = cut.shape
+    total = torch.zeros(layers.shape[0], len(y))
+    for dy, dx, share in ((0, 0, 0.4), (0, 1, 0.15), (0, -1, 0.15), (1, 0, 0.15), (-1, 0, 0.15)):
+        rows, columns = (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)
+        total += share * layers[:, torch.from_numpy(rows), torch.from_numpy(columns)]
+    layers[:, torch.from_numpy(y), torch.from_numpy(x)] = total
 
 
 def _pyramid(canvas: Canvas) -> list[torch.Tensor]:

@@ -28,7 +28,7 @@ _FOREHEAD = (
 _ABOVE_SHARE = (0.45, 0.12)
 _BELOW_SHARE = 0.45
 _MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
-_PRESS = 0.6  # of the red of the lips that disappears when they are pressed
+_PRESS = 0.5  # of the red of the lips that disappears when they are pressed
 # A face at rest whose reading of an AU lies deep below zero (as a logit) must move further before it shows: the reading
 # at which the field is right as it is, and how much stronger it must be per unit below. Fitted on 48 train photos.
 _CALM: dict[int, tuple[float, float]] = {
@@ -85,9 +85,9 @@ class Muscles:
         self._lips(total, aus)
         return total
 
-    def widening(self, aus: Mapping[int, float], sides: Sides, side: int) -> float:
-        """How wide an eye (0 the person's right, 1 the left) is torn open, 0..1."""
-        return _of(5, aus, sides, side)
+    def lids(self, aus: Mapping[int, float], sides: Sides, side: int) -> tuple[float, float]:
+        """How far an eye (0 the person's right, 1 the left) is torn open and how far shut, 0..1 each."""
+        return _of(5, aus, sides, side), _of(43, aus, sides, side)
 
     def _lids(self, total: Array, side: int, aus: Mapping[int, float], sides: Sides) -> None:
         shut, wide = _of(43, aus, sides, side), _of(5, aus, sides, side)
