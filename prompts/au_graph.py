@@ -91,7 +91,8 @@ class FaceNet(TokenResNet):
 
     def read(self, grey: Tensor) -> Tensor:
         """Tokens (B, P, C) of grey crops (B, 1, side, side) in 0..1."""
-        grey = (grey - 0.5) / 0.25
+        spread, mean = torch.std_mean(grey, (1, 2, 3), correction=0, keepdim=True)
+        grey = (grey - mean) / (spread + 0.02)  # a dim face looks like a bright one
         if self.training or not self.mirror:
             return super().forward(grey)
         one, other = super().forward(torch.cat([grey, grey.flip(-1)])).chunk(2)

@@ -1,14 +1,17 @@
 """Face pictures for the experts: aligned, labelled by votes, by a landmarker, by what posed them."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import Tensor
 
+from captioner.data.filmed import filmed
 from captioner.data.portraits import (
     ALIGNED,
     EMOTIONS,
@@ -26,7 +29,10 @@ from captioner.data.portraits import (
     whole,
 )
 from captioner.data.posed import labels_of, sample_state, taught
+from captioner.data.video import write_video
+from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
+from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
 from captioner.train.au_expert import mirrored, teacher_labels
 from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, build_backbone
@@ -181,6 +187,43 @@ def test_mirrored_labels_change_sides() -> None:
     assert torch.equal(out[0], labels[0])
     assert out[1, :27].tolist() == list(range(27))
     assert out[1, 27:31].tolist() == [28, 27, 30, 29]
+
+
+def clips(folder: Path, split: str = "test") -> Path:
+    """A folder with one made clip of four frames: a white square at the left eye, a smile that grows."""
+    frames = np.full((4, 64, 64, 3), 40, np.uint8)
+    mesh = np.zeros((1, 4, 478, 2), np.float16)
+    mesh[0, :, list(MESH_68)] = (face()[0].numpy() * 40 + 12)[:, None]
+    left = mesh[0, 0, MESH_68[36]].astype(int)
+    frames[:, left[1] - 2 : left[1] + 3, left[0] - 2 : left[0] + 3] = 255
+    mesh[0, 3] = np.nan  # gone
+    write_video(folder / "videos/a.mp4", frames, fps=8)
+    (folder / "labels").mkdir()
+    save_file({"landmarks": mesh, "mouth_and_lids": np.zeros((1, 4, 2), np.float16)}, folder / "labels/a.safetensors")
+    extra = {"source": "photo", "labels": "labels/a.safetensors", "apex": 2, "au": {"12": [0.0, 0.3, 0.9, 0.9]}}
+    line = {"id": "a", "video": "videos/a.mp4", "split": split, "emotion": "happiness", "multi_emotion": [],
+            "au_ids": [12], "group": "person_7", "n_frames": 4, "extra": extra}  # fmt: skip
+    (folder / "manifest.jsonl").write_text(json.dumps(line) + "\n")
+    return folder
+
+
+def test_filmed_frames(tmp_path: Path) -> None:
+    """Crops are aligned by the clip's own landmarks; the apex alone has an emotion; frames without a face are left."""
+    frames = filmed(clips(tmp_path), ("val", "test"), each=4)
+    assert len(frames) == 3
+    assert frames.aus[:, list(MAIN_AUS).index(12)].tolist() == [0, -1, 1]
+    assert (frames.aus[:, len(MAIN_AUS) :] == -1).all()
+    assert frames.emotions.tolist() == [-1, -1, MAFW_LABELS.index("happiness")]
+    assert frames.persons.tolist() == [7, 7, 7]
+    x, y = (round(part * 128) for part in ALIGNED[0])
+    assert frames.pixels[0, y, x] > 180 > 90 > frames.pixels[0, 120, 120]
+
+
+def test_folders_without_clips_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"manifest\.jsonl.*scripts/make_clips\.py makes such a folder"):
+        filmed(tmp_path, ("test",))
+    with pytest.raises(ManifestError, match="has no clip of val that shows a face"):
+        filmed(clips(tmp_path), ("val",))
 
 
 NAMES = ["browInnerUp", "browOuterUpLeft", "browDownLeft", "mouthUpperUpLeft", "mouthSmileLeft", "mouthDimpleLeft",

@@ -14,7 +14,7 @@ from captioner.data.posed import Posed
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError
 from captioner.model.experts import WEIGHTS, load_experts
-from captioner.train.au_expert import AURecipe, f1, lessons, ranking, train_aus
+from captioner.train.au_expert import AURecipe, f1, lessons, ranking, score_error, train_aus
 from captioner.train.emotion_expert import (
     PHOTO_CLASSES,
     UNPICTURED,
@@ -166,6 +166,11 @@ def test_ranking() -> None:
     labels = torch.tensor([[0, -1], [0, 1], [1, 1], [1, 1]])
     areas = ranking(scores, labels)
     assert areas[0] == pytest.approx(0.75) and areas[1].isnan()
+
+
+def test_score_error_by_hand() -> None:
+    scores, labels = torch.tensor([[0.9, 0.9], [0.1, 0.5]]), torch.tensor([[1, 0], [0, -1]])
+    assert score_error(scores, labels) == pytest.approx((0.8 + 0.1) / 3)
 
 
 def gradients(kinds: Tensor, side: int) -> Tensor:

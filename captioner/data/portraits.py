@@ -200,8 +200,11 @@ def jitter(frames: Tensor, random: torch.Generator, side: Tensor, strength: floa
     return frames @ torch.stack(rows, 1).view(-1, 3, 3)
 
 
-def weather(crops: Tensor, random: torch.Generator, erase: float = 0.3) -> Tensor:
-    """Crops (B, 1, S, S) under other light, gamma, sharpness and noise; a share `erase` loses a rectangle."""
+def weather(crops: Tensor, random: torch.Generator, erase: float = 0.3, coarse: float = 0.0) -> Tensor:
+    """Crops (B, 1, S, S) under other light, gamma, sharpness and noise; a share `erase` loses a rectangle.
+
+    A share `coarse` is small and dim, as faces far from a camera are.
+    """
     count, size, device = len(crops), crops.shape[-1], crops.device
     gain, lift, bend, grain = torch.randn(4, count, 1, 1, 1, generator=random, device=device).clamp(-2, 2)
     slope = torch.randn(count, 2, 1, generator=random, device=device).clamp(-2, 2) * 0.15
@@ -212,8 +215,21 @@ def weather(crops: Tensor, random: torch.Generator, erase: float = 0.3) -> Tenso
     soft = F.avg_pool2d(F.pad(crops, (1, 1, 1, 1), mode="replicate"), 3, 1)
     blur, fill = torch.rand(2, count, 1, 1, 1, generator=random, device=device)
     crops = crops.lerp(soft, (blur - 0.5).clamp(min=0) * 2)
+    if coarse:
+        crops = _distant(crops, random, coarse)
     crops = crops + grain.abs() * 0.012 * torch.randn(crops.shape, generator=random, device=device)
     return torch.where(_holes(count, size, random, erase), fill, crops).clamp(0, 1)
+
+
+def _distant(crops: Tensor, random: torch.Generator, share: float) -> Tensor:
+    """A share of the crops (B, 1, S, S) at 0.25 to 0.8 of their resolution, as many at 0.2 to 0.9 of their light."""
+    count, size, device = len(crops), crops.shape[-1], crops.device
+    small = round(size * (0.25 + 0.55 * float(torch.rand(1, generator=random, device=device))))
+    low = F.interpolate(crops, (small, small), mode="bilinear", antialias=True)
+    low = F.interpolate(low, (size, size), mode="bilinear")
+    lots = torch.rand(3, count, 1, 1, 1, generator=random, device=device)
+    crops = torch.where(lots[0] < share, low, crops)
+    return torch.where(lots[1] < share, crops * (0.2 + 0.7 * lots[2]), crops)
 
 
 def _holes(count: int, size: int, random: torch.Generator, share: float) -> Tensor:

@@ -43,6 +43,8 @@ class AURecipe:
     weight_decay: float = 0.05
     patience: int = 4
     erase: float = 0.2
+    coarse: float = 0.3
+    """Share of the crops made small, and of those made dim."""
     held: int = 12
     """Every so manieth person is kept back for early stopping."""
 
@@ -103,7 +105,7 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
         faces = sides(len(rows), random)
         crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7))
-        crops = view.show(weather(crops, random, recipe.erase))
+        crops = view.show(weather(crops, random, recipe.erase, recipe.coarse))
         wanted = mirrored(labels[rows], faces).float()
         return asymmetric_loss(net(crops).scores.float(), wanted, weights)
 
@@ -133,7 +135,7 @@ def f1(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
     return 2 * hits / (2 * hits + wrong).clamp(min=1)
 
 
-def calibration_error(scores: Tensor, labels: Tensor, bins: int = 10) -> float:
+def score_error(scores: Tensor, labels: Tensor, bins: int = 10) -> float:
     """Expected calibration error of scores (N, A) read as probabilities, over all known labels."""
     known = labels >= 0
     chance, true = scores[known], (labels[known] == 1).float()

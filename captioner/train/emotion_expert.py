@@ -192,6 +192,8 @@ class WidenRecipe:
     lr: float = 8e-4
     weight_decay: float = 0.05
     erase: float = 0.3
+    coarse: float = 0.2
+    """Share of the crops made small, and of those made dim."""
     smoothing: float = 0.1
     """Of the posed stills' labels: an emotion does not decide a face."""
 
@@ -219,7 +221,9 @@ def widen_emotions(
             view.cut(table.pixels[some], jitter(table.frames[some], random, sides(len(some), random)))
             for table, some in ((pictures, real), (posed, made)) if len(some)
         ])  # fmt: skip
-        return F.cross_entropy(net(view.show(weather(crops, random, recipe.erase))).logits.float(), wanted[rows])
+        return F.cross_entropy(
+            net(view.show(weather(crops, random, recipe.erase, recipe.coarse))).logits.float(), wanted[rows]
+        )
 
     def score_of(net: nn.Module) -> float:
         real = emotion_logits(net, view, held.pictures).argmax(1) == places(held.emotions)

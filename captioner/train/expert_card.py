@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from captioner.data.portraits import ALIGNED, EMOTIONS, Pictures, View
 from captioner.data.posed import Posed
 from captioner.model.experts import Experts
-from captioner.train.au_expert import au_scores, f1, ranking, teacher_labels
+from captioner.train.au_expert import au_scores, f1, ranking, score_error, teacher_labels
 from captioner.train.emotion_expert import (
     UNPICTURED,
     Part,
@@ -56,6 +56,8 @@ class Units:
     labels: Tensor
     f1: Tensor
     auc: Tensor
+    error: float
+    """Calibration error of the scores of the main AUs read as probabilities."""
 
     def macro(self, which: Tensor) -> float:
         """Mean F1 of some AUs that were there at all."""
@@ -91,7 +93,9 @@ def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str])
 def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tensor) -> Units:
     """On pictures with AU labels."""
     scores = au_scores(experts.au, _as_used(experts), pixels, frames)
-    return Units(len(labels), labels, f1(scores, labels), ranking(scores, labels))
+    taught = torch.nonzero(_taught(experts)[: len(MAIN_AUS)])[:, 0]
+    error = score_error(scores[:, taught], labels[:, taught])
+    return Units(len(labels), labels, f1(scores, labels), ranking(scores, labels), error)
 
 
 def _as_used(experts: Experts) -> View:
@@ -210,7 +214,7 @@ blendshapes suggest (a machine's opinion, not a coder's):
 
 Portraits of persons no training part knows, posed by known action units.
 Macro F1 on {stills.count} stills over the taught main AUs **{stills.macro(taught & main):.3f}**,
-over one side of the face {stills.macro(taught & ~main):.3f}.
+over one side of the face {stills.macro(taught & ~main):.3f}; calibration error of the scores {stills.error:.3f}.
 {in_clips}
 | AU | in stills | F1 | AUC | in clips | F1 | AUC |
 |---|---|---|---|---|---|---|
