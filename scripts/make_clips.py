@@ -25,7 +25,7 @@ BUNDLE = Path("~/.cache/captioner/face_landmarker.task")
 EXAMPLES = """examples:
   python scripts/make_clips.py --faces photos --out data/clips --clips 2000
   python scripts/make_clips.py --out data/drawn --clips 200 --size 112                  # drawn faces, no photos needed
-  python scripts/make_clips.py --faces photos --out data/wide --size 320x240 --seconds 2-5 --fps 10-25 --people 3
+  python scripts/make_clips.py --faces photos --out data/wide --size 320x240 --seconds 2-5 --fps 10-25 --people 1
   python scripts/make_clips.py --faces photos --out data/clips --check face_landmarker.task --sheet sheet.png
 
 --faces names a folder with annotations.npz (key, split, person, landmarks, blendshapes, pose) and the photos in

@@ -243,7 +243,7 @@ def test_the_command_prints_its_report_and_the_path_last(tmp_path: Path, capsys:
         (["--seconds", "9"], "seconds is 9; it must lie within 1 to 8"),
         (["--seconds", "4-2"], "seconds is 4-2; it must lie within 1 to 8"),
         (["--fps", "nan"], "fps is nan-nan; it must lie within 8 to 30"),
-        (["--people", "0"], "people is 0; it must be 1 to 4"),
+        (["--people", "0"], "people is 0; it must be 1 or 2"),
         (["--captions", "0"], "captions is 0; it must be 1 to 20"),
         (["--workers", "0"], "workers is 0; it must be at least 1"),
         (["--seed", "-1"], "seed is -1; it must be 0 or more"),

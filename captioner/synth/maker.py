@@ -75,7 +75,7 @@ class Options:
             (_is_range(self.fps, 8, 30), f"fps is {_shown(self.fps)}; it must lie within 8 to 30"),
             (self.manner in MANNERS, f"manner is {self.manner!r}; allowed: {', '.join(MANNERS)}"),
             (1 <= self.captions <= 20, f"captions is {self.captions}; it must be 1 to 20"),
-            (1 <= self.people <= 4, f"people is {self.people}; it must be 1 to 4"),
+            (1 <= self.people <= 2, f"people is {self.people}; it must be 1 or 2"),
             (self.workers >= 1, f"workers is {self.workers}; it must be at least 1"),
             (self.bundle is None or self.faces is not None,
              "check is given without faces: it reads photos, drawn faces are not checked; leave one of them out"),
@@ -374,7 +374,7 @@ class _Crew:
             "au_ids": sorted(main.peaks),
             "group": players[0].group,
             "n_frames": len(main.states),
-            "fps": story.fps,
+            "fps": round(story.fps, 3),
             "extra": {
                 "synthetic": True,
                 "source": self.cast.source,
