@@ -314,11 +314,24 @@ def divisors(number: int) -> str:
 
 
 def load(kind: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
-    """A checked `kind` from a YAML file and `a.b=value` (or `--a.b=value`) overrides."""
+    """A checked `kind` from a YAML file and `a.b=value` (or `--a.b=value`, `--a.b value`) overrides."""
     tree: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
-    for override in overrides:
+    for override in joined(overrides):
         apply_override(tree, override)
     return build(kind, tree, where=str(path) if path is not None else "configuration")
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Overrides with each `--a.b value` as the one word `a.b=value`."""
+    found: list[str] = []
+    wanting = False  # the word before is a flag without its value
+    for word in words:
+        if wanting:
+            found[-1] += f"={word}"
+        else:
+            found.append(word.removeprefix("--"))
+        wanting = not wanting and word.startswith("--") and "=" not in word
+    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """Train a captioner: python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
+Train a recogniser of emotion: python scripts/train.py configs/emotion/ve8.yaml --data.root DIR
 
 Reads a YAML config with `key=value` overrides, prepares what is missing (drawn clips, cached features),
 trains, validates with the caption metrics, and writes `last` and `best` checkpoints into train.out.
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from captioner.config import Config, load
+from captioner.config import Config, load, read_yaml
 from captioner.data.dataset import ClipDataset, FeatureCache, TextPieces, open_foreign
 from captioner.data.manifest import Record, read_manifest
 from captioner.data.tokenizer import Tokenizer
+from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
@@ -37,7 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        train(load(Config, arguments[0], arguments[1:]))
+        if "emotion" in read_yaml(Path(arguments[0])):
+            recognise(load(EmotionRun, arguments[0], arguments[1:]))
+        else:
+            train(load(Config, arguments[0], arguments[1:]))
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,6 +50,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def recognise(run: EmotionRun) -> None:
+    """The protocol of a recogniser of emotion: every split trained and tested."""
+    from captioner.emotion.protocol import run_protocol
+
+    if run.train.threads:
+        torch.set_num_threads(run.train.threads)
+    run_protocol(run, pick_device("auto"))
 
 
 def train(config: Config) -> Progress:

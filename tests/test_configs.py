@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from captioner.config import Config, load
+from captioner.emotion.settings import EmotionRun
 from captioner.model.experts import ExpertsRecipe
 from captioner.train.photo_experts import PhotoRecipe
 from eval.benchmarks import Benchmark
@@ -24,7 +25,7 @@ def test_config(path: Path) -> None:
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
         recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
-        load(recipes.get(path.stem, Config), path)
+        load(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
 
 
 def test_paper_config_is_the_paper() -> None:

@@ -232,13 +232,16 @@ def random_clip(activation: str = "quick_gelu", text_width: int = 64) -> CLIPMod
     vision |= {"image_size": 32, "patch_size": 16}
     both = [{**sizes, "hidden_act": activation} for sizes in (text, vision)]
     net = CLIPModel(CLIPConfig(text_config=both[0], vision_config=both[1], projection_dim=32))
-    for parameter in net.parameters():  # as shipped, biases are 0 and would hide a wrong order
-        torch.nn.init.normal_(parameter, std=0.05)
+    for name, parameter in net.named_parameters():  # as shipped, biases are 0 and would hide a wrong order
+        torch.nn.init.normal_(parameter, std=0.2 if parameter.ndim > 1 else 0.05)
+        parameter.data += float("norm" in name and name.endswith("weight"))
+    torch.nn.init.normal_(net.text_model.embeddings.token_embedding.weight)
     return net.eval()
 
 
 def write_vocabulary(path: Path) -> None:
-    words = [*"abcdefghijklmnopqrstuvwxyz;", "anger", "joy", "fear", "deep", "sadness", "with", "without"]
+    words = [*"abcdefghijklmnopqrs", "anticipation", "disgust", "surprise", "trust", *"xyz;"]
+    words += ["anger", "joy", "fear", "deep", "sadness", "with", "without"]
     names = {word: i for i, word in enumerate(words)} | {"[UNK]": 37, "<|startoftext|>": 38, "<|endoftext|>": 39}
     backend = tokenizers.Tokenizer(models.WordLevel(names, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -1,0 +1,137 @@
+"""One frame from each of T equal parts of a video, one crop for all of them, and frame features kept on disk.
+
+Axes: T segments, F candidate frames of a segment, S pixels, E width of frame features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from captioner.data.transforms import crop, resize_short
+from captioner.data.video import _open, _sample, _Source, _survey
+from captioner.emotion.clip import VisionTower
+from captioner.emotion.settings import PEClipConfig
+from captioner.files import atomic
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+SCALE, RATIO = (0.64, 1.0), (3 / 4, 4 / 3)  # of the random crop's area and sides
+SPARE = 1.25  # short edge over crop: the smallest crop, 0.64 of the area, is then not enlarged
+
+
+def segment_seconds(duration: float, segments: int, generator: torch.Generator | None = None) -> np.ndarray:
+    """A second (T,) in each of `segments` equal parts: drawn when there is a generator, else the centre."""
+    shares = torch.full((segments,), 0.5) if generator is None else torch.rand(segments, generator=generator)
+    return (np.arange(segments) + shares.double().numpy()) * duration / segments
+
+
+def candidate_seconds(duration: float, segments: int, candidates: int) -> np.ndarray:
+    """Evenly spread seconds (T * F,), F in each part; the middle one is the part's centre."""
+    return (np.arange(segments * candidates) + 0.5) * duration / (segments * candidates)
+
+
+def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a random crop, for all frames of a video alike."""
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    for _ in range(10):
+        dice = torch.rand(2, generator=generator).tolist()
+        area = height * width * (SCALE[0] + dice[0] * (SCALE[1] - SCALE[0]))
+        ratio = math.exp(low + dice[1] * (high - low))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(height - h + 1, (), generator=generator))
+            left = int(torch.randint(width - w + 1, (), generator=generator))
+            return top, left, h, w
+    side = min(height, width)  # a very long picture has no such crop: its centre square
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def random_crop(frames: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """uint8 (T, 3, h, w) -> (T, 3, S, S), one random box for all frames."""
+    top, left, height, width = crop_box(frames.shape[-2], frames.shape[-1], generator)
+    return TF.resized_crop(frames, top, left, height, width, [size, size], antialias=True)
+
+
+def read_frames(
+    video: str | Path, size: int, segments: int, candidates: int = 1, generator: torch.Generator | None = None
+) -> Tensor:
+    """uint8 (T * F, 3, S, S); with a generator random seconds and a random crop, else centres and the centre square.
+
+    A video with fewer frames than segments shows each of them as long as it lasts, so frames repeat.
+    """
+    source = _Source(video)
+    with _open(source) as (container, stream):
+        survey = _survey(container, stream, source)
+    if generator is None:
+        pictures, _ = _sample(source, survey, candidate_seconds(survey.duration, segments, candidates), size)
+        return crop(resize_short(np.stack(pictures), size), size).contiguous()
+    short_side = math.ceil(SPARE * size)
+    pictures, _ = _sample(source, survey, segment_seconds(survey.duration, segments, generator), short_side)
+    return random_crop(resize_short(np.stack(pictures), short_side), size, generator)
+
+
+class FrameFeatures:
+    """Features of videos (T, F, E) at the centre crop, one safetensors file a video.
+
+    A file's name is a hash of the video's bytes, the settings and the image tower's weights.
+    """
+
+    def __init__(self, folder: str | Path, config: PEClipConfig, vision: VisionTower, candidates: int) -> None:
+        self.folder, self.config, self.vision, self.candidates = Path(folder), config, vision, candidates
+        settings = {
+            "format": FORMAT,
+            "segments": config.segments,
+            "candidates": candidates,
+            "clip": asdict(config.clip) | {"source": "", "vocab_size": 0},
+            "weights": _digest(vision),
+        }
+        self.settings = json.dumps(settings, sort_keys=True)
+        self._paths: dict[Path, Path] = {}
+
+    def path(self, video: Path) -> Path:
+        """Where a video's features are, or will be."""
+        if video not in self._paths:
+            digest = hashlib.sha256(self.settings.encode())
+            with video.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            name = digest.hexdigest()
+            self._paths[video] = self.folder / name[:2] / f"{name}.safetensors"
+        return self._paths[video]
+
+    def load(self, video: Path) -> Tensor:
+        """(T, F, E), computed and written when it is not there."""
+        path = self.path(video)
+        if path.exists():
+            try:
+                return load_file(path)["features"]
+            except (SafetensorError, KeyError, OSError):
+                log.warning("%s is damaged: computed again", path)
+        frames = read_frames(video, self.config.clip.image_size, self.config.segments, self.candidates)
+        device = next(self.vision.parameters()).device
+        features = self.vision(frames[None].to(device))[0].cpu()
+        features = features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
+        with atomic(path) as temporary:
+            save_file({"features": features}, temporary)
+        return features
+
+
+def _digest(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
