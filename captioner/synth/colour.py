@@ -30,11 +30,13 @@ def colourise(photo: Photo, tint: Tint) -> Photo:
         return photo
     bright = photo.image.astype(np.float32) @ LUMA
     face = float(np.linalg.norm(photo.landmarks[10, :2] - photo.landmarks[152, :2]))
+    head = _inside(photo)
     skin, sure = _skin(photo, bright, face)
+    skin = np.maximum(sure, skin * head)
     lips = _area(photo, _LIPS, 0.012 * face)
     eyes = np.maximum(*(_area(photo, ring, 0.006 * face) for ring in _EYES))
     tone = _even(np.array(tint, np.float32), float(np.median(bright[sure > 0.5])))
-    hair = _inside(photo)[..., None] * np.clip(1.8 - bright / 130, 0.45, 1)[..., None]
+    hair = head[..., None] * np.clip(1.8 - bright / 130, 0.45, 1)[..., None]
     other = _AIR + (_HAIR / (_HAIR @ LUMA) - _AIR) * hair
     colour = other + skin[..., None] * (tone - other)
     colour = colour * (1 + lips[..., None] * (_ROSE - 1))
@@ -64,7 +66,7 @@ def _skin(photo: Photo, bright: NDArray[np.float32], face: float) -> tuple[NDArr
     hair = hair_tone(photo, find_head(photo))
     level = float(np.median(bright[inside > 0.9]))
     other = level if hair is None else float(hair @ LUMA)
-    if abs(level - other) < 10:
+    if level - other < 10:  # grey hair is not told from a shining forehead by its brightness
         return np.maximum(inside, wide), inside
     between = (bright - other) / (level - other)  # 0 hair .. 1 skin
     alike = 0.5 + 0.5 * np.tanh(4 * (between - 0.55))

@@ -54,26 +54,23 @@ def find_head(photo: Photo) -> Head:
     right = np.array([-up[1], up[0]])
     sides, bridge = (points[234] + points[454]) / 2, points[168]
     centre = bridge + ((sides - bridge) @ right) * right
-    oval = _oval(points, centre, right, up)
+    oval = _oval(points, centre, right, up, _ANGLES)
     usual = _usual(points, centre, right, up, face, oval)
     polar = np.sin(_ANGLES)[:, None] * right + np.cos(_ANGLES)[:, None] * up
     places = centre + _RADII[None, :, None] * face * polar[:, None]  # (angles, radii, 2)
     radius = _trace(photo, places, oval / face, usual / face) * face
     whole = np.radians(np.arange(-180, 180, 2.5))
-    inner = _ring(whole, oval)
+    inner = _oval(points, centre, right, up, whole)
     outer = np.interp(whole, _ANGLES, radius, left=0, right=0)
     return Head(centre, face, right, up, whole, np.maximum(inner, outer), inner)
 
 
-def _ring(angle: Floats, oval: Floats) -> Floats:
-    """The oval over a full turn: straight down it is closed by interpolation between the two ends."""
-    return np.interp(angle, _ANGLES, oval, period=2 * np.pi)
-
-
-def _oval(points: Floats, centre: Floats, right: Floats, up: Floats) -> Floats:
+def _oval(points: Floats, centre: Floats, right: Floats, up: Floats, at: Floats) -> Floats:
+    """Distances of the face's outline in directions `at`."""
     ring = points[list(OVAL)] - centre
     angle, distance = np.arctan2(ring @ right, ring @ up), np.hypot(*ring.T)
-    return np.interp(_ANGLES, angle[np.argsort(angle)], distance[np.argsort(angle)], period=2 * np.pi)
+    order = np.argsort(angle)
+    return np.interp(at, angle[order], distance[order], period=2 * np.pi)
 
 
 def _usual(points: Floats, centre: Floats, right: Floats, up: Floats, face: float, oval: Floats) -> Floats:

@@ -27,7 +27,7 @@ def portrait(photo: Photo, rng: np.random.Generator) -> Canvas:
     x, y = x + left, y + top  # pixels of the photo
     colour, cover = _paint_head(photo, head, x, y)
     body, body_cover = _body(photo, head, rng, (left, top, width, height))
-    body *= _light(photo, head, cover, x)[..., None]
+    body = np.minimum(body * _light(photo, head, cover, x)[..., None], 255)
     behind = body_cover * (1 - cover)
     alpha = cover + behind
     share = np.where(alpha > 1e-3, cover / np.maximum(alpha, 1e-3), (body_cover < 1e-3).astype(np.float32))[..., None]
@@ -76,7 +76,8 @@ def _paint_head(
     t = np.clip((outline + 0.3 * soft - radius) / (2 * soft) + 0.5, 0, 1)
     cover[near] = t * t * (3 - 2 * t)
     core = outline - 1.2 * soft
-    source = np.where(radius < core, radius, np.maximum(2 * core - radius, 0.6 * core))
+    # mirrored at the core, though never so far that a thin rim of hair would mirror skin
+    source = np.where(radius < core, radius, np.maximum(2 * core - radius, (oval + core) / 2))
     found, far = _sample(photo, head, source[:, None] * _directions(head, angle))
     tone = hair_tone(photo, head)
     if tone is not None:
@@ -86,7 +87,7 @@ def _paint_head(
         rim = np.clip(1.15 - 0.55 * np.clip(radius / outline, 0, 1) ** 6, 0, 1)
         combed = tone * (rim * (1 + 0.16 * strands))[:, None].astype(np.float32)
         found += share[:, None].astype(np.float32) * (combed - found)
-    colour[near] = found
+    colour[near] = np.clip(found, 0, 255)
     return colour, cover
 
 
@@ -120,9 +121,8 @@ def _sample(photo: Photo, head: Head, offset: NDArray[np.float64]) -> tuple[Pict
     image = photo.image.astype(np.float32)
     height, width = image.shape[:2]
     low, high = -head.centre + _INSET, np.array([width, height]) - 1 - _INSET - head.centre
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(offset > 0, high / offset, low / offset)
-    share = np.clip(np.nanmin(room, axis=1), 0, 1)
+    away = np.where(np.abs(offset) < 1e-6, 1e-6, offset)
+    share = np.clip(np.where(away > 0, high / away, low / away).min(axis=1), 0, 1)
     far = np.hypot(*offset.T) * (1 - share) / head.face
     point = offset * share[:, None] + head.centre
     found = _interpolate(image, point)
