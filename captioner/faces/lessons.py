@@ -124,7 +124,7 @@ def _astray(maps: Tensor) -> Tensor:
     kind = torch.randint(0, 4, (count,))
     angle = torch.where(kind == 0, torch.empty(count).uniform_(1.8, 4.4), torch.zeros(count))
     scale = torch.where(kind == 1, torch.empty(count).uniform_(0.12, 0.4), torch.ones(count))
-    away = torch.where(kind >= 2, torch.empty(count).uniform_(0.55, 1.0), torch.where(kind == 1, 0.25, 0.0))
+    away = torch.where(kind >= 2, torch.empty(count).uniform_(0.42, 1.0), torch.where(kind == 1, 0.25, 0.0))
     where = torch.empty(count).uniform_(0, 2 * math.pi)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     spoil = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
@@ -140,7 +140,7 @@ def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0
     if wrong:
         maps[count - wrong :] = _astray(maps[count - wrong :])
     fit = faces.depth[rows]
-    turned = torch.rand(count) < 0.4
+    turned = torch.rand(count) < 0.3
     yaw = torch.randn(count).clamp(-1.6, 1.6) * math.radians(jitter.yaw) * turned
     pitch = torch.randn(count).clamp(-1.6, 1.6) * math.radians(jitter.pitch) * turned
     # Positions vary smoothly: a quarter of the resolution does, and costs a sixteenth.
@@ -154,6 +154,8 @@ def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0
     images = faces.images[rows].unsqueeze(1).float()
     padding = "border" if torch.rand(()) < 0.7 else "zeros"
     crops = sample(images, at, padding)
+    for i in range(count - wrong, count - wrong // 2):
+        crops[i] = _clutter(size)
     mesh = faces.points[rows]
     u, v = _turned(mesh[..., 0], mesh[..., 1], fit, yaw[:, None], pitch[:, None])
     points = apply(inverse(maps), torch.stack([u, v], -1))
@@ -161,6 +163,18 @@ def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0
     face[count - wrong :] = 0
     known = faces.known.expand(count, -1) * face[:, None]
     return Batch(crops, points, known, faces.values[rows], faces.values_weight * face, face)
+
+
+def _clutter(size: int) -> Tensor:
+    """A crop (1, S, S) of walls, clouds and bars with hardly anything in it, or nothing but noise."""
+    cells = int(torch.randint(1, 12, ()))
+    shown = F.interpolate(torch.rand(1, 1, cells, cells), size=(size, size), mode="bilinear")[0]
+    for _ in range(int(torch.randint(0, 4, ()))):
+        height, width = (torch.rand(2) * size).long().tolist()
+        top, left = (torch.rand(2) * size).long().tolist()
+        shown[:, top : top + height + 1, left : left + width + 1] = torch.rand(())
+    contrast = torch.rand(()) ** 2 * 120
+    return 20 + torch.rand(()) * 100 + shown * contrast + torch.randn(1, size, size) * torch.rand(()) * 4
 
 
 def join(batches: list[Batch]) -> Batch:
@@ -172,11 +186,11 @@ def spoil(crops: Tensor) -> Tensor:
     """Crops (N, 1, S, S) as a film might show them: covered, dim, blurred, small, noisy, compressed; 0..255."""
     crops = _cover(crops)
     crops = _light(crops)
-    crops = _some(crops, 0.25, _blur)
+    crops = _some(crops, 0.16, _blur)
     crops = _shrink(crops)
     contrast = _contrast(crops)
     noise = torch.randn_like(crops) * (torch.rand(len(crops), 1, 1, 1) ** 3 * 12 * contrast)
-    crops = _some((crops + noise).clamp(0, 255), 0.3, _compress)
+    crops = _some((crops + noise).clamp(0, 255), 0.22, _compress)
     return crops.round().clamp(0, 255)
 
 
@@ -227,7 +241,7 @@ def _shrink(crops: Tensor) -> Tensor:
     """Some crops made small and large again, as a face far from the camera is."""
     size = crops.shape[-1]
     parts = list(crops.chunk(9))
-    for i in range(0, len(parts), 3):
+    for i in range(0, len(parts), 4):
         small = int(size * math.exp(float(torch.empty(()).uniform_(math.log(0.25), math.log(0.85)))))
         part = F.interpolate(parts[i], size=(small, small), mode="bilinear", antialias=True)
         parts[i] = F.interpolate(part, size=(size, size), mode="bilinear")
@@ -262,7 +276,7 @@ def _cover(crops: Tensor) -> Tensor:
     """Bars, hands' worth of something else, and the edge of the picture."""
     count, size = len(crops), crops.shape[-1]
     other = crops.flip(0)
-    for i in torch.nonzero(torch.rand(count) < 0.25)[:, 0].tolist():
+    for i in torch.nonzero(torch.rand(count) < 0.14)[:, 0].tolist():
         height, width = (int(size * s) for s in torch.empty(2).uniform_(0.1, 0.4).tolist())
         top, left = int(torch.randint(0, size - height, ())), int(torch.randint(0, size - width, ()))
         kind = float(torch.rand(()))

@@ -102,16 +102,17 @@ class Finder(nn.Module):
             *(_conv(mid, mid), nn.ReLU(inplace=True)),
         )  # fmt: skip
         self.deep = nn.Sequential(Block(mid, high, 2), *(Block(high, high, 1, d) for d in (1, 2, 1)[: config.blocks]))
-        self.join = nn.Sequential(
-            _conv(mid + high, config.join, 1), nn.ReLU(inplace=True), Block(config.join, config.join)
-        )
+        self.fine, self.coarse = nn.Conv2d(mid, config.join, 1, bias=False), nn.Conv2d(high, config.join, 1, bias=False)
+        self.norm = nn.BatchNorm2d(config.join)
+        self.last = Block(config.join, config.join)
         self.head = nn.Conv2d(config.join, 4, 1)  # logit, dx, dy, log size
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures (N, 1, H, W), H and W multiples of 8 -> (N, 4, H / 4, W / 4)."""
         fine = self.stem(x)
-        coarse = nn.functional.interpolate(self.deep(fine), scale_factor=2.0, mode="nearest")
-        return self.head(self.join(torch.cat([fine, coarse], dim=1)))
+        # summed rather than stacked: the deep half is brought to few channels while it is still small
+        coarse = nn.functional.interpolate(self.coarse(self.deep(fine)), scale_factor=2.0, mode="nearest")
+        return self.head(self.last(torch.relu(self.norm(self.fine(fine) + coarse))))
 
 
 def standardise(crops: Tensor) -> Tensor:

@@ -21,10 +21,9 @@ from captioner.faces.nets import Finder
 class Rules:
     """Thresholds and intervals of the built-in reader, tuned on validation scenes."""
 
-    every: int = 6  # frames between searches
-    finest_every: int = 3  # searches between those that look for the smallest faces too
-    floor: float = 0.2  # odds the finder must give before a place is looked at
-    sure: float = 0.6  # odds the finder must give where the landmarks are not convincing by themselves
+    every: int = 8  # frames between searches
+    finest_every: int = 4  # searches between those that look for the smallest faces too
+    floor: float = 0.42  # odds the finder must give before a place is looked at
     enter: float = 0.7  # odds the landmark network must give a new face
     stay: float = 0.4  # and a followed one
     most: int = 48  # faces followed at a time
@@ -34,7 +33,7 @@ class Rules:
     memory: int = 240  # frames for which a person who left is remembered
 
 
-@dataclass
+@dataclass(eq=False)
 class Seen:
     """One person so far: frames, landmarks (68, 2), odds and values at each, and how the person looks."""
 
@@ -105,7 +104,7 @@ class Tracker:
     def _retire(self, those: list[Seen]) -> None:
         for seen in list(those):
             self.gone.append(seen)
-            self.live = [other for other in self.live if other is not seen]
+            self.live.remove(seen)
 
     def _is_cut(self, grey: Tensor) -> bool:
         thumb = F.adaptive_avg_pool2d(grey[None, None, ::2, ::2], (9, 16))[0, 0]
@@ -147,14 +146,12 @@ class Tracker:
             others = [other for other in self.live if other is not seen and _near(other.last, seen.last)]
             if not others:
                 continue
-            rival = others[0]
             self._retire([seen])
             if len(seen.at) < 4:
                 self.gone.remove(seen)
             else:
                 for each in (seen.at, seen.marks, seen.scores, seen.values):
-                    each.pop()  # this frame's face is the rival's
-            assert rival in self.live
+                    each.pop()  # this frame's face is the other's
 
     def _search(self, grey: Tensor, finest: bool, fresh: bool) -> None:
         """Look for faces that nobody follows yet."""
@@ -170,7 +167,7 @@ class Tracker:
         look = self.landmarker.settle(grey, faces)
         squares = torch.stack([_square(points) for points in look.points[:, :68]])
         stayed = torch.diagonal(overlap(squares, faces)) > 0.25
-        sure = (look.score > self.rules.enter) & stayed & (faces[:, 3] + look.score > self.rules.sure + 0.5)
+        sure = (look.score > self.rules.enter) & stayed
         for i in torch.nonzero(sure)[:, 0].tolist():
             one = look[torch.tensor([i])]
             if any(_near(seen.last, one.points[0, :68]) for seen in self.live):
@@ -182,7 +179,7 @@ class Tracker:
         if seen is None:
             seen = Seen()
         else:
-            self.gone = [other for other in self.gone if other is not seen]
+            self.gone.remove(seen)
         known = seen.end() if seen.at else -1
         seen.speed = torch.zeros(2)
         seen.add(self.frame, one)
