@@ -136,7 +136,7 @@ def test_a_person_reaches_from_head_to_shoulders() -> None:
     neck = canvas.alpha[round(photo.landmarks[152, 1] + canvas.offset[1] + 0.02 * face)]
     assert 0.5 * face < (neck > 0.5).sum() < 1.2 * face
     # one piece: every row from the crown to the lower edge shows somebody
-    rows = (canvas.alpha > 0.5).any(1)
+    rows = np.asarray((canvas.alpha > 0.5).any(1))
     assert rows[int(np.argmax(rows)) :].all()
 
 

@@ -51,7 +51,7 @@ def _even(tint: NDArray[np.float32], level: float) -> NDArray[np.float32]:
     """The tint as factors of a brightness; weaker where the photo's skin is lighter than the tint, never pale."""
     chroma = np.log(np.maximum(tint, 1) / max(float(tint @ LUMA), 1.0))
     redness = float(chroma[0] - chroma[2])  # log of red over blue
-    wanted = np.clip(redness * np.clip(1 - (level - float(tint @ LUMA)) / 260, 0.55, 1.0), 0.36, 0.66)
+    wanted = np.clip(redness * np.clip(1 - (level - float(tint @ LUMA)) / 260, 0.55, 1.0), 0.36, 0.58)
     return np.asarray(np.exp(chroma * wanted / max(redness, 0.1)), np.float32)
 
 
@@ -67,7 +67,7 @@ def _skin(photo: Photo, bright: NDArray[np.float32], face: float) -> tuple[NDArr
     level = float(np.median(bright[inside > 0.9]))
     other = level if hair is None else float(hair @ LUMA)
     if level - other < 10:  # grey hair is not told from a shining forehead by its brightness
-        return np.maximum(inside, wide), inside
+        return np.maximum(inside, np.clip(3 * gaussian_filter(inside, 0.06 * face), 0, 1)), inside
     between = (bright - other) / (level - other)  # 0 hair .. 1 skin
     alike = 0.5 + 0.5 * np.tanh(4 * (between - 0.55))
     alike = gaussian_filter(alike.astype(np.float32), 0.008 * face)

@@ -30,7 +30,7 @@ class Grade:
     ) -> None:
         exposure = max(look.exposure, min(1.0, _DIMMEST / max(level, 1.0)))
         saturation = 0.0 if grey else look.saturation
-        warm = 1 + 0.14 * look.warmth * np.array([1.0, 0.1, -1.0], np.float32)
+        warm = 1 + 0.11 * look.warmth * np.array([1.0, 0.1, -1.0], np.float32)
         # a row vector times this matrix: towards its own grey, then warmer
         colour = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * np.outer(LUMA, np.ones(3))
         self._matrix = (colour * (warm if not grey else 1) * exposure * look.contrast).astype(np.float32)

@@ -98,9 +98,10 @@ def hair_tone(photo: Photo, head: Head) -> NDArray[np.float32] | None:
     if len(pixels) < 60:
         return None
     lighter = (pixels - skin_colour(photo, head)) @ LUMA
-    for unlike in (lighter < -18, lighter > 14):
+    # of the darker ones most are half in shadow or half skin, so the hair's own tone is darker still
+    for unlike, share in ((lighter < -18, 0.3), (lighter > 14, 0.6)):
         if unlike.mean() > 0.2:
-            return np.asarray(np.median(pixels[unlike], axis=0), np.float32)
+            return np.asarray(np.quantile(pixels[unlike], share, axis=0), np.float32)
     return None
 
 
@@ -219,7 +220,7 @@ def surroundings(photo: Photo) -> tuple[Picture, tuple[float, float]]:
     rows, columns = slice(-top, -top + photo.image.shape[0]), slice(-left, -left + photo.image.shape[1])
     image[rows, columns], weight[rows, columns] = photo.image, known
     small, small_weight = _halve(image, weight)
-    filled = gaussian_filter(spread(small, small_weight), (7, 7, 0), mode="nearest")  # out of focus
+    filled = gaussian_filter(spread(small, small_weight), (14, 14, 0), mode="nearest")  # out of focus
     return filled, (-left / 2, -top / 2)
 
 
