@@ -27,6 +27,10 @@ class Check:
         self.teacher = Teacher(bundle)
         self._rest: WeakKeyDictionary[Actor, Reading | None] = WeakKeyDictionary()
 
+    def close(self) -> None:
+        """Free the reader; left to the end of the interpreter, that fails noisily."""
+        self.teacher.close()
+
     def missed(self, actor: Actor, story: Story) -> tuple[int, ...] | None:
         """Salient AUs of the main person that do not show: None if all do, () if no face is found."""
         if actor not in self._rest:

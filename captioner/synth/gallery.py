@@ -70,12 +70,11 @@ def _cell(folder: Path, line: Line) -> Image.Image:
 
 
 def _mark(picture: Image.Image, line: Line) -> None:
-    """A bar under the face that the label is about."""
-    extra = line["extra"]
-    box, (width, _) = extra["boxes"][extra["apex"]], extra["size"]
+    """A bar at the lower edge, under the face that the label is about."""
+    box, (width, _) = line["extra"]["boxes"][line["extra"]["apex"]], line["extra"]["size"]
     if box is not None:
-        left, _, right, bottom = (side * picture.width / width for side in box)
-        bar = (left, min(bottom + 2, picture.height - 3), right, min(bottom + 4, picture.height - 1))
+        left, right = (side * picture.width / width for side in (box[0], box[2]))
+        bar = (left, picture.height - 4, right, picture.height - 1)
         ImageDraw.Draw(picture).rectangle(bar, fill="yellow", outline="black")
 
 

@@ -148,10 +148,14 @@ def make_all(options: Options, progress: Callable[[int, int], None] | None = Non
     result = Result(options.out / "manifest.jsonl", checked=options.bundle is not None)
     started = time.monotonic()
     chunk = max(1, min(CLIPS_A_PERSON, len(jobs) // (2 * options.workers)))
-    for done, made in enumerate(run(_make, jobs, options.workers, chunk, partial(_prepare, plan)), start=1):
-        _count(result, made)
-        if progress:
-            progress(done, len(jobs))
+    try:
+        for done, made in enumerate(run(_make, jobs, options.workers, chunk, partial(_prepare, plan)), start=1):
+            _count(result, made)
+            if progress:
+                progress(done, len(jobs))
+    finally:
+        if _crew is not None:  # a single worker is this process
+            _crew.close()
     result.seconds = time.monotonic() - started
     if result.made + result.kept == 0:
         raise CaptionerError(
@@ -270,6 +274,13 @@ class _Crew:
                     f"rest, mouth shut, eyes open, face not cut off){advice}"
                 )
         _ = self.check
+        self.close()
+
+    def close(self) -> None:
+        """Free the checker, if there is one."""
+        check = self.__dict__.pop("check", None)
+        if check is not None:
+            check.close()
 
     def name(self, job: Job) -> str:
         """The clip's id, which its files carry too."""
