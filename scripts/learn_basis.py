@@ -100,7 +100,7 @@ def learn(photos: PhotoSet, out: Path) -> None:
 
 def align_all(landmarks: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     """Landmarks (N, 478, 3) without pose and size, their symmetric mean (478, 3), and each point's mirror (478,)."""
-    mean, mirror = landmarks[0], np.arange(landmarks.shape[1])
+    mean, mirror = landmarks.mean(0), np.arange(landmarks.shape[1])
     flip = np.array([-1, 1, 1], np.float32)
     aligned = landmarks
     for _ in range(5):

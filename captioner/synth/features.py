@@ -175,6 +175,7 @@ class Mouth:
         self.axis = (right - left) / (2 * self.half)
         self.normal = np.array([-self.axis[1], self.axis[0]], np.float32)
         self.middle = landmarks[[13, 14], :2].mean(0)
+        self.gap = float(np.linalg.norm(landmarks[self.lower, :2] - landmarks[self.upper, :2], axis=1).max())
         x, y = landmarks[list(_SKIN), :2].round().astype(int).T
         skin = np.median(image[y.clip(0, image.shape[0] - 1), x.clip(0, image.shape[1] - 1)], axis=0)
         light = float(skin.mean())
@@ -191,10 +192,12 @@ class Mouth:
             return
         rows, columns, points = found
         open_ = coverage(points, skin[self.upper], skin[self.lower])
-        open_ = open_ * min(1.0, float(np.linalg.norm(skin[self.lower] - skin[self.upper], axis=1).max()) / 1.5)
+        matrix, offset = _affine(rigid[self.fixed], self.rest)
+        # what the photo itself shows between the lips stays until they open further
+        gap = float(np.linalg.norm((skin[self.lower] - skin[self.upper]) @ matrix, axis=1).max()) - self.gap
+        open_ = open_ * np.clip(gap / (0.05 * self.half), 0, 1)
         if open_.max() <= 0.02:
             return
-        matrix, offset = _affine(rigid[self.fixed], self.rest)
         there = (points @ matrix + offset - self.middle) / self.half
         u, v = there @ self.axis, there @ self.normal
         jaw = ((skin[14] - rigid[14]) @ matrix / self.half) @ self.normal

@@ -142,62 +142,51 @@ def rasterise(
 
     Triangles that face away are left out, nearer ones win; what no triangle covers is NaN.
     """
-    p = target[triangles].astype(np.float64)  # (T, 3, 2)
-    area = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
-    low, high = p.min(1), p.max(1)
-    seen = (area > _SLIVER) & (high > -1).all(1) & (low < [width, height]).all(1)
-    order = np.flatnonzero(seen)
-    order = order[np.argsort(-depth[triangles[order]].mean(1), kind="stable")]
-    p, area = p[order], area[order]
-    s = source[triangles[order]].astype(np.float64)
+    order = _visible(target[triangles].astype(np.float32), depth[triangles], height, width)
+    p, s = target[triangles[order]].astype(np.float32), source[triangles[order]].astype(np.float32)  # (T, 3, 2)
     # source = s0 + (x - x0) * across + (y - y0) * down
     e1, e2, f1, f2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], s[:, 1] - s[:, 0], s[:, 2] - s[:, 0]
-    across = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area[:, None]
-    down = (f2 * e1[:, :1] - f1 * e2[:, :1]) / area[:, None]
-    row, owner = _rows(p[:, :, 1], height)
-    left, right = _spans(p, row, owner, width)
-    length = np.maximum(right - left + 1, 0)
-    start = s[owner, 0] + (left - p[owner, 0, 0])[:, None] * across[owner]
-    start += (row - p[owner, 0, 1])[:, None] * down[owner]
-    step = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    area = _cross(e1, e2)[:, None]
+    across, down = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area, (f2 * e1[:, :1] - f1 * e2[:, :1]) / area
+    origin = s[:, 0] - p[:, 0, :1] * across - p[:, 0, 1:] * down
+    row, owner, left, length = _spans(p, height, width)
+    start = origin[owner] + row[:, None].astype(np.float32) * down[owner]  # (R, 2) at x = 0
+    span = np.repeat(np.arange(len(row)), length)
+    x = np.arange(len(span)) - (np.cumsum(length) - length - left)[span]
+    pixel = row[span] * width + x
     out = np.full((height * width, 2), np.nan, np.float32)
-    pixel = np.repeat(row * width + left, length) + step
-    value = np.repeat(start, length, axis=0) + step[:, None] * np.repeat(across[owner], length, axis=0)
-    out[pixel] = value  # the last one written is the nearest
+    out[pixel] = start[span] + x[:, None].astype(np.float32) * across[owner[span]]  # the last one is the nearest
     return out.reshape(height, width, 2)
 
 
-def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def _visible(p: Array, depth: Array, height: int, width: int) -> NDArray[np.int64]:
+    """Which of triangles (T, 3, 2) face the viewer within the picture, the furthest first."""
+    low, high = p.min(1), p.max(1)
+    seen = _cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]) > _SLIVER
+    seen &= (high[:, 0] > -1) & (high[:, 1] > -1) & (low[:, 0] < width) & (low[:, 1] < height)
+    order = np.flatnonzero(seen)
+    return order[np.argsort(-depth[order].sum(1), kind="stable")]
+
+
+def _cross(a: Array, b: Array) -> Array:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _rows(y: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every picture row that each triangle touches: row and triangle (R,)."""
-    first = np.maximum(np.ceil(y.min(1) - _EDGE), 0).astype(np.int64)
-    last = np.minimum(np.floor(y.max(1) + _EDGE), height - 1).astype(np.int64)
-    count = np.maximum(last - first + 1, 0)
-    owner = np.repeat(np.arange(len(y)), count)
-    return np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + first[owner], owner
-
-
-def _spans(
-    p: NDArray[np.float64], row: NDArray[np.int64], owner: NDArray[np.int64], width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last pixel (R,) of each row of each triangle."""
-    q = p[owner]  # (R, 3, 2)
-    y = np.clip(row, q[:, :, 1].min(1), q[:, :, 1].max(1))
-    low, high = np.full(len(row), np.inf), np.full(len(row), -np.inf)
-    for k in range(3):
-        a, b = q[:, k], q[:, (k + 1) % 3]
-        rise = b[:, 1] - a[:, 1]
-        crosses = (np.minimum(a[:, 1], b[:, 1]) <= y) & (y <= np.maximum(a[:, 1], b[:, 1]))
-        t = np.divide(y - a[:, 1], rise, out=np.zeros_like(y), where=rise != 0)
-        x = a[:, 0] + np.clip(t, 0, 1) * (b[:, 0] - a[:, 0])
-        low = np.where(crosses, np.minimum(low, x), low)
-        high = np.where(crosses, np.maximum(high, x), high)
-        flat = crosses & (rise == 0)
-        low = np.where(flat, np.minimum(low, b[:, 0]), low)
-        high = np.where(flat, np.maximum(high, b[:, 0]), high)
-    left = np.maximum(np.ceil(low - _EDGE), 0)
-    right = np.minimum(np.floor(high + _EDGE), width - 1)
-    return left.astype(np.int64), right.astype(np.int64)
+def _spans(p: Array, height: int, width: int) -> tuple[NDArray[np.int64], ...]:
+    """Every row of pixels of every triangle (T, 3, 2): row, triangle, first pixel, number of pixels (R,)."""
+    p = np.take_along_axis(p, np.argsort(p[:, :, 1], axis=1, kind="stable")[..., None], axis=1)  # from top to bottom
+    x, y = p[:, :, 0], p[:, :, 1]
+    first = np.maximum(np.ceil(y[:, 0] - _EDGE), 0).astype(np.int64)
+    count = np.maximum(np.minimum(np.floor(y[:, 2] + _EDGE), height - 1).astype(np.int64) - first + 1, 0)
+    owner = np.repeat(np.arange(len(p)), count)
+    row = np.arange(len(owner)) - (np.cumsum(count) - count - first)[owner]
+    # edges: the long one from top to bottom, the upper short one, the lower short one
+    rise = y[:, [2, 1, 2]] - y[:, [0, 0, 1]]
+    slope = np.divide(x[:, [2, 1, 2]] - x[:, [0, 0, 1]], rise, out=np.zeros_like(rise), where=rise > 1e-6)
+    at = np.clip(row, y[owner, 0], y[owner, 2])
+    lower = (at >= y[owner, 1]).astype(np.int64)  # which short edge; it starts at that corner
+    long = x[owner, 0] + (at - y[owner, 0]) * slope[owner, 0]
+    short = x[owner, lower] + (at - y[owner, lower]) * slope[owner, 1 + lower]
+    left = np.maximum(np.ceil(np.minimum(long, short) - _EDGE), 0).astype(np.int64)
+    right = np.minimum(np.floor(np.maximum(long, short) + _EDGE), width - 1).astype(np.int64)
+    return row, owner, left, np.maximum(right - left + 1, 0)

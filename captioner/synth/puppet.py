@@ -54,6 +54,7 @@ class Puppet:
         low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
         self._centre, self._height = (low + high) / 2, float(high[1] - low[1])
         self._levels = _pyramid(self.canvas)
+        self._triangles = _opaque(self.canvas.alpha, self.net)
 
     def draw(self, picture: Picture, state: State, place: Place) -> Array:
         """Paint the person over `picture` (H, W, 3), in place; returns the landmarks (478, 2) in its pixels."""
@@ -72,9 +73,7 @@ class Puppet:
 
         target = to_picture(skin, self.net.weight[:, None])
         rigid = to_picture(still, 1.0)
-        where = rasterise(target, self.net.rest[:, :2], skin[:, 2], self.net.triangles, height, width)
-        shade = self.furrows.combine(aus, state.sides)
-        self._blend(picture, where, shade, scale)
+        self._draw_skin(picture, target, skin[:, 2], self.furrows.combine(aus, state.sides), scale)
         for side, eye in enumerate(self.eyes):
             wide, shut = self.muscles.lids(aus, state.sides, side)
             eye.draw(picture, target, rigid, state.gaze, wide, shut)
@@ -82,15 +81,22 @@ class Puppet:
         seen = self.net.turn(self.landmarks[:MESH_POINTS] + shift, 1.0, *turn)
         return self._landmarks(to_picture(seen, 1.0), rigid, state)
 
-    def _blend(self, picture: Picture, where: Array, shade: Array | None, scale: float) -> None:
+    def _draw_skin(self, picture: Picture, target: Array, depth: Array, shade: Array | None, scale: float) -> None:
+        corners = target[self._triangles].reshape(-1, 2)
+        low = np.maximum(np.floor(corners.min(0)), 0).astype(int)
+        high = np.minimum(np.ceil(corners.max(0)) + 1, picture.shape[1::-1]).astype(int)
+        if (low >= high).any():
+            return
+        part = picture[low[1] : high[1], low[0] : high[0]]
+        where = rasterise(target - low, self.net.rest[:, :2], depth, self._triangles, *part.shape[:2])
         level = int(np.clip(np.round(np.log2(1 / max(scale, 1e-3)) - 0.2), 0, _LEVELS - 1))
         layers = _sample(self._levels[level], where, 0.5**level)
         if shade is not None:
             layers[:3] *= _sample(torch.from_numpy(shade)[None, None], where, self.furrows.scale)
         soften_cuts(layers, where, 6 / scale)
         colour, alpha = layers[:3].permute(1, 2, 0).numpy(), layers[3].numpy()[..., None]
-        picture *= 1 - alpha
-        picture += colour
+        part *= 1 - alpha
+        part += colour
 
     def _landmarks(self, skin: Array, rigid: Array, state: State) -> Array:
         irises = rigid[MESH_POINTS:].copy()
@@ -114,7 +120,7 @@ def _active(state: State) -> dict[int, float]:
 def _sample(canvas: torch.Tensor, where: Array, scale: float) -> torch.Tensor:
     """Values (C, H, W) of a canvas (1, C, Hc, Wc) at full-scale pixel coordinates (H, W, 2); 0 outside."""
     size = torch.tensor([canvas.shape[3], canvas.shape[2]], dtype=torch.float32)
-    points = torch.from_numpy(np.nan_to_num(where, nan=-1e4))
+    points = torch.from_numpy(where).nan_to_num(-1e4)
     grid = ((points + 0.5) * scale) * (2 / size) - 1
     return grid_sample(canvas, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0]
 
@@ -124,14 +130,13 @@ def soften_cuts(layers: torch.Tensor, where: Array, jump: float) -> None:
 
     There one part of a head hides another, and a bare edge would show stairs.
     """
-    across = np.abs(np.diff(where, axis=1)).max(-1) > jump
-    down = np.abs(np.diff(where, axis=0)).max(-1) > jump
+    across, down = (np.abs(np.diff(where, axis=axis)) @ np.ones(2, np.float32) > jump for axis in (1, 0))
     cut = np.zeros(where.shape[:2], bool)
     cut[:, 1:] |= across
     cut[:, :-1] |= across
     cut[1:] |= down
     cut[:-1] |= down
-    y, x = np.nonzero(cut)
+    y, x = np.unravel_index(np.flatnonzero(cut), cut.shape)
     if len(y) == 0:
         return
     height, width = cut.shape
@@ -149,6 +154,18 @@ def _pyramid(canvas: Canvas) -> list[torch.Tensor]:
     for _ in range(_LEVELS - 1):
         levels.append(avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False))
     return levels
+
+
+def _opaque(alpha: Array, net: Net) -> NDArray[np.int64]:
+    """The triangles of a net that carry something of the person."""
+    height, width = alpha.shape
+    counts = np.zeros((height + 1, width + 1), np.int64)
+    counts[1:, 1:] = (alpha > 0.002).cumsum(0).cumsum(1)
+    corners = net.rest[net.triangles, :2]
+    x0, y0 = np.clip(np.floor(corners.min(1)) - 1, 0, [width, height]).astype(int).T
+    x1, y1 = np.clip(np.ceil(corners.max(1)) + 2, 0, [width, height]).astype(int).T
+    found: NDArray[np.int64] = net.triangles[counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0]
+    return found
 
 
 def bare_canvas(photo: Photo) -> Canvas:
