@@ -147,6 +147,12 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
     """Emotion names, in the order of the belief."""
+    emotion_prior: Literal["pe_clip"] | None = None
+    """A recogniser whose belief is mixed into the soft [CLASS-k] token; none: the captioner's own belief alone."""
+    emotion_prior_source: str | None = None
+    """Its trained folder, as scripts/train.py writes from configs/emotion; it is read, not copied into checkpoints."""
+    emotion_prior_weight: float | None = None
+    """w in belief = w prior + (1 - w) own; 0.5 when not given, 1 for the prior alone."""
     tokenizer: str = "bert-base-uncased"
     """Hub name or folder of a WordPiece vocabulary; "captions": built from the training captions."""
     vocab_size: int = 0
@@ -196,6 +202,13 @@ class ModelConfig:
                 faults.append(
                     f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep"
                 )
+        weight = 0.5 if self.emotion_prior_weight is None else self.emotion_prior_weight
+        if not 0 <= weight <= 1:
+            faults.append(f"emotion_prior_weight is {weight}: a share between 0 and 1 is needed")
+        if self.emotion_prior and not self.emotion_prior_source:
+            faults.append("emotion_prior_source is missing: name a trained folder of the recogniser")
+        if self.emotion_prior and not prompts.tep:
+            faults.append("emotion_prior feeds the [CLASS-k] token: it needs prompts.tep")
         if text.share_words and (text.arch != "bert" or text.width != fusion.width):
             faults.append("text.share_words needs text.arch=bert and text.width equal to fusion.width")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
@@ -253,6 +266,14 @@ class TrainConfig:
     seed: int = 88
     save_every: int = 0
     """Write `last` every so many steps besides each epoch's end; 0: epochs only."""
+    keep_every: int = 0
+    """Keep a copy that can be gone on from, `step-N`, every so many steps; 0: none."""
+    keep: int = 3
+    """How many of those copies stay; the oldest go."""
+    deepspeed: str = ""
+    """JSON of a DeepSpeed setting (configs/ds_*.json); "": torch alone."""
+    compile: bool = False
+    """Compile the encoders (torch.compile): faster steps after a slow first one, losses equal to rounding."""
     validate_every: int = 1
     """Validate after every so many epochs."""
     best_by: str = "CIDEr"

@@ -77,7 +77,7 @@ def caption_batch(
     written = write(model.fusion, view.memory, special_ids(tokenizer), options)
     texts = [tokenizer.decode(w.ids) for w in written]
     links = match_words(model, view, pieces, texts)
-    belief = view.belief.softmax(-1).tolist() if view.belief is not None else None
+    belief = view.emotion.tolist() if view.emotion is not None else None
     captions = []
     for row, (text, result) in enumerate(zip(texts, written, strict=True)):
         emotion = dict(zip(model.config.labels, belief[row], strict=True)) if belief else {}
@@ -219,6 +219,7 @@ class Captioner:
         options = DecodeConfig(beams=beams, max_words=max_words or 0)
         seen = look(source, self.model.config, start=start, end=end)
         item = {"id": "", "frames": seen.frames, "experts": None, "crops": seen.crops, "emotion": NO_LABEL}
+        item["prior"] = seen.prior
         batch = collate([item]).to(self.device)
         try:
             result = caption_batch(self.model, self.tokenizer, self.pieces, batch, options)[0]

@@ -51,6 +51,7 @@ class Seen:
     experts: ExpertFeatures | None = None
     crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
     times: list[float] = field(default_factory=list)  # seconds of the frames; not cached
+    prior: Tensor | None = None  # (1, C) belief of the emotion prior
 
 
 def expert_crops(frames: np.ndarray, config: ModelConfig) -> Tensor:
@@ -68,7 +69,17 @@ def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> 
         resize_short(clip.frames, short_side or config.video.size),
         crops=expert_crops(clip.frames, config) if config.prompts.vep else None,
         times=[round(float(t), 3) for t in clip.times],
+        prior=prior_belief(source, config, **span),
     )
+
+
+def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None:
+    """What the configured emotion prior believes of a video, (1, C); None without one."""
+    if not config.emotion_prior:
+        return None
+    from captioner.emotion.prior import prior_probs  # brings transformers, which other captioners do without
+
+    return prior_probs(config, source, **span)
 
 
 class FeatureCache:
@@ -82,13 +93,18 @@ class FeatureCache:
         self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int
     ) -> None:
         self.folder, self.config, self.experts, self.short_side = Path(folder), config, experts, short_side
-        settings = {
+        settings: dict[str, Any] = {
             "format": FORMAT,
             "frames": config.video.frames,
             "side": short_side or config.video.size,
             "experts": asdict(config.experts) if experts is not None else None,
             "weights": weights_hash(experts) if experts is not None else "",
         }
+        if config.emotion_prior:
+            from captioner.emotion.prior import open_prior
+
+            prior = open_prior(config)
+            settings["prior"] = [prior.digest if prior else "", config.labels]
         self.settings = json.dumps(settings, sort_keys=True)
         self._paths: dict[Path, Path] = {}
 
@@ -114,7 +130,7 @@ class FeatureCache:
         seen = look(video, self.config, self.short_side)
         if self.experts is not None and seen.crops is not None:
             device = next(self.experts.parameters()).device
-            seen = Seen(seen.frames, self.experts(seen.crops.to(device)).to("cpu"))
+            seen = Seen(seen.frames, self.experts(seen.crops.to(device)).to("cpu"), prior=seen.prior)
         with atomic(path) as temporary:
             save_file(pack(seen), temporary)
         return seen
@@ -141,13 +157,14 @@ def weights_hash(module: torch.nn.Module) -> str:
 def pack(seen: Seen) -> dict[str, Tensor]:
     """Tensors of a cached clip by name."""
     experts = {f"experts.{k}": v.contiguous() for k, v in vars(seen.experts).items()} if seen.experts else {}
-    return {"frames": seen.frames.contiguous(), **experts}
+    prior = {"prior": seen.prior.contiguous()} if seen.prior is not None else {}
+    return {"frames": seen.frames.contiguous(), **experts, **prior}
 
 
 def unpack(tensors: dict[str, Tensor]) -> Seen:
     """The inverse of `pack`."""
     parts = {k.removeprefix("experts."): v for k, v in tensors.items() if k.startswith("experts.")}
-    return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None)
+    return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None, prior=tensors.get("prior"))
 
 
 class TextPieces:
@@ -291,6 +308,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "experts": seen.experts,
             "crops": seen.crops,
             "emotion": emotion,
+            "prior": seen.prior,
         }
         if self.train:
             item |= self.caption_parts(record, generator)
@@ -335,10 +353,12 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
         names = vars(items[0]["experts"])
         experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
     crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
+    priors = [item["prior"] for item in items if item.get("prior") is not None]
     return Batch(
         frames=torch.stack([i["frames"] for i in items]),
         experts=experts,
         crops=crops,
+        prior=torch.cat(priors) if priors else None,
         masked=padded("masked", pad_id),
         targets=padded("targets", NO_LABEL),
         text_ids=padded("text_ids", pad_id),

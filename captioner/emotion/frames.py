@@ -11,6 +11,7 @@ import logging
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -66,7 +67,14 @@ def random_crop(frames: Tensor, size: int, generator: torch.Generator) -> Tensor
 
 
 def read_frames(
-    video: str | Path, size: int, segments: int, candidates: int = 1, generator: torch.Generator | None = None
+    video: str | Path | BinaryIO,
+    size: int,
+    segments: int,
+    candidates: int = 1,
+    generator: torch.Generator | None = None,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> Tensor:
     """uint8 (T * F, 3, S, S); with a generator random seconds and a random crop, else centres and the centre square.
 
@@ -76,7 +84,9 @@ def read_frames(
     with _open(source) as (container, stream):
         survey = _survey(container, stream, source)
     if generator is None:
-        pictures, _ = _sample(source, survey, candidate_seconds(survey.duration, segments, candidates), size)
+        stop = survey.duration if end is None else min(end, survey.duration)
+        seconds = start + candidate_seconds(max(0.0, stop - start), segments, candidates)
+        pictures, _ = _sample(source, survey, seconds, size)
         return crop(resize_short(np.stack(pictures), size), size).contiguous()
     short_side = math.ceil(SPARE * size)
     pictures, _ = _sample(source, survey, segment_seconds(survey.duration, segments, generator), short_side)

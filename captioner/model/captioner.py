@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.config import ModelConfig
+from captioner.emotion.belief import fuse
+from captioner.errors import ConfigError
 from captioner.model.encoders import TextEncoder, VideoEncoder, build_experts
 from captioner.model.fusion import KINDS, Fusion, Memory
 from prompts.alignment import (
@@ -39,6 +41,7 @@ class Batch:
     frames: Tensor  # (B, T, 3, S, S) uint8
     experts: ExpertFeatures | None = None  # cached; computed from crops when absent
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
+    prior: Tensor | None = None  # (B, C) belief of the emotion prior
     masked: Tensor | None = (
         None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
     )
@@ -61,6 +64,7 @@ class View:
 
     memory: Memory
     belief: Tensor | None  # (B, C) logits of the visual emotion head
+    emotion: Tensor | None  # (B, C) probabilities, the prior's mixed in
     class_token: Tensor | None  # (B, 1, D)
     er: Tensor | None  # (B, D) fused state of the ER token
     au: Tensor | None  # (B, K, D) fused states of the AU tokens
@@ -120,14 +124,15 @@ class EmotionCaptioner(nn.Module):
         """Encode a batch of clips and run the right block once."""
         video = self.video_drop(self.video_out(self.video_in(self.video(batch.frames))))  # (B, M, D)
         seen = self.expert_features(batch)
-        er, au, belief, class_token, tokens = None, None, None, None, None
+        er, au, belief, emotion, class_token, tokens = None, None, None, None, None, None
         if seen is not None:
             tokens = self.visual(seen)
             er, au = tokens.er, tokens.au
         if self.config.prompts.tep:
             summary = er[:, 0] if er is not None else video.mean(1)
             belief = self.textual.belief(summary)
-            class_token = self.textual.class_token(belief.softmax(-1))
+            emotion = self.mixed_belief(belief.softmax(-1), batch.prior)
+            class_token = self.textual.class_token(emotion)
         parts: list[Tensor] = []
         places: dict[str, slice] = {}
         for kind, part in zip(KINDS, (class_token, er, au), strict=True):
@@ -139,6 +144,7 @@ class EmotionCaptioner(nn.Module):
         return View(
             memory=memory,
             belief=belief,
+            emotion=emotion,
             class_token=class_token,
             er=memory.states[:, places["er"]][:, 0] if er is not None else None,
             au=memory.states[:, places["au"]] if au is not None else None,
@@ -146,6 +152,15 @@ class EmotionCaptioner(nn.Module):
             au_scores=tokens.au_scores if tokens is not None else None,
             experts=seen,
         )
+
+    def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:
+        """The visual head's probabilities (B, C) and, where one is configured, the emotion prior's."""
+        if not self.config.emotion_prior:
+            return own
+        if prior is None:
+            raise ConfigError("model.emotion_prior is set, but the clips come without its belief")
+        weight = self.config.emotion_prior_weight
+        return fuse(own, prior, 0.5 if weight is None else weight)
 
     def forward(self, batch: Batch, *, warm: bool = False) -> Losses:
         """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""

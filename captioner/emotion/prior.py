@@ -1,0 +1,75 @@
+"""The belief of a trained recogniser as the captioner's emotion prior: opened once, computed once a clip.
+
+    model.emotion_prior: pe_clip
+    model.emotion_prior_source: runs/emotion/mafw/split-0/model
+
+The captioner weighs its [CLASS-k] embeddings with belief.fuse(own, prior, model.emotion_prior_weight).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from captioner.config import ModelConfig
+from captioner.emotion import folder
+from captioner.emotion.belief import EmotionBelief, match_labels
+from captioner.emotion.frames import read_frames
+from captioner.emotion.pe_clip import PEClip
+from captioner.errors import CheckpointError, ConfigError
+
+
+class EmotionPrior:
+    """A trained PE-CLIP and the digest of its files."""
+
+    def __init__(self, source: str) -> None:
+        try:
+            self.model: PEClip = folder.load(source)
+        except CheckpointError as error:
+            raise CheckpointError(f"model.emotion_prior_source: {error}") from None
+        digest = hashlib.sha256()
+        for name in folder.FILES:
+            digest.update((Path(source) / name).read_bytes())
+        self.digest = digest.hexdigest()[:16]
+        # a worker of a data loader must leave the GPU alone
+        here = torch.cuda.is_available() and torch.utils.data.get_worker_info() is None
+        self.device = torch.device("cuda" if here else "cpu")
+        self.model.to(self.device)
+
+    def belief(self, source: str | Path | BinaryIO, start: float = 0.0, end: float | None = None) -> EmotionBelief:
+        """The belief of one video, or of its span in seconds: probs (1, C), features (1, E)."""
+        config = self.model.config
+        frames = read_frames(source, config.clip.image_size, config.segments, start=start, end=end)
+        features = self.model.features(frames[None].to(self.device))
+        made = self.model.predict(features)
+        return EmotionBelief(made.labels, made.probs.cpu(), made.features.cpu())
+
+
+@lru_cache(maxsize=2)
+def _open(source: str) -> EmotionPrior:
+    return EmotionPrior(source)
+
+
+def open_prior(config: ModelConfig) -> EmotionPrior | None:
+    """The prior of a captioner's configuration, or None; labels that are not the captioner's are an error."""
+    if not config.emotion_prior:
+        return None
+    prior = _open(str(config.emotion_prior_source))
+    try:
+        match_labels(prior.model.config.labels, config.labels)
+    except ConfigError as error:
+        raise ConfigError(f"{config.emotion_prior_source}: {error}") from None
+    return prior
+
+
+def prior_probs(
+    config: ModelConfig, source: str | Path | BinaryIO, start: float = 0.0, end: float | None = None
+) -> Tensor | None:
+    """Probabilities (1, C) in the order of the captioner's labels; None without a prior."""
+    prior = open_prior(config)
+    return None if prior is None else prior.belief(source, start, end).aligned(config.labels).probs
