@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -28,14 +29,15 @@ from captioner.data.manifest import read_manifest
 from captioner.data.video import read_clip
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError, ConfigError
-from captioner.synth import jobs, maker
+from captioner.synth import check, jobs, maker
 from captioner.synth.cast import PhotoCast
 from captioner.synth.gallery import contact_sheet, write_page
 from captioner.synth.identity import State
 from captioner.synth.labels import read_record
 from captioner.synth.maker import Job, Options, make_all
 from captioner.synth.photos import PhotoError, PhotoSet
-from captioner.synth.story import PHOTO_AUS, Role
+from captioner.synth.story import PHOTO_AUS, Look, Role, Shot, Story
+from captioner.synth.teacher import Reading
 
 SHARED = ROOT.parent / "shared"
 SCRIPT = ROOT / "scripts" / "make_clips.py"
@@ -347,13 +349,53 @@ def test_a_clip_that_never_shows_them_is_given_up(crew: maker._Crew) -> None:
 
 
 def test_apexes_cover_every_salient_unit_near_its_peak() -> None:
-    from captioner.synth.check import apexes
-
     states = tuple(State({4: min(1.0, i / 5), 12: max(0.0, (i - 6) / 4), 25: 0.5}) for i in range(11))
     role = Role(states, (None,) * 11, {4: 1.0, 12: 1.0, 25: 0.5}, (), ())
-    assert apexes(role) == [(10, [4, 12, 25])]
+    assert check.apexes(role) == [(10, [4, 12, 25])]
     early = tuple(State({4: float(i < 3), 12: float(i > 7)}) for i in range(11))
-    assert apexes(Role(early, (None,) * 11, {4: 1.0, 12: 1.0}, (), ())) == [(0, [4]), (8, [12])]
+    assert check.apexes(Role(early, (None,) * 11, {4: 1.0, 12: 1.0}, (), ())) == [(0, [4]), (8, [12])]
+
+
+class Mime:
+    """An actor whose smile is the level of the first pixel."""
+
+    looks: ClassVar[dict[str, str]] = {}
+
+    def draw(self, picture: np.ndarray, state: State, place: object) -> np.ndarray:
+        assert (state.yaw, state.blink, state.speech) == (0, 0, 0), "only the action units are looked at"
+        picture[0, 0] = 200 * state.aus.get(12, 0.0)
+        return np.zeros((1, 2), np.float32)
+
+    def backdrop(self, height: int, width: int, place: object) -> np.ndarray:
+        return np.zeros((height, width, 3), np.float32)
+
+
+class Eye:
+    """A reader of that pixel, which sees `gain` of a smile; none: it sees no face."""
+
+    def __init__(self, gain: float | None) -> None:
+        self.gain, self.reads = gain, 0
+
+    def read(self, image: np.ndarray) -> Reading | None:
+        self.reads += 1
+        smile = float(image[0, 0, 0]) / 200 * (self.gain or 0)
+        scores = {"mouthSmileLeft": smile, "mouthSmileRight": 0.0}
+        return None if self.gain is None else Reading(np.zeros((478, 3), np.float32), scores, (0, 0), (0, 0), 0)
+
+
+@pytest.mark.parametrize(("gain", "missed"), [(0.9, None), (0.1, (12,)), (None, ())])
+def test_the_check_compares_apex_and_rest(
+    monkeypatch: pytest.MonkeyPatch, gain: float | None, missed: tuple[int, ...] | None
+) -> None:
+    monkeypatch.setattr(check, "Teacher", lambda _: Eye(gain))
+    states = tuple(State({12: level}, yaw=9, blink=1, speech=1) for level in (0.0, 0.3, 0.8, 0.8, 0.1))
+    role = Role(states, (None,) * 5, {12: 0.8}, ("smile",), ("talks",))
+    story = Story(1, 5, "happiness", ("happiness",), (role,), (Shot(),) * 5, Look())
+    checker, actor = check.Check(Path("bundle")), Mime()
+    assert checker.missed(actor, story) == missed
+    reads = checker.teacher.reads
+    assert checker.missed(actor, story) == missed
+    assert checker.teacher.reads - reads == (gain is not None), "a face at rest is read once"
 
 
 def test_photos_play_in_their_own_split_only(tmp_path: Path) -> None:
