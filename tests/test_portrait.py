@@ -39,19 +39,22 @@ def landmarks(down: float = 0.0) -> NDArray[np.float32]:
 
 
 @lru_cache
-def fake(down: float = 0.0, wall: int = WALL, light: float = 0.0) -> Photo:
-    """A grey photo: a wall, a cap of hair around a face, eyes, a mouth, some grain."""
-    points = landmarks(down)
-    image = Image.new("L", (SIZE, SIZE), wall)
+def fake(down: float = 0.0, wall: int = WALL, light: float = 0.0, tilt: float = 0.0) -> Photo:
+    """A grey photo: a wall, a cap of hair around a face, eyes, a mouth, some grain; `tilt` in degrees, clockwise."""
+    points, pad = landmarks(down).copy(), 60
+    image = Image.new("L", (SIZE + 2 * pad, SIZE + 2 * pad), wall)
     pen = ImageDraw.Draw(image)
     x, y, a, b = SKULL
-    pen.ellipse((x - a, y + down - b, x + a, y + down + b), fill=HAIR)
-    pen.polygon(points[list(OVAL), :2].ravel().tolist(), fill=SKIN)
+    pen.ellipse((x - a + pad, y + down - b + pad, x + a + pad, y + down + b + pad), fill=HAIR)
+    pen.polygon((points[list(OVAL), :2] + pad).ravel().tolist(), fill=SKIN)
     for at in (159, 386, 13):
-        px, py = points[at, :2].tolist()
+        px, py = (points[at, :2] + pad).tolist()
         pen.ellipse((px - 9, py - 4, px + 9, py + 4), fill=70)
-    grey = np.asarray(image, np.float32) + np.random.default_rng(0).normal(0, 2, (SIZE, SIZE))
-    grey *= 1 + light * np.linspace(-1, 1, SIZE)
+    image = image.rotate(-tilt, Image.Resampling.BILINEAR, fillcolor=wall)
+    cosine, sine = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
+    points[:, :2] = (points[:, :2] - SIZE / 2) @ np.array([[cosine, sine], [-sine, cosine]]) + SIZE / 2
+    grey = np.asarray(image.crop((pad, pad, pad + SIZE, pad + SIZE)), np.float32)
+    grey = (grey + np.random.default_rng(0).normal(0, 2, grey.shape)) * (1 + light * np.linspace(-1, 1, SIZE))
     picture = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     return Photo("fake", picture, points, {}, np.eye(4, dtype=np.float32), 0, True)
 
@@ -74,13 +77,7 @@ def test_the_outline_finds_hair_inside_the_photo_and_a_skull_above_it() -> None:
 
 
 def test_the_outline_follows_a_tilted_head() -> None:
-    photo = fake()
-    angle = np.radians(15)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    points = photo.landmarks.copy()
-    points[:, :2] = (points[:, :2] - 96) @ turn + 96
-    turned = np.asarray(Image.fromarray(photo.image).rotate(-15, Image.Resampling.BILINEAR, fillcolor=(WALL,) * 3))
-    level, tilted = find_head(photo), find_head(replace(photo, image=turned, landmarks=points))
+    level, tilted = find_head(fake()), find_head(fake(tilt=15.0))
     assert np.degrees(np.arctan2(tilted.up[0], -tilted.up[1])) == pytest.approx(
         15 + np.degrees(np.arctan2(level.up[0], -level.up[1])), abs=0.5
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from captioner.synth.actor import Place
 from captioner.synth.actors import DrawnActor
 from captioner.synth.backdrop import Pictures, backdrop
-from captioner.synth.grade import Grade
+from captioner.synth.grade import Grade, Subject
 from captioner.synth.identity import State, sample_face
 from captioner.synth.paint import draw
 from captioner.synth.photos import PhotoError
@@ -229,6 +229,21 @@ def test_blur_is_given_for_pictures_of_224_pixels() -> None:
     assert 2 <= width <= 5
     small = Grade(look, 56, 56)(step[:56, 84:140], 0)[20, :, 0].astype(int)
     assert int(((small > 20) & (small < 180)).sum()) < width
+
+
+def test_small_and_dim_faces_are_spared() -> None:
+    look, flat = Look(noise=14.0, blur=1.4), np.full((224, 224, 3), 100, np.float32)
+    flat[:, 112:] = 140
+
+    def harm(subject: Subject) -> tuple[float, float]:
+        hard = Grade(replace(look, blur=0.0), 224, 224, subject)(flat, 0).astype(float)
+        soft = Grade(replace(look, noise=0.0), 224, 224, subject)(flat, 0).astype(float)
+        return float((hard - flat).std()), float(np.abs(soft - flat).sum())
+
+    large, small, dim = harm(Subject()), harm(Subject(smallest=25.0)), harm(Subject(level=40.0))
+    assert large[0] == pytest.approx(14, rel=0.05)
+    assert small[0] < 0.7 * large[0] and small[1] < 0.8 * large[1]
+    assert dim[0] < 0.5 * large[0]
 
 
 def test_a_drawn_face_is_the_same_over_a_picture_as_on_its_own() -> None:

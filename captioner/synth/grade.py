@@ -1,5 +1,6 @@
 """Light, colour and damage of a clip: what a lens, a sensor and a colourist do to a finished picture."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,31 +15,39 @@ if TYPE_CHECKING:
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _MIDDLE = 116.0  # the grey that contrast turns around
 _DIMMEST = 30.0  # brightness that a person keeps
-_GRAINIEST = 0.2  # share of the brightness that noise reaches
+_GRAINIEST = 0.15  # share of the brightness that noise reaches
+_COARSE = 50.0  # pixels; faces lower than that bear less noise
+_BLURRIEST = 0.035  # sigma, in face heights
 _REFERENCE = 224.0  # the picture height that a blur is given for
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a grading must be kind to: where the main face is (share of the width), how bright the darkest person is,
+    how many pixels high the smallest face, and whether colour would only show on the backdrop."""
+
+    x: float = 0.5
+    level: float = 128.0
+    smallest: float = 112.0
+    grey: bool = False
+
+
 class Grade:
-    """One take's grading of pictures (H, W, 3): what does not change from frame to frame is computed once.
+    """One take's grading of pictures (H, W, 3); what does not change from frame to frame is computed once."""
 
-    `face`: where the main face is (share of the width), which side light wraps around; `grey` takes all colour away;
-    `level`: how bright the darkest person is, who must not vanish in the dark.
-    """
-
-    def __init__(
-        self, look: "Look", height: int, width: int, face: float = 0.5, grey: bool = False, level: float = 128.0
-    ) -> None:
-        exposure = max(look.exposure, min(1.0, _DIMMEST / max(level, 1.0)))
-        saturation = 0.0 if grey else look.saturation
+    def __init__(self, look: "Look", height: int, width: int, subject: Subject = Subject()) -> None:
+        level = max(subject.level, 1.0)
+        exposure = max(look.exposure, min(1.0, _DIMMEST / level))
+        saturation = 0.0 if subject.grey else look.saturation
         warm = 1 + 0.11 * look.warmth * np.array([1.0, 0.1, -1.0], np.float32)
         # a row vector times this matrix: towards its own grey, then warmer
         colour = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * np.outer(LUMA, np.ones(3))
-        self._matrix = (colour * (warm if not grey else 1) * exposure * look.contrast).astype(np.float32)
+        self._matrix = (colour * (1 if subject.grey else warm) * exposure * look.contrast).astype(np.float32)
         self._offset = np.float32(min(_MIDDLE, level) * exposure * (1 - look.contrast))
-        self._gain = _gain(look, height, width, face)
-        self._blur = look.blur * height / _REFERENCE
+        self._gain = _gain(look, height, width, subject.x)
+        self._blur = min(look.blur * height / _REFERENCE, _BLURRIEST * subject.smallest)
         self._bars = round(look.letterbox * height)
-        noise = min(look.noise, _GRAINIEST * exposure * level)
+        noise = min(look.noise, _GRAINIEST * exposure * level * min(1.0, subject.smallest / _COARSE))
         self._noise = _noise(look, noise, height, width) if noise > 0 else None
         self._look, self._size = look, (height, width)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from captioner.synth.actor import Actor, Picture, Place
 from captioner.synth.backdrop import Pictures, backdrop
-from captioner.synth.grade import LUMA, Grade
+from captioner.synth.grade import LUMA, Grade, Subject
 from captioner.synth.photos import PhotoError
 
 if TYPE_CHECKING:
@@ -95,15 +95,13 @@ class _Take:
         self.origin = np.floor(corners[:, 0].min(0)) - 1
         self.fineness = float(np.clip(max(view.zoom for view in views), 1.0, _FINEST))
         extent = np.ceil((corners[:, 1].max(0) + 1 - self.origin) * self.fineness).astype(int)
-        grey = any(getattr(actor, "grey", False) for actor in actors)
         star, place = self._star(frames)
         scene = _scene(
             story.look, self.cut, int(extent[1]), int(extent[0]), actors[star], self._inside(place), pictures
         )
         self.scene = Image.fromarray(np.clip(scene + 0.5, 0, 255).astype(np.uint8))
         middle = views[0].rolled(views[0].upright(np.array([[place.x, place.y]])))[0, 0] / width
-        level = min(float(getattr(actor, "level", 128.0)) for actor in actors)
-        self.grade = Grade(story.look, height, width, float(np.clip(middle, 0.1, 0.9)), grey, level)
+        self.grade = Grade(story.look, height, width, self._subject(float(np.clip(middle, 0.1, 0.9))))
         self._last: tuple[tuple[float, ...], Picture] | None = None
 
     def _star(self, frames: Sequence[int]) -> tuple[int, Place]:
@@ -113,6 +111,21 @@ class _Take:
                 if role.places[frame] is not None:
                     return index, self._place(role.places[frame])
         return 0, self._place((0.5, 0.45, 0.5))
+
+    def _subject(self, x: float) -> Subject:
+        story = self.story
+        sizes = [
+            box[2] * shot.zoom
+            for role in story.roles
+            for box, shot in zip(role.places, story.shots, strict=True)
+            if box is not None
+        ]
+        return Subject(
+            x,
+            min(float(getattr(actor, "level", 128.0)) for actor in self.actors),
+            min(sizes, default=0.5) * self.size[0],
+            any(getattr(actor, "grey", False) for actor in self.actors),
+        )
 
     def _place(self, box: tuple[float, float, float] | None) -> Place:
         assert box is not None
