@@ -42,7 +42,7 @@ RECIPES: dict[int, tuple[dict[str, float], str]] = {
     4: ({"browDown": 1.5, "browInnerUp": -0.15}, "brows"),
     6: ({"mouthSmile": 0.6, "eyeSquint": 0.4}, "cheeks"),
     9: ({"nose": -0.13, "mouthUpperUp": 0.3}, "nose"),
-    10: ({"mouthUpperUp": 2.0}, "upper lip"),
+    10: ({"mouthUpperUp": 1.75}, "upper lip"),
     12: ({"mouthSmile": 1.1}, "mouth"),
     14: ({"mouthDimple": 0.45, "mouthSmile": 0.12}, "mouth"),
     15: ({"mouthFrown": 1.2}, "mouth"),
@@ -55,6 +55,7 @@ RECIPES: dict[int, tuple[dict[str, float], str]] = {
     26: ({"jawOpen": 0.45}, "jaw"),
     27: ({"jawOpen": 0.9}, "jaw"),
 }
+LIFT = 1.25  # of a smile: blendshapes tell its width better than its curve
 SHUT = (6, 9, 12, 14, 15, 17, 18, 20, 23, 24)  # these do not part the lips
 
 
@@ -159,6 +160,8 @@ def recipe(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np
     mix, region = RECIPES[au]
     field = sum((amount * fields[name] for name, amount in mix.items()), np.zeros_like(mean))
     field = field * region_mask(region, mean)[:, None]
+    if au == 12:
+        field[:, 1] *= LIFT
     if au not in (1, 2, 4):  # brows end sharply
         field = smooth(field, triangles)
     return close_lips(field) if au in SHUT else field

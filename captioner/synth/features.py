@@ -227,7 +227,7 @@ class Mouth:
         """A row of teeth (N, 3): darker to the sides, faint lines between."""
         bright = 1 - 0.6 * np.abs(u) ** 1.8
         lines = sum(np.exp(-(((np.abs(u) - at) / 0.025) ** 2)) for at in (0.0, 0.32, 0.58, 0.8))
-        return (bright * (1 - 0.16 * lines))[:, None] * self.teeth
+        return (bright * (1 - 0.11 * lines))[:, None] * self.teeth
 
 
 def _ramp(x: Array | float) -> Array:

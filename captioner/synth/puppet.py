@@ -58,7 +58,7 @@ class Puppet:
 
     def draw(self, picture: Picture, state: State, place: Place) -> Array:
         """Paint the person over `picture` (H, W, 3), in place; returns the landmarks (478, 2) in its pixels."""
-        height, width = picture.shape[:2]
+        width = picture.shape[1]
         scale = place.height * state.scale / self._height
         aus = _active(state)
         shift = self.muscles.shift(aus, state.sides)
@@ -131,15 +131,15 @@ def soften_cuts(layers: torch.Tensor, where: Array, jump: float) -> None:
     There one part of a head hides another, and a bare edge would show stairs.
     """
     across, down = (np.abs(np.diff(where, axis=axis)) @ np.ones(2, np.float32) > jump for axis in (1, 0))
-    cut = np.zeros(where.shape[:2], bool)
+    height, width = where.shape[0], where.shape[1]
+    cut: NDArray[np.bool_] = np.zeros((height, width), bool)
     cut[:, 1:] |= across
     cut[:, :-1] |= across
     cut[1:] |= down
     cut[:-1] |= down
-    y, x = np.unravel_index(np.flatnonzero(cut), cut.shape)
+    y, x = np.divmod(np.flatnonzero(cut), width)
     if len(y) == 0:
         return
-    height, width = cut.shape
     total = torch.zeros(layers.shape[0], len(y))
     for dy, dx, share in ((0, 0, 0.4), (0, 1, 0.15), (0, -1, 0.15), (1, 0, 0.15), (-1, 0, 0.15)):
         rows, columns = (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)

@@ -75,10 +75,9 @@ def _folds(p: Array, unit: float) -> Iterator[Fold]:
     yield Fold(24, None, p[list(_LIP_BOTTOM)] + 0.03 * unit * down, -0.16, 0.025)
     yield Fold(24, None, p[list(_LIP_TOP)] - 0.03 * unit * down, 0.08, 0.025)
     yield Fold(18, None, p[list(_LIP_BOTTOM)] + 0.04 * unit * down, -0.14, 0.03)
-    for step, depth in ((0.02, -0.22), (0.10, -0.18), (0.18, -0.10)):
+    for step, depth in ((0.02, -0.14), (0.10, -0.13), (0.18, -0.08)):
         bridge = p[[193, 168, 417]] * 0.8 + 0.2 * p[168] + step * unit * down
-        yield Fold(9, None, bridge, depth, 0.016)
-    yield Fold(4, None, p[[193, 168, 417]], -0.12, 0.03)
+        yield Fold(9, None, bridge, depth, 0.022)
     # the tightened chin is bumpy
     for x, y in ((-0.09, 0.02), (-0.03, 0.07), (0.04, 0.03), (0.1, 0.06), (0.0, -0.02), (-0.06, 0.1), (0.07, 0.11)):
         spot = p[199] + unit * (x * right + y * down)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,14 @@ class Teacher:
         os.environ.setdefault("GLOG_minloglevel", "3")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
-            import mediapipe
-            from mediapipe.tasks.python import BaseOptions, vision
+            mediapipe = import_module("mediapipe")
+            tasks, vision = import_module("mediapipe.tasks.python"), import_module("mediapipe.tasks.python.vision")
         except ImportError:
             raise CaptionerError('no mediapipe here; pip install "captioner[faces]"') from None
         self._image = mediapipe.Image
         self._format = mediapipe.ImageFormat.SRGB
         options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(path)), output_face_blendshapes=True
+            base_options=tasks.BaseOptions(model_asset_path=str(path)), output_face_blendshapes=True
         )
         self._quiet = True
         try:
