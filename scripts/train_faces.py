@@ -1,8 +1,8 @@
 """Trains the built-in face reader: python scripts/train_faces.py --photos ../shared/data/faces
 
-Stages: `finder` (faces in a frame), `loose` (landmarks of a crop around a found box), `aligned` (landmarks and values
-of an upright crop), `export` (the shipped folder); all run in turn, and each resumes where it was stopped. `card`
-writes the card from what scripts/measure_faces.py measured.
+Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `export` (the shipped folder);
+all run in turn, and each resumes where it was stopped. `card` writes
+the card from what scripts/measure_faces.py measured.
 """
 
 import argparse
@@ -45,14 +45,14 @@ from captioner.files import atomic, write_text
 from captioner.synth.photos import SPLITS, PhotoSet
 
 log = logging.getLogger("train_faces")
-STAGES = ("finder", "loose", "aligned", "export", "card")
-MINUTES = {"finder": 15.0, "loose": 10.0, "aligned": 70.0}
+STAGES = ("finder", "aligned", "export", "card")
+MINUTES = {"finder": 15.0, "aligned": 70.0}
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one landmark network is trained."""
+    """How the landmark network is trained."""
 
     net: CropNetConfig
     jitter: Jitter
@@ -61,13 +61,7 @@ class Plan:
     batch: int = 64
 
 
-PLANS = {
-    "aligned": Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70),
-    "loose": Plan(
-        CropNetConfig(size=80, widths=(12, 24, 40, 64), blocks=(1, 1, 1, 2), squeeze=24, hidden=192, points=478),
-        Jitter(turn=16, scale=0.16, shift=0.08, zoom=0.7, yaw=28, pitch=14), 25,
-    ),
-}  # fmt: skip
+PLAN = Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70)
 
 
 class Lessons:
@@ -196,7 +190,7 @@ def judge(net: CropNet, faces: Faces, jitter: Jitter, mean: Tensor, deviation: T
     """Error (in outer eye distances) and correlations on photos, crops strayed as in use."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, jitter.zoom, 0, 0)
+        still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, 0, 0)
         batch = lessons.render(faces, torch.arange(len(faces.images)), net.config.size, still)
     net.eval()
     outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
@@ -284,16 +278,16 @@ class Course:
             torch.save(saved, path)
 
 
-def train_landmarks(stage: str, data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
-    """Train one landmark network; its best averaged weights are OUT/STAGE.safetensors."""
-    plan = PLANS[stage]
+def train_landmarks(data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
+    """Train the crop network; its best averaged weights are OUT/aligned.safetensors."""
+    plan = PLAN
     torch.manual_seed(0)
     net = CropNet(plan.net)
     with torch.no_grad():  # start from the mean face
         net.points.weight.mul_(0.1)
-        net.points.bias.copy_((data.train.points[:, :, :2].mean(0) * plan.jitter.zoom).flatten())
+        net.points.bias.copy_(data.train.points[:, :, :2].mean(0).flatten())
     steps = math.ceil(len(data.train.images) / (plan.batch * 0.7))
-    course = Course(stage, net, out, minutes, epochs or plan.epochs, steps)
+    course = Course("aligned", net, out, minutes, epochs or plan.epochs, steps)
     val = data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
     while not course.ended():
         net.train()
@@ -347,16 +341,14 @@ def export(data: Lessons, out: Path, folder: Path) -> None:
     """The trained networks as the shipped folder: half precision, only the kept points, values in their own units."""
     tensors: dict[str, Tensor] = {"template": data.template}
     config: dict[str, Any] = {"finder": asdict(FinderConfig())}
-    for stage, plan in PLANS.items():
-        state = load_file(out / f"{stage}.safetensors")
-        rows = torch.tensor([2 * i + axis for i in KEPT for axis in (0, 1)])
-        for part in ("weight", "bias"):
-            state[f"points.{part}"] = state[f"points.{part}"][rows]
-        if plan.net.values:
-            state["values.weight"] = state["values.weight"] * data.deviation[:, None]
-            state["values.bias"] = state["values.bias"] * data.deviation + data.mean
-        tensors |= {f"{stage}.{name}": value for name, value in state.items()}
-        config[stage] = asdict(replace(plan.net, points=len(KEPT)))
+    state = load_file(out / "aligned.safetensors")
+    rows = torch.tensor([2 * i + axis for i in KEPT for axis in (0, 1)])
+    for part in ("weight", "bias"):
+        state[f"points.{part}"] = state[f"points.{part}"][rows]
+    state["values.weight"] = state["values.weight"] * data.deviation[:, None]
+    state["values.bias"] = state["values.bias"] * data.deviation + data.mean
+    tensors |= {f"aligned.{name}": value for name, value in state.items()}
+    config["aligned"] = asdict(replace(PLAN.net, points=len(KEPT)))
     tensors |= {f"finder.{name}": value for name, value in load_file(out / "finder.safetensors").items()}
     tensors["likeness.mean"], tensors["likeness.projection"] = likeness(data)
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()
@@ -394,13 +386,13 @@ def likeness(data: Lessons) -> tuple[Tensor, Tensor]:
 
 CARD = """# The built-in face reader
 
-Three small networks: a finder of faces ({finder:.2f} M parameters), landmarks of a loose crop ({loose:.2f} M), and
-landmarks and expression of an upright crop ({aligned:.2f} M), with a projection that tells people of one clip apart.
+Two small networks: a finder of faces ({finder:.2f} M parameters), landmarks and expression of an upright crop
+({aligned:.2f} M); and a projection that tells the people of one clip apart.
 File: {size:.1f} MB in float16. Licence Apache-2.0. `captioner/faces/builtin.py` runs them.
 
 - Made by `python scripts/train_faces.py --photos FOLDER --ferplus FOLDER`; spent on one contended CPU thread: {spent}.
 - Learned from 12,036 press photos (train split, persons apart from the others'), 94 % of them grey, and for the crop
-  networks, at low weight, from the 26,790 training pictures of FER+ (48 px) with a face for the teacher. No photo is in
+  network, at low weight, from the 26,790 training pictures of FER+ (48 px) with a face for the teacher. No photo is in
   the file. Finder: photo crops pasted into made scenes (synthetic).
 - Teacher: MediaPipe's face landmarker. Landmarks and blendshapes are its predictions, not ground truth, and its blind
   spots are ours: nose wrinkling and cheek raising are no blendshapes here (see `noseWing`), eye widening is weak.
@@ -418,7 +410,7 @@ def write_card(out: Path, folder: Path) -> None:
     """CARD.md from OUT/measured.json (scripts/measure_faces.py --json) and the states' times."""
     tensors = load_file(folder / "model.safetensors")
     counts = {net: sum(v.numel() for k, v in tensors.items() if k.startswith(f"{net}.")) / 1e6
-              for net in ("finder", "loose", "aligned")}  # fmt: skip
+              for net in ("finder", "aligned")}  # fmt: skip
     spent = [(net, torch.load(out / f"{net}.state", weights_only=True)["spent"] / 60) for net in counts]
     lines = []
     for title, table in json.loads((out / "measured.json").read_text(encoding="utf-8")).items():
@@ -453,8 +445,8 @@ def main() -> int:
         minutes = args.minutes or MINUTES.get(stage, 0)
         if stage == "finder":
             train_finder(data, args.out, minutes, args.epochs)
-        elif stage in PLANS:
-            train_landmarks(stage, data, args.out, minutes, args.epochs)
+        elif stage == "aligned":
+            train_landmarks(data, args.out, minutes, args.epochs)
         else:
             export(data, args.out, args.weights)
     return 0

@@ -70,15 +70,15 @@ def load_parts(folder: Path) -> Parts:
         config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
         tensors = {name: value.float() for name, value in load_file(model_path).items()}
         finder = Finder(FinderConfig(**_tuples(config["finder"])))
-        nets = {stage: CropNet(CropNetConfig(**_tuples(config[stage]))) for stage in ("loose", "aligned")}
-        for name, net in {"finder": finder, **nets}.items():
+        crop_net = CropNet(CropNetConfig(**_tuples(config["aligned"])))
+        for name, net in (("finder", finder), ("aligned", crop_net)):
             net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
         template, likeness = tensors["template"], (tensors["likeness.mean"], tensors["likeness.projection"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, OSError) as error:
         raise CheckpointError(f"{folder} holds no face reader: {str(error).splitlines()[0]}") from None
-    for net in (finder, *nets.values()):
+    for net in (finder, crop_net):
         fold_norms(net.eval()).to(memory_format=torch.channels_last)
-    return Parts(finder, Landmarker(nets["loose"], nets["aligned"], template, likeness))
+    return Parts(finder, Landmarker(crop_net, template, likeness))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Landmarks, values and odds of a face from crops of a grey picture: a loose crop first, then upright ones.
+"""Landmarks, values and odds of a face from crops of a grey picture, each upright by what the last one showed.
 
 N faces; points are pixels of the picture, values are named by points.NETWORK_NAMES.
 """
@@ -12,7 +12,8 @@ from captioner.faces import warp
 from captioner.faces.nets import CropNet, standardise
 
 SIGNATURE_SIDE = 28  # of the upright crop that tells people apart
-_ZOOM = 0.7  # of the loose crop against the aligned one, as in training
+_PASSES = 5  # looks at a new face at most: a head tilted by 35 degrees needs four
+_STILL = 0.03  # mean move of the points, in crop sides, after which another look would change little
 
 
 @dataclass
@@ -32,29 +33,30 @@ class Look:
 
 
 class Landmarker:
-    """The two crop networks and the mean face that ties crops to pictures."""
+    """The crop network and the mean face that ties crops to pictures."""
 
-    def __init__(self, loose: CropNet, aligned: CropNet, template: Tensor, likeness: tuple[Tensor, Tensor]) -> None:
-        self.loose, self.aligned, self.template = loose, aligned, template
+    def __init__(self, net: CropNet, template: Tensor, likeness: tuple[Tensor, Tensor]) -> None:
+        self.net, self.template = net, template
         self.likeness = likeness  # mean crop (D0,) and projection (D0, D)
         spread = template.amax(0) - template.amin(0)
         self._span = float(spread.prod() ** 0.5)  # size of the face in an aligned crop
 
     def settle(self, grey: Tensor, faces: Tensor) -> Look:
-        """Faces (N, 3+) given by centre and size, looked at three times: loosely, then upright twice."""
-        sides = faces[:, 2] / self._span / _ZOOM
-        zero = torch.zeros_like(sides)
-        rows = (torch.stack([sides, zero, faces[:, 0]], -1), torch.stack([zero, sides, faces[:, 1]], -1))
-        maps = torch.stack(rows, dim=1)
-        points, _, _ = self.loose(standardise(warp.cut(grey[None], maps, self.loose.config.size)))
-        marks = warp.apply(maps, points)[:, :68]
-        return self.look(grey, self.look(grey, marks).points[:, :68])
+        """Faces (N, 3+) given by centre and size, looked at until their landmarks stay where they are."""
+        sides = faces[:, 2, None, None] / self._span
+        marks = self.template * sides + faces[:, None, :2]
+        for _ in range(_PASSES - 1):
+            before, look = marks, self.look(grey, marks)
+            marks = look.points[:, :68]
+            if float(((marks - before).norm(dim=2) / sides[:, :, 0]).mean(1).max()) < _STILL:
+                return look
+        return self.look(grey, marks)
 
     def look(self, grey: Tensor, marks: Tensor) -> Look:
         """One upright look at faces whose landmarks (N, 68, 2) are about known."""
         maps = warp.similarity(self.template.expand_as(marks), marks)
-        crops = standardise(warp.cut(grey[None], maps, self.aligned.config.size))
-        points, values, score = self.aligned(crops)
+        crops = standardise(warp.cut(grey[None], maps, self.net.config.size))
+        points, values, score = self.net(crops)
         return Look(warp.apply(maps, points), values, torch.sigmoid(score), self.sign(crops))
 
     def sign(self, crops: Tensor) -> Tensor:

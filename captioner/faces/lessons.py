@@ -1,4 +1,4 @@
-"""Training pictures of the landmark networks: photos turned, blurred, dimmed, compressed, covered, all in batches.
+"""Training pictures of the landmark network: photos turned, blurred, dimmed, compressed, covered, all in batches.
 
 N crops, S side in pixels; aligned coordinates are crop sides from the crop's centre with the face upright.
 """
@@ -17,12 +17,11 @@ from captioner.faces.warp import apply, grid, inverse, sample, similarity
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far crops stray from the aligned one: degrees, log scale, crop sides; `zoom` < 1 shows more around."""
+    """How far crops stray from the aligned one: degrees, log scale, crop sides."""
 
     turn: float = 6.0
     scale: float = 0.06
     shift: float = 0.03
-    zoom: float = 1.0
     yaw: float = 18.0
     pitch: float = 10.0
 
@@ -110,11 +109,11 @@ def _stray(count: int, jitter: Jitter) -> Tensor:
     """Random maps (N, 2, 3) from output coordinates to aligned ones."""
     wide = torch.where(torch.rand(count) < 0.25, 2.0, 1.0)
     angle = torch.randn(count).clamp(-2.2, 2.2) * math.radians(jitter.turn) * wide
-    scale = torch.exp(torch.randn(count).clamp(-2.2, 2.2) * jitter.scale * wide) / jitter.zoom
+    scale = torch.exp(torch.randn(count).clamp(-2.2, 2.2) * jitter.scale * wide)
     stretch = torch.exp(torch.randn(count) * 0.03)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack([torch.stack([cos * stretch, -sin], -1), torch.stack([sin * stretch, cos], -1)], 1)
-    shift = torch.randn(count, 2).clamp(-2.5, 2.5) * jitter.shift / jitter.zoom * wide[:, None]
+    shift = torch.randn(count, 2).clamp(-2.5, 2.5) * jitter.shift * wide[:, None]
     return torch.cat([matrix, shift[..., None]], dim=2)
 
 
