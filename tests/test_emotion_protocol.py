@@ -256,7 +256,7 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
         viewer.read(tmp_path, "ve8", "(")
     with pytest.raises(ConfigError, match=r"data\.root is missing: give the dataset's folder"):
         protocol.find_splits(EmotionDataConfig())
-    with pytest.raises(ManifestError, match="'joy' has a single clip: two are needed"):
+    with pytest.raises(ManifestError, match="nothing to test: two clips at least are needed"):
         protocol.find_splits(EmotionDataConfig(root=str(tmp_path)))
     touch(tmp_path, "Joy/b.mp4")
     with pytest.raises(ManifestError, match=r"by_group is set, but no video has a group: set data\.group"):
@@ -279,6 +279,24 @@ def test_mafw_folds(tmp_path: Path) -> None:
     assert len(labels) == 11
     assert [r.id for r in (splits[1].records[i] for i in splits[1].train)] == ["00004", "00005", "00006"]
     assert notices[0] == "MAFW, fold 1: 6 clips, 1 without video or label left out"
+
+
+def test_a_manifest_of_labelled_clips(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    lines = [
+        {"id": f"{label}{i}", "video": "a.mp4", "split": side, "captions": ["A man nods."], "emotion": label,
+         "group": f"person{i}"}
+        for label in ("joy", "fear") for i, side in enumerate(("train", "train", "test"))
+    ]  # fmt: skip
+    lines.append({"id": "none", "video": "a.mp4", "split": "train", "captions": ["A man nods."]})
+    (tmp_path / "clips.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    given = EmotionDataConfig(dataset="manifest", root=str(tmp_path / "clips.jsonl"), protocol="official")
+    labels, splits, notices = protocol.find_splits(given)
+    assert labels == ("fear", "joy") and len(splits) == 1
+    assert [splits[0].records[i].id for i in splits[0].test] == ["joy2", "fear2"]
+    assert notices == ["clips.jsonl: 6 clips with an emotion"]
+    _, splits, _ = protocol.find_splits(replace(given, protocol="random", by_group=True, splits=3))
+    assert [shared_groups(s.records, s.train, s.test) for s in splits] == [0, 0, 0]
 
 
 # -- splits ---------------------------------------------------------------------------------------------------
@@ -311,6 +329,21 @@ def test_groups_stay_whole() -> None:
         assert {given[i].emotion for i in test} == {given[i].emotion for i in train} == {"anger", "joy", "fear"}
         assert 0.15 < len(test) / len(given) < 0.5
     assert shared_groups(given, *random_split(given, 1 / 3, 0)) > 0
+
+
+def test_persons_who_show_everything() -> None:
+    given = [
+        Record(f"{person}{label}", Path("x"), "", emotion=label, group=f"person{person}")
+        for person in range(7)
+        for label in ("anger", "joy", "fear", *(["fear"] if person == 3 else []))
+    ]
+    train, test = random_split(given, 1 / 3, 0, by_group=True)
+    assert shared_groups(given, train, test) == 0
+    assert len({given[i].group for i in test}) in (2, 3)
+    alone = [Record(str(i), Path("x"), "", emotion="joy" if i else "fear", group=f"g{i > 2}") for i in range(5)]
+    assert random_split(alone, 0.5, 1, by_group=True) == ([0, 1, 2], [3, 4])
+    with pytest.raises(ManifestError, match="no group of fear is left to train on: more of them are needed"):
+        random_split(alone, 0.5, 0, by_group=True)
 
 
 def test_official_sides() -> None:

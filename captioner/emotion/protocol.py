@@ -25,7 +25,7 @@ from tqdm import tqdm
 from captioner.config import to_dict
 from captioner.data.adapters import mafw, viewer
 from captioner.data.adapters.layout import Videos
-from captioner.data.manifest import Record
+from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import MAFW_LABELS, folder, plots
 from captioner.emotion.clip import open_clip
 from captioner.emotion.frames import FrameFeatures, read_frames
@@ -76,7 +76,13 @@ def find_splits(data: EmotionDataConfig) -> tuple[tuple[str, ...], list[Split], 
     root = Path(data.root)
     if data.dataset == "mafw":
         return MAFW_LABELS, *mafw_folds(root, data)
-    listed = viewer.read(root, data.dataset, data.group)
+    if data.dataset == "manifest":
+        listed = viewer.Listed([record for record in read_manifest(root) if record.emotion])
+        names = tuple(sorted({str(record.emotion) for record in listed.records}))
+        listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
+    else:
+        listed = viewer.read(root, data.dataset, data.group)
+        names = viewer.SETS[data.dataset].labels
     if data.protocol == "official":
         pairs = [official_split(listed.records)]
     else:
@@ -86,7 +92,7 @@ def find_splits(data: EmotionDataConfig) -> tuple[tuple[str, ...], list[Split], 
         raise ManifestError(
             "data.by_group is set, but no video has a group: set data.group, or add a list with a column 'group'"
         )
-    return viewer.SETS[data.dataset].labels, splits, listed.notices
+    return names, splits, listed.notices
 
 
 def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[str]]:

@@ -157,9 +157,9 @@ class PEClipConfig:
 class EmotionDataConfig:
     """The videos, and how they are split and read."""
 
-    dataset: Literal["ve8", "ekman6", "mv6", "mafw"] = "ve8"
+    dataset: Literal["ve8", "ekman6", "mv6", "mafw", "manifest"] = "ve8"
     root: str = ""
-    """The dataset's folder, unpacked."""
+    """The dataset's folder, unpacked; for `manifest` a .jsonl file of clips with an emotion."""
     protocol: Literal["random", "official"] = "random"
     """official: the sides that the dataset's own lists or folders name (for MAFW the folds)."""
     splits: int = 10

@@ -15,7 +15,7 @@ def random_split(
 ) -> tuple[list[int], list[int]]:
     """Places of the training and test clips; every category gives its share, and groups stay whole if asked.
 
-    A group goes with its commonest category. Each category keeps a clip or group on both sides.
+    A group goes with its commonest category; categories that are the commonest of one group alone are drawn together.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for place, record in enumerate(records):
@@ -24,23 +24,37 @@ def random_split(
     for places in members.values():
         label = Counter(str(records[place].emotion) for place in places).most_common(1)[0][0]
         strata[label].append(places)
+    small = [label for label in sorted(strata) if len(strata[label]) < 2]
+    drawn = [strata[label] for label in sorted(strata) if label not in small]
+    drawn.append([group for label in small for group in strata[label]])
     draw = random.Random(seed)
     test: set[int] = set()
-    for label in sorted(strata):
-        groups = strata[label]
-        if len(groups) < 2:
-            kind = "group" if by_group else "clip"
-            raise ManifestError(f"category {label!r} has a single {kind}: two are needed, one for each side of a split")
+    for groups in drawn:
         draw.shuffle(groups)
-        wanted = test_share * sum(map(len, groups))
-        taken = 0
-        for place, group in enumerate(groups[:-1]):  # the last one always trains
-            # half a group over the share is as good as half a group below it
-            if place and taken + len(group) / 2 > wanted:
-                continue
-            test.update(group)
-            taken += len(group)
+        test.update(_share(groups, test_share))
+    _check(records, test, "group" if by_group else "clip")
     return [i for i in range(len(records)) if i not in test], sorted(test)
+
+
+def _share(groups: Sequence[list[int]], test_share: float) -> list[int]:
+    """The clips of the first groups that make up about `test_share`; the last group always trains."""
+    wanted = test_share * sum(map(len, groups))
+    taken: list[int] = []
+    for place, group in enumerate(groups[:-1]):
+        # half a group over the share is as good as half a group below it
+        if place == 0 or len(taken) + len(group) / 2 <= wanted:
+            taken += group
+    return taken
+
+
+def _check(records: Sequence[Record], test: set[int], kind: str) -> None:
+    """Raises ManifestError when a category would not be trained, or nothing tested."""
+    trained = {record.emotion for i, record in enumerate(records) if i not in test}
+    absent = sorted({str(record.emotion) for record in records} - {str(label) for label in trained})
+    if absent:
+        raise ManifestError(f"no {kind} of {', '.join(absent)} is left to train on: more of them are needed")
+    if not test:
+        raise ManifestError(f"nothing to test: two {kind}s at least are needed, one for each side of a split")
 
 
 def official_split(records: Sequence[Record]) -> tuple[list[int], list[int]]:
