@@ -27,8 +27,8 @@ VE8 = viewer.SETS["ve8"].labels
 SEGMENTS = 6
 
 
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("train", ROOT / "scripts" / "train.py")
+def script(name: str = "train") -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -108,6 +108,25 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     assert (tmp_path / "split-0" / "result.json").stat().st_mtime_ns == before
     assert script().main([config, *flags, *small(clip_folder, tmp_path, "train.only=[2]")]) == 2
     assert "error: train.only names split 2: there are splits 0 to 1" in capsys.readouterr().err
+
+
+def test_ablation_tables(
+    miniature: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate = script("ablate_emotion")
+    config = str(ROOT / "configs" / "emotion" / "ve8.yaml")
+    given = [f"data.root={miniature}", "data.crop=centre", "data.candidates=1", "data.splits=1"]
+    given += small(clip_folder, tmp_path, "train.epochs=1")
+    assert ablate.main([config, "--table", "s", *given]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| off", "| order", "| pull"]
+    assert rows[2].split(" | ")[3] == "+0.0"
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 24  # shared between the rows
+    assert ablate.main([config, "--table", "9", *given]) == 2
+    assert "error: unknown table '9'; allowed: 3, 4, 5, 6, 7, 8, d, s" in capsys.readouterr().err
+    for table in ablate.TABLES.values():
+        for changes in table.values():
+            load(EmotionRun, config, [f"emotion.{change}" for change in changes])
 
 
 def test_random_crops_and_equal_runs(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
