@@ -79,6 +79,10 @@ class ExpertsConfig:
     frames: int = 8
     """Frames of the clip, spread evenly, on which the experts run."""
     size: int = 224
+    margin: float | None = None
+    """Shown round the dominant face in their crops, as a share of it; None: the whole picture's centre square."""
+    reader: Literal["builtin", "mediapipe", "fan"] = "builtin"
+    """Who finds the faces."""
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class Captioner:
         options = DecodeConfig(beams=beams, max_words=max_words or 0)
         seen = look(source, self.model.config, start=start, end=end)
         item = {"id": "", "frames": seen.frames, "experts": None, "crops": seen.crops, "emotion": NO_LABEL}
-        item["prior"] = seen.prior
+        item |= {"prior": seen.prior, "shown": seen.shown}
         batch = collate([item]).to(self.device)
         try:
             result = caption_batch(self.model, self.tokenizer, self.pieces, batch, options)[0]
@@ -227,6 +227,7 @@ class Captioner:
             raise CaptionerError(f"{self.device} is out of memory: use --device cpu") from None
         result.start, result.end, result.frames = seen.times[0], seen.times[-1], seen.times
         result.source, result.model = str(source), self.checkpoint.name
+        result.faces = seen.people or result.faces
         for unit in result.action_units:
             unit.peak = round(result.start + (unit.peak or 0.0) * (result.end - result.start), 3)
         return result

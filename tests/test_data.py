@@ -10,11 +10,15 @@ from conftest import CAPTIONS, tiny_config, tiny_model, with_vocabulary
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from captioner.data.dataset import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate, expert_crops
+from captioner.data import crops as crops_module
+from captioner.data.crops import expert_crops
+from captioner.data.dataset import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate
 from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.video import write_video
+from captioner.data.video import Clip, write_video
 from captioner.errors import VideoError
+from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
+from captioner.faces.reader import make_track
 from captioner.model.captioner import NO_LABEL
 
 
@@ -78,9 +82,7 @@ def test_clips_without_caption_are_not_trained_on(records: list[Record], tokeniz
     assert len(dataset(records, tokenizer)) == 4
 
 
-def test_cache_is_read_back_and_keyed_by_content(
-    records: list[Record], tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_cache_is_read_back_and_keyed_by_content(records: list[Record], tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = tiny_model()
     cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
     cache.fill(records, progress=False)
@@ -93,9 +95,9 @@ def test_cache_is_read_back_and_keyed_by_content(
 
     with torch.no_grad():
         next(model.experts.parameters()).add_(1)
-    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(
+    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(records[0].video) != cache.path(
         records[0].video
-    ) != cache.path(records[0].video)
+    )
     assert FeatureCache(tmp_path / "cache", model.config, None, 80).path(records[0].video) != cache.path(
         records[0].video
     )
@@ -123,13 +125,59 @@ def test_unreadable_clip_is_named(records: list[Record], tmp_path: Path) -> None
         FeatureCache(tmp_path / "cache", model.config, model.experts, 72).fill(records, progress=False)
 
 
+def clip_of(frames: np.ndarray) -> Clip:
+    return Clip(frames, np.arange(len(frames)) / 8, "clip.mp4", 8.0, len(frames) / 8)
+
+
 def test_expert_crops_spread_over_the_clip() -> None:
     frames = np.zeros((9, 40, 60, 3), dtype=np.uint8)
     frames[:] = np.arange(9)[:, None, None, None] * 20
-    crops = expert_crops(frames, tiny_config("experts.frames=3", "experts.size=32"))
+    crops, shown, people = expert_crops(clip_of(frames), tiny_config("experts.frames=3", "experts.size=32").experts)
     assert crops.shape == (1, 3, 3, 32, 32)
     assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
-    assert expert_crops(frames[:1], tiny_config("experts.frames=3")).shape[1] == 3
+    assert shown is None
+    assert people == 0
+    assert expert_crops(clip_of(frames[:1]), tiny_config("experts.frames=3").experts)[0].shape[1] == 3
+
+
+class OneFace(FaceReader):
+    """Sees a face in the left half of every frame but the first."""
+
+    def _read(self, clip: np.ndarray, times: np.ndarray | None) -> list[FaceTrack]:
+        marks = np.random.default_rng(0).uniform(4, 26, (68, 2)).astype(np.float32)
+        seen, values = list(range(1, len(clip))), np.zeros(len(EXPRESSION_NAMES), np.float32)
+        return [
+            make_track(
+                len(clip), clip.shape[1:3], seen, [marks for _ in seen], [1.0 for _ in seen], [values for _ in seen]
+            )
+        ]
+
+
+class NoFace(FaceReader):
+    def _read(self, clip: np.ndarray, times: np.ndarray | None) -> list[FaceTrack]:
+        return []
+
+
+def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.zeros((5, 40, 60, 3), dtype=np.uint8)
+    frames[:, :, :30] = 200
+    config = tiny_config("experts.frames=3", "experts.size=32", "experts.margin=0.1").experts
+    monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: OneFace())
+    crops_module._reader.cache_clear()
+    crops, shown, people = expert_crops(clip_of(frames), config)
+    assert crops.shape == (1, 3, 3, 32, 32)
+    assert crops.float().mean() > 150  # the left half, not the middle
+    assert shown is not None
+    assert shown.tolist() == [[False, True, True]]
+    assert people == 1
+    monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: NoFace())
+    crops_module._reader.cache_clear()
+    crops, shown, people = expert_crops(clip_of(frames), config)
+    assert not crops.any()
+    assert shown is not None
+    assert not shown.any()
+    assert people == 0
+    crops_module._reader.cache_clear()
 
 
 def test_several_captions_a_clip(records: list[Record], tokenizer: Tokenizer) -> None:
@@ -138,9 +186,7 @@ def test_several_captions_a_clip(records: list[Record], tokenizer: Tokenizer) ->
     assert batch.masked is not None and batch.text_ids is not None and batch.targets is not None
     assert len(batch.masked) == len(batch.targets) == 8
     assert len(batch.frames) == len(batch.text_ids) == 2
-    whole = [
-        torch.where(t == NO_LABEL, m, t) for m, t in zip(batch.masked[:4], batch.targets[:4], strict=True)
-    ]
+    whole = [torch.where(t == NO_LABEL, m, t) for m, t in zip(batch.masked[:4], batch.targets[:4], strict=True)]
     sentences = [tokenizer.decode(ids.tolist()) for ids in whole]
     assert len(set(sentences)) == 3  # three captions, the fourth is the first with other words hidden
     assert sentences[0] == sentences[3]
@@ -167,9 +213,7 @@ def test_words_for_matching_are_content_words(tokenizer: Tokenizer) -> None:
 
 
 def test_a_text_encoder_with_its_own_tokenizer(tokenizer: Tokenizer) -> None:
-    own = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({"[UNK]": 0, "frown": 1, "nods": 2, "nose": 3}, "[UNK]")
-    )
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "frown": 1, "nods": 2, "nose": 3}, "[UNK]"))
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     pieces = TextPieces(tokenizer, own, 40)
     ids, words = pieces("nods frown nose")

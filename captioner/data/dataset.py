@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tokenizers
 import torch
 from safetensors import SafetensorError
@@ -22,9 +21,10 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from captioner.config import ModelConfig
+from captioner.data.crops import READ_SIDE, expert_crops
 from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.transforms import crop, prepare, resize_short
+from captioner.data.transforms import crop, resize_short
 from captioner.data.video import read_clip
 from captioner.errors import CheckpointError, VideoError
 from captioner.files import atomic
@@ -50,24 +50,23 @@ class Seen:
     frames: Tensor
     experts: ExpertFeatures | None = None
     crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
+    shown: Tensor | None = None  # (1, T_e) which of them hold a face
+    people: int = 0  # faces that were followed; not cached
     times: list[float] = field(default_factory=list)  # seconds of the frames; not cached
     prior: Tensor | None = None  # (1, C) belief of the emotion prior
 
 
-def expert_crops(frames: np.ndarray, config: ModelConfig) -> Tensor:
-    """Input of the frozen experts, (1, T_e, 3, s, s) uint8: frames spread over the clip, their centre square."""
-    places = np.linspace(0, len(frames) - 1, config.experts.frames).round().astype(int)
-    unique, back = np.unique(places, return_inverse=True)
-    return prepare(frames[unique], config.experts.size)[torch.from_numpy(back)][None]
-
-
 def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
     """Decode the sampled frames of a video and cut the experts' crops from them."""
-    side = max(short_side or config.video.size, config.experts.size if config.prompts.vep else 0)
-    clip = read_clip(source, config.video.frames, short_side=side, **span)
+    wanted = short_side or config.video.size
+    side = max(wanted, config.experts.size if config.experts.margin is None else READ_SIDE)
+    clip = read_clip(source, config.video.frames, short_side=side if config.prompts.vep else wanted, **span)
+    crops, shown, people = expert_crops(clip, config.experts) if config.prompts.vep else (None, None, 0)
     return Seen(
-        resize_short(clip.frames, short_side or config.video.size),
-        crops=expert_crops(clip.frames, config) if config.prompts.vep else None,
+        resize_short(clip.frames, wanted),
+        crops=crops,
+        shown=shown,
+        people=people,
         times=[round(float(t), 3) for t in clip.times],
         prior=prior_belief(source, config, **span),
     )
@@ -129,8 +128,9 @@ class FeatureCache:
                 log.warning("%s is damaged: computed again", path)
         seen = look(video, self.config, self.short_side)
         if self.experts is not None and seen.crops is not None:
-            device = next(self.experts.parameters()).device
-            seen = Seen(seen.frames, self.experts(seen.crops.to(device)).to("cpu"), prior=seen.prior)
+            device, shown = next(self.experts.parameters()).device, seen.shown
+            features = self.experts(seen.crops.to(device), shown.to(device) if shown is not None else None)
+            seen = Seen(seen.frames, features.to("cpu"), prior=seen.prior)
         with atomic(path) as temporary:
             save_file(pack(seen), temporary)
         return seen
@@ -307,6 +307,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "frames": frames,
             "experts": seen.experts,
             "crops": seen.crops,
+            "shown": seen.shown,
             "emotion": emotion,
             "prior": seen.prior,
         }
@@ -353,11 +354,13 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
         names = vars(items[0]["experts"])
         experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
     crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
+    shown = torch.cat([i["shown"] for i in items]) if items[0].get("shown") is not None else None
     priors = [item["prior"] for item in items if item.get("prior") is not None]
     return Batch(
         frames=torch.stack([i["frames"] for i in items]),
         experts=experts,
         crops=crops,
+        shown=shown,
         prior=torch.cat(priors) if priors else None,
         masked=padded("masked", pad_id),
         targets=padded("targets", NO_LABEL),

@@ -41,6 +41,7 @@ class Batch:
     frames: Tensor  # (B, T, 3, S, S) uint8
     experts: ExpertFeatures | None = None  # cached; computed from crops when absent
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
+    shown: Tensor | None = None  # (B, T_e) which of them hold a face; None: all
     prior: Tensor | None = None  # (B, C) belief of the emotion prior
     masked: Tensor | None = (
         None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
@@ -118,7 +119,7 @@ class EmotionCaptioner(nn.Module):
             return batch.experts
         if batch.crops is None:
             raise ValueError("visual prompts need expert features or face crops in the batch")
-        return self.experts(batch.crops)
+        return self.experts(batch.crops, batch.shown)
 
     def see(self, batch: Batch) -> View:
         """Encode a batch of clips and run the right block once."""

@@ -340,6 +340,7 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
         au_sub=au.sub,
         untrained_aus=list(made.config.untrained_aus),
         size=made.config.size,
+        margin=made.config.margin,
     )
 
 
