@@ -112,7 +112,9 @@ def train_emotions(
 
     course = fit(student, plan, loss_of, score_of)
     er.cpu().eval()
-    scale_by(er, fit_temperature(photo_logits(emotion_logits(er, view, held.pictures)), held.pictures.shares))
+    clear = held.emotions >= 0
+    logits = photo_logits(emotion_logits(er, view, held.pictures))
+    scale_by(er, fit_temperature(logits[clear], held.emotions[clear]))
     return course
 
 
@@ -144,14 +146,17 @@ def emotion_logits(er: nn.Module, view: View, pictures: Pictures | Posed) -> Ten
     return torch.cat(logits)
 
 
-def fit_temperature(logits: Tensor, wanted: Tensor) -> float:
-    """The temperature at which the softmax of logits (N, C) fits shares (N, C) best."""
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature at which the softmax of logits (N, C) fits labels (N,) best.
+
+    With the majority's labels: the votes themselves would leave it less sure than it is right.
+    """
     log_t = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.LBFGS([log_t], max_iter=50)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(logits / log_t.exp(), wanted)
+        loss = F.cross_entropy(logits / log_t.exp(), labels)
         loss.backward()
         return loss
 
@@ -232,7 +237,8 @@ def widen_emotions(
 
     course = fit(er.to(memory_format=torch.channels_last), plan, loss_of, score_of)
     er.cpu().eval()
-    scale_by(er, fit_temperature(emotion_logits(er, view, held.pictures), all_shares(held.pictures.shares, classes)))
+    clear = held.emotions >= 0
+    scale_by(er, fit_temperature(emotion_logits(er, view, held.pictures)[clear], places(held.emotions[clear])))
     return course
 
 
