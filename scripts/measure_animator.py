@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = photos.rows(args.split)
         rows = np.random.default_rng(args.seed).permutation(rows)[: args.photos]
         tallies = measure(photos, rows, teacher, args.ramps)
+        teacher.close()
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
