@@ -218,7 +218,7 @@ def test_features_are_kept_by_content(miniature: Path, clip_folder: Path, tmp_pa
     assert protocol.VideoFeatures(run, model).kept.path(video) != file
     video.write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"clip 'a': .*clip\.mp4"):
-        protocol.VideoFeatures(run, model).centre(Record("a", video, ""))
+        protocol.VideoFeatures(run, model).fill([Record("a", video, "")])
 
 
 # -- layouts --------------------------------------------------------------------------------------------------

@@ -160,8 +160,17 @@ def test_pretrained_weights_learn_slowly() -> None:
     assert len(model_of().parameter_groups(2e-4, 0.05)) == 1
 
 
-@pytest.mark.parametrize("kind", ["mamba", "none", "transformer", "lstm", "gru"])
-@pytest.mark.parametrize("supervision", ["order", "pull", "off"])
+@pytest.mark.parametrize(
+    ("kind", "supervision"),
+    [
+        ("mamba", "order"),
+        ("none", "pull"),
+        ("transformer", "off"),
+        ("lstm", "order"),
+        ("gru", "pull"),
+        ("mamba", "off"),
+    ],
+)
 def test_every_ablation_learns_its_batch(kind: str, supervision: str) -> None:
     torch.manual_seed(0)
     learned = "prototype=learned" if supervision == "off" else "prototype=aggregated"

@@ -1,4 +1,13 @@
-"""Recognisers of emotion, one file a published system; the label sets they share."""
+"""Recognisers of emotion, one file a published system; the contract they meet and the label sets they share.
+
+PE-CLIP: settings.py (every key), clip.py and tower.py (the CLIP pair), temporal.py and scan.py (Mamba), wording.py and
+classifier.py (prompts), pe_clip.py (the recogniser; read it first), folder.py (saved), frames.py, splits.py,
+protocol.py and plots.py (training and testing), prior.py (in a captioner).
+"""
+
+from captioner.emotion.belief import EmotionBelief
+
+__all__ = ["MAFW_LABELS", "EmotionBelief"]
 
 MAFW_LABELS: tuple[str, ...] = (
     "anger", "disgust", "fear", "happiness", "neutral", "sadness",

@@ -35,7 +35,8 @@ def check_plots() -> None:
 def confusion_plot(path: Path, counts: np.ndarray, labels: Sequence[str], title: str) -> None:
     """Counts (K, K), rows the truth, as percentages of each row."""
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axes = _figure(1.2 + 0.75 * len(labels))
+    side = 1.5 + 0.6 * len(labels)
+    figure, axes = _figure(side + 1, side)
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     for row, column in np.ndindex(*shares.shape):
         colour = "white" if shares[row, column] > 50 else "black"
@@ -63,7 +64,7 @@ def tsne_plot(path: Path, features: np.ndarray, labels: np.ndarray, names: Seque
         2, perplexity=perplexity, init="pca", random_state=0, metric="cosine", learning_rate="auto"
     )
     plane = tsne.fit_transform(features)
-    figure, axes = _figure(6.0)
+    figure, axes = _figure(6.0, 6.0)
     colours = import_module("matplotlib").colormaps["tab20"]
     for place, name in enumerate(names):
         chosen = labels == place
@@ -73,9 +74,9 @@ def tsne_plot(path: Path, features: np.ndarray, labels: np.ndarray, names: Seque
     _save(figure, path)
 
 
-def _figure(side: float) -> tuple[Any, Any]:
-    """A square figure in inches without a window behind it."""
-    figure = import_module("matplotlib.figure").Figure((side, side), layout="constrained")
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure in inches without a window behind it."""
+    figure = import_module("matplotlib.figure").Figure((width, height), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -149,6 +149,12 @@ class VideoFeatures:
             raise VideoError(f"clip {record.id!r}: {error}") from None
         return self.vision(frames[None].to(next(self.vision.parameters()).device))[0].cpu()
 
+    def fill(self, records: Sequence[Record]) -> None:
+        """Compute what is missing before training starts; a video that cannot be read is named now, not hours later."""
+        missing = [record for record in records if not self.kept.path(record.video).exists()]
+        for record in tqdm(missing, desc="features", unit="clip", disable=None):
+            self.load(record)
+
     def load(self, record: Record) -> Tensor:
         """Kept features (T, F, E)."""
         try:
@@ -210,8 +216,9 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         torch.cuda.reset_peak_memory_stats(device)
     model = build(config, clip).to(device)
     data = VideoFeatures(run, model)
-    curve = train_split(run, model, data, split, number)
     records = [split.records[i] for i in split.test]
+    data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
+    curve = train_split(run, model, data, split, number)
     probs, features = predict(model, data, records, run.train.batch)
     truth = torch.tensor([config.labels.index(str(record.emotion)) for record in records])
     tested = Tested([record.id for record in records], truth, probs, features)
