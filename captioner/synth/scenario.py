@@ -219,7 +219,12 @@ def _states(
     return tuple(
         State(
             aus={au: float(curve[i]) for au, curve in curves.items()},
-            **{name: float(values[i]) for name, values in motion.items()},
+            yaw=float(motion["yaw"][i]),
+            pitch=float(motion["pitch"][i]),
+            roll=float(motion["roll"][i]),
+            x=float(motion["x"][i]),
+            y=float(motion["y"][i]),
+            scale=float(motion["scale"][i]),
             gaze=(float(gaze[i, 0]), float(gaze[i, 1])),
             blink=float(blink[i]),
             speech=float(speech[i]),
