@@ -66,7 +66,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(clip: Path, out: Path, *more: str) -> list[str]:
     return [
         f"emotion.clip.source={clip}", f"emotion.segments={SEGMENTS}", "emotion.decoder.start=2",
-        "emotion.temporal.inner=32", "emotion.temporal.layers=1", "train.epochs=20", "train.lr=1e-2", "train.batch=4",
+        "emotion.temporal.inner=32", "emotion.temporal.layers=1", "train.epochs=12", "train.lr=1e-2", "train.batch=4",
         f"train.out={out}", "train.plots=never", *more,
     ]  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     assert len(rows) == 8
     assert all(set(row["belief"]) == set(VE8) and abs(sum(row["belief"].values()) - 1) < 1e-4 for row in rows)
     loss = json.loads((tmp_path / "split-0" / "result.json").read_text())["loss"]
-    assert len(loss) == 20 and loss[-1] < loss[0]
+    assert len(loss) == 12 and loss[-1] < loss[0]
     model = folder.load(tmp_path / "split-1" / "model")
     assert model.config.labels == list(VE8)
 
