@@ -15,6 +15,7 @@ _BROW_TOPS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 _HAIRLINE = ((21, 54, 103, 67, 109), (251, 284, 332, 297, 338))
 _NASOLABIAL = ((129, 203, 206, 216), (358, 423, 426, 436))
 _BAG = ((226, 31, 228, 229, 230, 231, 232), (446, 261, 448, 449, 450, 451, 452))
+_LID = ((225, 224, 223, 222, 221), (445, 444, 443, 442, 441))
 _CORNER, _OUTER_EYE, _INNER_BROW = (61, 291), (33, 263), (55, 285)
 _LIP_TOP, _LIP_BOTTOM = (40, 39, 37, 0, 267, 269, 270), (91, 181, 84, 17, 314, 405, 321)
 
@@ -93,6 +94,9 @@ def _brow_folds(p: Array, unit: float, side: int, down: Array) -> Iterator[Fold]
         centre = middle[0] + (share + 0.03) * (middle[1] - middle[0])
         yield Fold(1, side, np.concatenate([row[2:], centre[None]]), depth, 0.024)
         yield Fold(2, side, row[:4], 0.6 * depth, 0.022)
+    lid = p[list(_LID[side])]  # the socket comes into the light
+    yield Fold(1, side, lid[2:], 0.10, 0.045)
+    yield Fold(2, side, lid, 0.14, 0.045)
     inner, across = p[_INNER_BROW[side]], p[_INNER_BROW[other]] - p[_INNER_BROW[side]]
     upper = p[_BROW_TOPS[side][-1]]
     line = np.stack([upper + 0.22 * across - 0.02 * unit * down, inner + 0.26 * across, inner + 0.3 * across])

@@ -25,6 +25,11 @@ _FOREHEAD = (
     ((46, 53, 52, 65, 55), (70, 63, 105, 66, 107), (71, 68, 104, 69, 108), (21, 54, 103, 67, 109)),
     ((276, 283, 282, 295, 285), (300, 293, 334, 296, 336), (301, 298, 333, 299, 337), (251, 284, 332, 297, 338)),
 )
+# Skin beside the red of the lips, row by row, and how much of its movement follows pressed lips.
+_BESIDE_LIPS = (
+    (((186, 92, 165, 167, 164, 393, 391, 322, 410), 0.45),),
+    (((43, 106, 182, 83, 18, 313, 406, 335, 273), 0.6), ((202, 204, 194, 201, 200, 421, 418, 424, 422), 0.25)),
+)
 _ABOVE_SHARE = (0.45, 0.12)
 _BELOW_SHARE = 0.45
 _MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
@@ -33,7 +38,7 @@ _PRESS = 0.45  # of the red of the lips that disappears when they are pressed
 # A face at rest whose reading of an AU lies deep below zero (as a logit) must move further before it shows: the reading
 # at which the field is right as it is, and how much stronger it must be per unit below. Fitted on 48 train photos.
 _CALM: dict[int, tuple[float, float]] = {
-    1: (-4.2, 0.15), 2: (-3.8, 0.28), 4: (-1.7, 0.21), 10: (-7.5, 0.17), 12: (-5.7, 0.09), 15: (-5.2, 0.14),
+    1: (-4.2, 0.15), 2: (-4.2, 0.15), 4: (-1.7, 0.21), 10: (-7.5, 0.17), 12: (-5.7, 0.09), 15: (-5.2, 0.14),
     17: (-2.6, 0.27), 18: (-5.2, 0.23), 20: (-4.2, 0.15),
 }  # fmt: skip
 _GAINS = (0.75, 1.4)
@@ -126,11 +131,13 @@ class Muscles:
             self._unfold(total, [row[1:-1] for row in lip[::-1]], outwards, _THIN)
 
     def _press(self, total: Array, amount: float) -> None:
-        for lip in (UPPER_LIP, LOWER_LIP):
+        for lip, skin in zip((UPPER_LIP, LOWER_LIP), _BESIDE_LIPS, strict=True):
             seam = self.face[list(lip[3][1:-1])]
             for k in range(3):
                 row = list(lip[k][1:-1])
                 total[row] += amount * (seam - self.face[row])
+            for row_beside, share in skin:
+                total[list(row_beside)] += share * amount * (seam - self.face[list(lip[0][1:-1])])
 
     def _unfold(self, total: Array, rows: Sequence[Sequence[int]], outwards: Array, thin: float) -> None:
         """Each row of points stays beyond the one before by a share of the distance at rest."""
