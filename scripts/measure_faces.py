@@ -45,7 +45,7 @@ def measure_photos(reader: FaceReader, folder: Path, split: str) -> dict[str, fl
     errors, ours, theirs, extra = [], [], [], 0
     for row in rows:
         photo = photos.photo(int(row))
-        truth = photo.landmarks[list(MESH_68), :2] - 0.5
+        truth = photo.landmarks[list(MESH_68), :2]
         tracks = reader.read(photo.image)
         fits = [(error(track.landmarks[0], truth), track) for track in tracks]
         best = min(fits, key=lambda pair: pair[0], default=(np.inf, None))
@@ -161,7 +161,7 @@ def measure_clips(reader: FaceReader, folder: Path, split: str) -> dict[str, flo
     tally = _Tally()
     for path in sorted((folder / "labels").glob(f"*_{split}_*.safetensors")):
         clip = frames_of(folder / "videos" / f"{path.stem}.mp4")
-        truth = load_file(path)["landmarks"].astype(np.float32)[:, :, list(MESH_68)] - 0.5
+        truth = load_file(path)["landmarks"].astype(np.float32)[:, :, list(MESH_68)]
         begun = time.perf_counter()
         tracks = reader.read(clip)
         tally.seconds += time.perf_counter() - begun

@@ -1,12 +1,11 @@
 """Trains the built-in face reader: python scripts/train_faces.py --photos ../shared/data/faces
 
-Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `export` (the shipped folder);
-all run in turn, and each resumes where it was stopped. `card` writes
-the card from what scripts/measure_faces.py measured.
+Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a last layer on its
+frozen features), `export` (the shipped folder); all run in turn, and the first two resume where they were stopped.
+`card` writes the card from what scripts/measure_faces.py measured.
 """
 
 import argparse
-import io
 import json
 import logging
 import math
@@ -18,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.errors import CaptionerError
-from captioner.faces import lessons, warp
+from captioner.faces import lessons
 from captioner.faces.builtin import WEIGHTS
+from captioner.faces.corpus import Corpus
 from captioner.faces.detect import even_out
 from captioner.faces.landmarks import SIGNATURE_SIDE
 from captioner.faces.lessons import Batch, Faces, Jitter
@@ -34,10 +33,8 @@ from captioner.faces.points import (
     GEOMETRY,
     MESH_68,
     MESH_IRIS,
-    MIRROR_68,
     NETWORK_NAMES,
     geometry,
-    mirrored,
     outer_eyes,
 )
 from captioner.faces.scenes import Paster, Scenes
@@ -45,8 +42,9 @@ from captioner.files import atomic, write_text
 from captioner.synth.photos import SPLITS, PhotoSet
 
 log = logging.getLogger("train_faces")
-STAGES = ("finder", "aligned", "export", "card")
+STAGES = ("finder", "aligned", "refine", "export", "card")
 MINUTES = {"finder": 15.0, "aligned": 70.0}
+REFINE = 192  # width of the refinement
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
 
 
@@ -62,108 +60,6 @@ class Plan:
 
 
 PLAN = Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70)
-
-
-class Lessons:
-    """Photos of one split (and FER+ pictures for training) ready to be drawn in batches."""
-
-    def __init__(self, photos: PhotoSet, ferplus: Path | None, template: Tensor | None = None) -> None:
-        table = photos.table
-        train = np.flatnonzero(table["split"] == 0)
-        marks = torch.from_numpy(table["landmarks"][train].astype(np.float32))
-        self.template = lessons.mean_shape(marks[:, list(MESH_68), :2]) if template is None else template
-        raw = self.raw_values(photos, train)
-        self.mean, self.deviation = raw.mean(0), raw.std(0) + 1e-4
-        self.photos = photos
-        self.train = self.faces(train)
-        mesh = self.train.points[:, :, :2].mean(0)
-        mirror = torch.cdist(mesh * torch.tensor([-1.0, 1.0]), mesh).argmin(1)
-        mirror[list(MESH_68)] = torch.tensor([MESH_68[i] for i in MIRROR_68])
-        self.mirror = mirror
-        self.mirror_values = torch.tensor(mirrored(NETWORK_NAMES))
-        self.ferplus = None if ferplus is None else self.read_ferplus(ferplus)
-
-    def raw_values(self, photos: PhotoSet, rows: np.ndarray) -> Tensor:
-        """NETWORK_NAMES (N, E) as the teacher sees them, not standardised."""
-        shapes = np.stack([photos.blendshape(name)[rows] for name in BLENDSHAPES], 1)
-        marks = photos.table["landmarks"][rows].astype(np.float32)[:, list(MESH_68), :2]
-        return self.values(torch.from_numpy(shapes), torch.from_numpy(marks), photos.angles()[rows])
-
-    @staticmethod
-    def values(shapes: Tensor, marks: Tensor, angles: np.ndarray) -> Tensor:
-        return torch.cat([shapes, torch.stack(geometry(marks), 1), torch.from_numpy(angles / 30.0).float()], 1)
-
-    def faces(self, rows: np.ndarray) -> Faces:
-        """The photos of some rows with everything the networks learn from them."""
-        images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
-        side = images.shape[-1]
-        points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * side
-        points[..., :2] -= 0.5  # pixel centres are whole numbers
-        aligned, align, depth = lessons.prepare(images, points, self.template)
-        values = (self.raw_values(self.photos, rows) - self.mean) / self.deviation
-        known = torch.full((478,), 0.5 / 478)
-        known[list(MESH_68)] += 1 / 68
-        known[list(MESH_IRIS)] += 0.15
-        extreme = values[:, : len(BLENDSHAPES)].amax(1)
-        turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
-        odds = 1 + ((extreme - 2) * 0.3).clamp(0, 1.5) + ((turned - 12) * 0.05).clamp(0, 1.5)
-        return Faces(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
-
-    def read_ferplus(self, folder: Path) -> Faces:
-        """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""
-        table = np.load(folder / "annotations.npz", allow_pickle=False)
-        store = np.load(folder / "images.npz", allow_pickle=False)
-        data, offsets = store["data"], store["offsets"]
-        rows = np.flatnonzero((table["split"] == 0) & table["found"])
-        pictures = [Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]].tobytes())).convert("L") for i in rows]
-        images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-        marks = torch.from_numpy(table["landmarks68"][rows].astype(np.float32)) * images.shape[-1] - 0.5
-        names = [str(name) for name in table["blendshape_names"]]
-        shapes = torch.from_numpy(
-            table["blendshapes"][rows][:, [names.index(n) for n in BLENDSHAPES]].astype(np.float32)
-        )
-        pose = table["pose"][rows].astype(np.float64)
-        yaw = np.degrees(np.arctan2(pose[:, 0, 2], pose[:, 2, 2]))
-        pitch = np.degrees(np.arcsin(np.clip(-pose[:, 1, 2], -1, 1)))
-        values = (self.values(shapes, marks, np.stack([yaw, pitch], 1)) - self.mean) / self.deviation
-        to_aligned = warp.similarity(marks, self.template)
-        points = torch.zeros(len(rows), 478, 3)
-        points[:, list(MESH_68), :2] = warp.apply(to_aligned, marks)
-        known = torch.zeros(478)
-        known[list(MESH_68)] = 0.3 / 68
-        depth = self.train.depth.mean(0).expand(len(rows), 6).clone()
-        odds = torch.ones(len(rows))
-        return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
-
-    def batch(self, plan: Plan) -> Batch:
-        """One training batch: photos, FER+ pictures, an eighth without a face, half of all mirrored."""
-        wrong = plan.batch // 8
-        rough = 0 if self.ferplus is None else plan.batch // 5
-        size = plan.net.size
-        parts = [lessons.render(self.train, self.draw(self.train, plan.batch - rough), size, plan.jitter, wrong)]
-        if self.ferplus is not None:
-            parts.append(lessons.render(self.ferplus, self.draw(self.ferplus, rough), size, plan.jitter))
-        batch = lessons.join(parts)
-        order = torch.randperm(plan.batch)
-        batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
-        half = plan.batch // 2
-        batch.crops[:half] = batch.crops[:half].flip(3)
-        batch.points[:half] = batch.points[:half, self.mirror] * torch.tensor([-1.0, 1.0])
-        batch.known[:half] = batch.known[:half, self.mirror]
-        flip = batch.values[:half] * self.deviation + self.mean
-        flip = flip[:, self.mirror_values]
-        flip[:, NETWORK_NAMES.index("yaw")] *= -1
-        batch.values[:half] = (flip - self.mean) / self.deviation
-        batch.crops = standardise(lessons.spoil(batch.crops))
-        return batch
-
-    @staticmethod
-    def draw(faces: Faces, count: int) -> Tensor:
-        return torch.multinomial(faces.odds, count)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).convert("L"))
 
 
 def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor) -> dict[str, Tensor]:
@@ -196,7 +92,8 @@ def judge(net: CropNet, faces: Faces, jitter: Jitter, mean: Tensor, deviation: T
     outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
     points, values = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
     marks = batch.points[:, list(MESH_68)]
-    apart = (points[:, list(MESH_68)] - marks).norm(dim=-1).mean(1) / outer_eyes(marks)
+    shown = points[:, list(MESH_68)] if points.shape[1] == 478 else points[:, :68]
+    apart = (shown - marks).norm(dim=-1).mean(1) / outer_eyes(marks)
     found = {"nme": float(apart.mean()), "median": float(apart.median())}
     if values.shape[1]:
         for name in ("browDown", "browInnerUp", "eyeBlink", "jawOpen", "mouthSmile", "mouthFrown", "mouthPress",
@@ -278,7 +175,7 @@ class Course:
             torch.save(saved, path)
 
 
-def train_landmarks(data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
+def train_landmarks(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
     """Train the crop network; its best averaged weights are OUT/aligned.safetensors."""
     plan = PLAN
     torch.manual_seed(0)
@@ -294,7 +191,7 @@ def train_landmarks(data: Lessons, out: Path, minutes: float, epochs: int | None
         torch.manual_seed(1000 + course.done)
         for step in range(steps):
             course.pace(step)
-            batch = data.batch(plan)
+            batch = data.batch(plan.batch, plan.net.size, plan.jitter)
             with torch.autocast("cpu", torch.bfloat16):
                 points, values, score = net(batch.crops.contiguous(memory_format=torch.channels_last))
             course.learn(loss_of((points.float(), values.float(), score.float()), batch, data.deviation))
@@ -304,7 +201,7 @@ def train_landmarks(data: Lessons, out: Path, minutes: float, epochs: int | None
         )
 
 
-def train_finder(data: Lessons, out: Path, minutes: float, epochs: int | None) -> None:
+def train_finder(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
     """Train the finder on made scenes; its averaged weights are OUT/finder.safetensors."""
     torch.manual_seed(0)
     net = Finder(FinderConfig())
@@ -337,18 +234,94 @@ def finder_loss(found: Tensor, scenes: Scenes) -> dict[str, Tensor]:
     return {"heat": (hit + miss).sum() / faces, "where": (off * scenes.near).sum() / scenes.near.sum().clamp_min(1)}
 
 
-def export(data: Lessons, out: Path, folder: Path) -> None:
-    """The trained networks as the shipped folder: half precision, only the kept points, values in their own units."""
-    tensors: dict[str, Tensor] = {"template": data.template}
-    config: dict[str, Any] = {"finder": asdict(FinderConfig())}
+def kept(out: Path) -> tuple[CropNetConfig, dict[str, Tensor]]:
+    """The trained crop network with only the points that are shipped."""
     state = load_file(out / "aligned.safetensors")
     rows = torch.tensor([2 * i + axis for i in KEPT for axis in (0, 1)])
     for part in ("weight", "bias"):
         state[f"points.{part}"] = state[f"points.{part}"][rows]
-    state["values.weight"] = state["values.weight"] * data.deviation[:, None]
-    state["values.bias"] = state["values.bias"] * data.deviation + data.mean
+    return replace(PLAN.net, points=len(KEPT)), state
+
+
+def train_refinement(data: Corpus, out: Path) -> None:
+    """Fit a small network from the frozen features to what the trained heads leave over: OUT/refine.safetensors."""
+    torch.manual_seed(4)
+    config, state = kept(out)
+    net = CropNet(config)
+    net.load_state_dict(state)
+    net.eval().to(memory_format=torch.channels_last)
+    features: list[Tensor] = []
+    hook = net.drop.register_forward_hook(lambda _, __, given: features.append(given))
+    points, values, batches = [], [], []
+    for visit in range(3):
+        order = torch.randperm(len(data.train.images))
+        for rows in order.split(128):
+            batch = lessons.render(data.train, rows, config.size, Jitter(4, 0.04, 0.02, yaw=9, pitch=5))
+            data.mirror_half(batch)
+            crops = lessons.spoil(batch.crops) if visit == 2 else batch.crops
+            with torch.inference_mode():
+                given = net(standardise(crops))
+            points.append(given[0])
+            values.append(given[1])
+            batch.crops = batch.crops[:, :, :1, :1]
+            batches.append(replace(batch, points=batch.points[:, list(KEPT)], known=batch.known[:, list(KEPT)]))
+        log.info("refinement: %d of 3 visits", visit + 1)
+    hook.remove()
+    truth = lessons.join(batches)
+    x, base_points, base_values = (torch.cat(parts).clone() for parts in (features, points, values))
+    mean, spread = x.mean(0), x.std(0) + 1e-3
+    x = (x - mean) / spread
+    first, last = nn.Linear(x.shape[1], REFINE), nn.Linear(REFINE, len(NETWORK_NAMES) + 2 * len(KEPT))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    refine = nn.Sequential(first, nn.GELU(), last)
+    yard = outer_eyes(truth.points[:, :68]).clamp_min(0.05)[:, None]
+    epochs, size = 14, 128
+    optimiser = torch.optim.AdamW(refine.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, epochs=epochs, steps_per_epoch=-(-len(x) // size))
+    for epoch in range(epochs):
+        total = torch.zeros(2)
+        for rows in torch.randperm(len(x)).split(size):
+            more = refine(nn.functional.dropout(x[rows], 0.1))
+            off = base_values[rows] + more[:, : len(NETWORK_NAMES)] - truth.values[rows]
+            where = base_points[rows] + more[:, len(NETWORK_NAMES) :].view(len(rows), -1, 2) * 0.1
+            apart = ((where - truth.points[rows]).pow(2).sum(-1) + 1e-7).sqrt() / yard[rows]
+            losses = torch.stack([off.pow(2).clamp_max(30).mean(), apart.mean() * 10])
+            optimiser.zero_grad()
+            losses.sum().backward()
+            optimiser.step()
+            schedule.step()
+            total += losses.detach() * len(rows) / len(x)
+        log.info("refinement epoch %d: values %.4f points %.4f", epoch + 1, *total.tolist())
+    with torch.no_grad():  # the standardisation and the tenth go into the weights
+        first.bias -= first.weight @ (mean / spread)
+        first.weight /= spread
+        last.weight[len(NETWORK_NAMES) :] *= 0.1
+        last.bias[len(NETWORK_NAMES) :] *= 0.1
+    parts = {f"refine.{name}": value.detach().contiguous() for name, value in refine.state_dict().items()}
+    after = CropNet(replace(config, refine=REFINE))
+    after.load_state_dict(state | parts)
+    val = data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
+    for name, each in (("before", net), ("after", after)):
+        scores = judge(each, val, PLAN.jitter, data.mean, data.deviation)
+        log.info("%s refinement: %s", name, " ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+    with atomic(out / "refine.safetensors") as path:
+        save_file(parts, path)
+
+
+def export(data: Corpus, out: Path, folder: Path) -> None:
+    """The trained networks as the shipped folder: half precision, only the kept points, values in their own units."""
+    tensors: dict[str, Tensor] = {"template": data.template}
+    config: dict[str, Any] = {"finder": asdict(FinderConfig())}
+    net, state = kept(out)
+    state |= load_file(out / "refine.safetensors")
+    count = len(NETWORK_NAMES)
+    for layer in ("values", "refine.2"):  # in their own units
+        state[f"{layer}.weight"][:count] *= data.deviation[:, None]
+        state[f"{layer}.bias"][:count] *= data.deviation
+    state["values.bias"] += data.mean
     tensors |= {f"aligned.{name}": value for name, value in state.items()}
-    config["aligned"] = asdict(replace(PLAN.net, points=len(KEPT)))
+    config["aligned"] = asdict(replace(net, refine=REFINE))
     tensors |= {f"finder.{name}": value for name, value in load_file(out / "finder.safetensors").items()}
     tensors["likeness.mean"], tensors["likeness.projection"] = likeness(data)
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()
@@ -360,7 +333,7 @@ def export(data: Lessons, out: Path, folder: Path) -> None:
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
 
-def likeness(data: Lessons) -> tuple[Tensor, Tensor]:
+def likeness(data: Corpus) -> tuple[Tensor, Tensor]:
     """What tells people apart in small upright crops: linear discriminants over persons with several photos."""
     people = data.photos.table["person"][data.photos.table["split"] == 0]
     names, group, counts = np.unique(people, return_inverse=True, return_counts=True)
@@ -439,7 +412,7 @@ def main() -> int:
     if args.stage == "card":
         write_card(args.out, args.weights)
         return 0
-    data = Lessons(PhotoSet(args.photos), args.ferplus)
+    data = Corpus(PhotoSet(args.photos), args.ferplus)
     log.info("%d photos, %s FER+", len(data.train.images), 0 if data.ferplus is None else len(data.ferplus.images))
     for stage in STAGES[:-1] if args.stage == "all" else (args.stage,):
         minutes = args.minutes or MINUTES.get(stage, 0)
@@ -447,6 +420,8 @@ def main() -> int:
             train_finder(data, args.out, minutes, args.epochs)
         elif stage == "aligned":
             train_landmarks(data, args.out, minutes, args.epochs)
+        elif stage == "refine":
+            train_refinement(data, args.out)
         else:
             export(data, args.out, args.weights)
     return 0

@@ -441,7 +441,7 @@ def scene(photos: PhotoSet, rows: list[int], places: list[tuple[int, int, int]],
         photo = photos.photo(row)
         small = np.asarray(Image.fromarray(photo.image).resize((side, side), Image.Resampling.BOX))
         frame[top : top + side, left : left + side] = small[: height - top, : width - left]
-        marks.append((photo.landmarks[list(MESH_68), :2]) * side / photo.image.shape[0] + (left - 0.5, top - 0.5))
+        marks.append((photo.landmarks[list(MESH_68), :2]) * side / photo.image.shape[0] + (left, top))
     return frame, marks
 
 

@@ -48,7 +48,9 @@ class BuiltinReader(FaceReader):
             tracker.step(as_grey(frame))
         size = (clip.shape[1], clip.shape[2])
         return [
-            make_track(len(clip), size, seen.at, seen.marks, seen.scores, list(with_means(np.stack(seen.values))))
+            make_track(
+                len(clip), size, seen.at, np.stack(seen.marks) + 0.5, seen.scores, with_means(np.stack(seen.values))
+            )
             for seen in tracker.finish()
         ]
 

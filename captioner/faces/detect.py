@@ -89,9 +89,11 @@ def suppress(faces: Tensor, most: float = 0.3) -> Tensor:
     return faces[kept]
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union (N, M) of squares (N, 3+) and (M, 3+) given by centre and side."""
+def overlap(a: Tensor, b: Tensor, of_smaller: bool = False) -> Tensor:
+    """Intersection over union (or over the smaller, (N, M)) of squares (N, 3+), (M, 3+) given by centre and side."""
     low = torch.maximum((a[:, None, :2] - a[:, None, 2:3] / 2), (b[None, :, :2] - b[None, :, 2:3] / 2))
     high = torch.minimum((a[:, None, :2] + a[:, None, 2:3] / 2), (b[None, :, :2] + b[None, :, 2:3] / 2))
     both = (high - low).clamp_min(0).prod(-1)
+    if of_smaller:
+        return both / torch.minimum(a[:, None, 2] ** 2, b[None, :, 2] ** 2).clamp_min(1e-6)
     return both / (a[:, None, 2] ** 2 + b[None, :, 2] ** 2 - both).clamp_min(1e-6)

@@ -120,10 +120,10 @@ def _stray(count: int, jitter: Jitter) -> Tensor:
 def _astray(maps: Tensor) -> Tensor:
     """The same maps spoilt, so that what they show is no face or not where a face should be."""
     count = len(maps)
-    kind = torch.randint(0, 4, (count,))
-    angle = torch.where(kind == 0, torch.empty(count).uniform_(1.8, 4.4), torch.zeros(count))
-    scale = torch.where(kind == 1, torch.empty(count).uniform_(0.12, 0.4), torch.ones(count))
-    away = torch.where(kind >= 2, torch.empty(count).uniform_(0.42, 1.0), torch.where(kind == 1, 0.25, 0.0))
+    kind = torch.randint(0, 5, (count,))  # upside down, a detail, beside it, from afar, half beside it
+    least = torch.tensor([[1.8, 1, 0], [0, 0.12, 0], [0, 1, 0.45], [0, 1.7, 0], [0, 0.7, 0.28]])[kind]
+    most = torch.tensor([[4.4, 1, 0], [0, 0.45, 0.25], [0, 1, 1.0], [0, 3.2, 0.8], [0, 1.5, 0.5]])[kind]
+    angle, scale, away = (least + (most - least) * torch.rand(count, 3)).unbind(1)
     where = torch.empty(count).uniform_(0, 2 * math.pi)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     spoil = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
@@ -153,7 +153,7 @@ def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0
     images = faces.images[rows].unsqueeze(1).float()
     padding = "border" if torch.rand(()) < 0.7 else "zeros"
     crops = sample(images, at, padding)
-    for i in range(count - wrong, count - wrong // 2):
+    for i in range(count - wrong, count - wrong * 2 // 3):
         crops[i] = _clutter(size)
     mesh = faces.points[rows]
     u, v = _turned(mesh[..., 0], mesh[..., 1], fit, yaw[:, None], pitch[:, None])

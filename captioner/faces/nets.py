@@ -13,7 +13,8 @@ FACE_SPAN = 0.48  # distance between the outer eye corners in an aligned crop, i
 
 @dataclass(frozen=True)
 class CropNetConfig:
-    """Sizes of a CropNet: crop side, channels and blocks of the four stages, widths of the head, points, values."""
+    """Sizes of a CropNet: crop side, channels and blocks of the four stages, widths of the head, points, values,
+    width of a refinement of both (0: none)."""
 
     size: int = 112
     widths: tuple[int, ...] = (16, 32, 72, 144)
@@ -22,6 +23,7 @@ class CropNetConfig:
     hidden: int = 320
     points: int = 70
     values: int = 0
+    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class CropNet(nn.Module):
         self.points = nn.Linear(features, config.points * 2)
         self.values = nn.Linear(features, config.values) if config.values else None
         self.score = nn.Linear(features, 1)
+        more = nn.Linear(config.refine, config.values + config.points * 2)
+        self.refine = nn.Sequential(nn.Linear(features, config.refine), nn.GELU(), more) if config.refine else None
         self.drop = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,6 +89,10 @@ class CropNet(nn.Module):
         x = self.drop(torch.cat([hidden, x.mean((2, 3))], dim=1)).float()
         points = self.points(x).view(len(x), -1, 2)
         values = x.new_zeros(len(x), 0) if self.values is None else self.values(x)
+        if self.refine is not None:
+            more = self.refine(x)
+            values = values + more[:, : values.shape[1]]
+            points = points + more[:, values.shape[1] :].view_as(points)
         return points, values, self.score(x)[:, 0]
 
 

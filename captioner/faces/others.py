@@ -7,6 +7,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import weakref
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,7 @@ class MediapipeReader(_FrameReader):
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             raise FaceError(f"{path} is no face landmarker bundle: {str(error).splitlines()[0]}") from None
+        weakref.finalize(self, self._landmarker.close)  # at the interpreter's end it would come too late
         self._finder = load_parts(WEIGHTS).finder
 
     def _faces(self, frame: NDArray[np.uint8]) -> list[_Found]:
@@ -146,7 +148,7 @@ class MediapipeReader(_FrameReader):
             seen.face_landmarks, seen.face_blendshapes, seen.facial_transformation_matrixes, strict=True
         ):
             marks = np.array([(points[i].x * width, points[i].y * height) for i in MESH_68], np.float32)
-            marks += np.array(corner, np.float32) - 0.5  # pixel centres are whole numbers here
+            marks += np.array(corner, np.float32)
             scores = {shape.category_name: shape.score for shape in shapes}
             found.append(_Found(marks, _values(scores, marks, np.asarray(pose)), 1.0))
         return found
@@ -234,7 +236,7 @@ class FanReader(_FrameReader):
             return []
         marks = torch.from_numpy(np.stack(points)[..., :2].astype(np.float32))[:_MOST_FACES]
         with torch.inference_mode():
-            values = self._landmarker.look(as_grey(frame), marks).values.numpy()
+            values = self._landmarker.look(as_grey(frame), marks - 0.5).values.numpy()
         return [
             _Found(mark.numpy(), value, float(np.clip(box[4] if len(box) > 4 else 1.0, 0, 1)))
             for mark, value, box in zip(marks, values, boxes, strict=False)

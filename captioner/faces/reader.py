@@ -28,7 +28,7 @@ class FaceError(CaptionerError):
 
 @dataclass
 class FaceTrack:
-    """One person through a clip; T frames, boxes and landmarks in pixels of the frames.
+    """One person through a clip; T frames, boxes and landmarks in pixels, the centre of the first one at (0.5, 0.5).
 
     boxes (T, 4) x0 y0 x1 y1 = bounds of the landmarks, landmarks (T, 68, 2), present (T,), score (T,) in 0..1,
     expression (T, E) named by `names`. Where a face is not present, boxes and landmarks are those of the nearest
@@ -89,7 +89,7 @@ class FaceReader(ABC):
             )
         if size < 8:
             raise FaceError(f"crop size {size} is too small; give at least 8 pixels")
-        maps = upright_maps(track.landmarks, margin)
+        maps = upright_maps(track.landmarks - 0.5, margin)  # to pixel centres at whole numbers
         out = np.empty((len(clip), size, size, 3), np.uint8)
         for t, frame in enumerate(clip):
             colour = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
@@ -127,8 +127,8 @@ def as_clip(frames: Any) -> NDArray[np.uint8]:
 
 
 def make_track(
-    count: int, frame: tuple[int, int], at: Sequence[int], marks: Sequence[NDArray[np.float32]],
-    scores: Sequence[float], values: Sequence[NDArray[np.float32]],
+    count: int, frame: tuple[int, int], at: Sequence[int], marks: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    scores: Sequence[float], values: Sequence[NDArray[np.float32]] | NDArray[np.float32],
 ) -> FaceTrack:  # fmt: skip
     """A track over `count` frames (height, width) from what was seen at some of them."""
     order = np.argsort(at)

@@ -16,6 +16,8 @@ from captioner.faces.detect import find, overlap
 from captioner.faces.landmarks import Landmarker, Look
 from captioner.faces.nets import Finder
 
+_LEAST = 8.0  # pixels, side of a face
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -137,7 +139,7 @@ class Tracker:
         shift = (look.points[:, :68].mean(1) - marks.mean(1)).norm(dim=1) / then
         centre = look.points[:, :68].mean(1)
         inside = (centre > 0).all(1) & (centre[:, 0] < grey.shape[1]) & (centre[:, 1] < grey.shape[0])
-        fine = (look.score > self.rules.stay) & (growth < 0.35) & (shift < 0.6) & inside & (now > 5)
+        fine = (look.score > self.rules.stay) & (growth < 0.35) & (shift < 0.6) & inside & (now > _LEAST)
         return fine.tolist()
 
     def _part(self) -> None:
@@ -167,12 +169,19 @@ class Tracker:
         look = self.landmarker.settle(grey, faces)
         squares = torch.stack([_square(points) for points in look.points[:, :68]])
         stayed = torch.diagonal(overlap(squares, faces)) > 0.25
-        sure = (look.score > self.rules.enter) & stayed
+        sure = (look.score > self.rules.enter) & stayed & (squares[:, 2] > _LEAST)
         for i in torch.nonzero(sure)[:, 0].tolist():
             one = look[torch.tensor([i])]
-            if any(_near(seen.last, one.points[0, :68]) for seen in self.live):
+            if self._covered(squares[i]):
                 continue
             self._enter(grey, one, fresh)
+
+    def _covered(self, square: Tensor) -> bool:
+        """Whether a face lies on one that is followed: two heads hide each other's ears, not each other's faces."""
+        if not self.live:
+            return False
+        known = torch.stack([_square(seen.last) for seen in self.live])
+        return bool((overlap(square[None], known, of_smaller=True) > 0.4).any())
 
     def _enter(self, grey: Tensor, one: Look, fresh: bool) -> None:
         seen = self._returned(one, fresh)

@@ -1,0 +1,125 @@
+"""The annotated photos and FER+ pictures as the landmark network's training data.
+
+N photos, E values named by points.NETWORK_NAMES.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from captioner.faces import lessons, warp
+from captioner.faces.lessons import Batch, Faces, Jitter
+from captioner.faces.nets import standardise
+from captioner.faces.points import BLENDSHAPES, MESH_68, MESH_IRIS, MIRROR_68, NETWORK_NAMES, geometry, mirrored
+from captioner.synth.photos import PhotoSet
+
+
+class Corpus:
+    """Photos of one split (and FER+ pictures for training) ready to be drawn in batches."""
+
+    def __init__(self, photos: PhotoSet, ferplus: Path | None, template: Tensor | None = None) -> None:
+        table = photos.table
+        train = np.flatnonzero(table["split"] == 0)
+        marks = torch.from_numpy(table["landmarks"][train].astype(np.float32))
+        self.template = lessons.mean_shape(marks[:, list(MESH_68), :2]) if template is None else template
+        raw = self.raw_values(photos, train)
+        self.mean, self.deviation = raw.mean(0), raw.std(0) + 1e-4
+        self.photos = photos
+        self.train = self.faces(train)
+        mesh = self.train.points[:, :, :2].mean(0)
+        mirror = torch.cdist(mesh * torch.tensor([-1.0, 1.0]), mesh).argmin(1)
+        mirror[list(MESH_68)] = torch.tensor([MESH_68[i] for i in MIRROR_68])
+        self.mirror = mirror
+        self.mirror_values = torch.tensor(mirrored(NETWORK_NAMES))
+        self.ferplus = None if ferplus is None else self.read_ferplus(ferplus)
+
+    def raw_values(self, photos: PhotoSet, rows: NDArray[np.int64]) -> Tensor:
+        """NETWORK_NAMES (N, E) as the teacher sees them, not standardised."""
+        shapes = np.stack([photos.blendshape(name)[rows] for name in BLENDSHAPES], 1)
+        marks = photos.table["landmarks"][rows].astype(np.float32)[:, list(MESH_68), :2]
+        return self.values(torch.from_numpy(shapes), torch.from_numpy(marks), photos.angles()[rows])
+
+    @staticmethod
+    def values(shapes: Tensor, marks: Tensor, angles: NDArray[np.floating]) -> Tensor:
+        """NETWORK_NAMES (N, E) from blendshapes (N, 41), points (N, 68, 2) and angles (N, 2) in degrees."""
+        return torch.cat([shapes, torch.stack(geometry(marks), 1), torch.from_numpy(angles / 30.0).float()], 1)
+
+    def faces(self, rows: NDArray[np.int64]) -> Faces:
+        """The photos of some rows with everything the networks learn from them."""
+        images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
+        side = images.shape[-1]
+        points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * side
+        points[..., :2] -= 0.5  # pixel centres are whole numbers
+        aligned, align, depth = lessons.prepare(images, points, self.template)
+        values = (self.raw_values(self.photos, rows) - self.mean) / self.deviation
+        known = torch.full((478,), 0.5 / 478)
+        known[list(MESH_68)] += 1 / 68
+        known[list(MESH_IRIS)] += 0.15
+        extreme = values[:, : len(BLENDSHAPES)].amax(1)
+        turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
+        odds = 1 + ((extreme - 2) * 0.3).clamp(0, 1.5) + ((turned - 12) * 0.05).clamp(0, 1.5)
+        return Faces(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
+
+    def read_ferplus(self, folder: Path) -> Faces:
+        """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""
+        table = np.load(folder / "annotations.npz", allow_pickle=False)
+        store = np.load(folder / "images.npz", allow_pickle=False)
+        data, offsets = store["data"], store["offsets"]
+        rows = np.flatnonzero((table["split"] == 0) & table["found"])
+        pictures = [Image.open(io.BytesIO(data[offsets[i] : offsets[i + 1]].tobytes())).convert("L") for i in rows]
+        images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        marks = torch.from_numpy(table["landmarks68"][rows].astype(np.float32)) * images.shape[-1] - 0.5
+        names = [str(name) for name in table["blendshape_names"]]
+        shapes = torch.from_numpy(
+            table["blendshapes"][rows][:, [names.index(n) for n in BLENDSHAPES]].astype(np.float32)
+        )
+        pose = table["pose"][rows].astype(np.float64)
+        yaw = np.degrees(np.arctan2(pose[:, 0, 2], pose[:, 2, 2]))
+        pitch = np.degrees(np.arcsin(np.clip(-pose[:, 1, 2], -1, 1)))
+        values = (self.values(shapes, marks, np.stack([yaw, pitch], 1)) - self.mean) / self.deviation
+        to_aligned = warp.similarity(marks, self.template)
+        points = torch.zeros(len(rows), 478, 3)
+        points[:, list(MESH_68), :2] = warp.apply(to_aligned, marks)
+        known = torch.zeros(478)
+        known[list(MESH_68)] = 0.3 / 68
+        depth = self.train.depth.mean(0).expand(len(rows), 6).clone()
+        odds = torch.ones(len(rows))
+        return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
+
+    def batch(self, count: int, size: int, jitter: Jitter) -> Batch:
+        """One training batch: photos, FER+ pictures, a seventh without a face, half of all mirrored."""
+        wrong = count // 7
+        rough = 0 if self.ferplus is None else count // 5
+        parts = [lessons.render(self.train, self.draw(self.train, count - rough), size, jitter, wrong)]
+        if self.ferplus is not None:
+            parts.append(lessons.render(self.ferplus, self.draw(self.ferplus, rough), size, jitter))
+        batch = lessons.join(parts)
+        order = torch.randperm(count)
+        batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
+        self.mirror_half(batch)
+        batch.crops = standardise(lessons.spoil(batch.crops))
+        return batch
+
+    def mirror_half(self, batch: Batch) -> None:
+        """Turn the first half of a batch into mirror images, with left and right changing places."""
+        half = len(batch.crops) // 2
+        batch.crops[:half] = batch.crops[:half].flip(3)
+        batch.points[:half] = batch.points[:half, self.mirror] * torch.tensor([-1.0, 1.0])
+        batch.known[:half] = batch.known[:half, self.mirror]
+        flip = (batch.values[:half] * self.deviation + self.mean)[:, self.mirror_values]
+        flip[:, NETWORK_NAMES.index("yaw")] *= -1
+        batch.values[:half] = (flip - self.mean) / self.deviation
+
+    @staticmethod
+    def draw(faces: Faces, count: int) -> Tensor:
+        """Row numbers (N,), rare expressions and turned heads more often."""
+        return torch.multinomial(faces.odds, count)
+
+
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).convert("L"))
