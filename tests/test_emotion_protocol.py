@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clip_layouts import write_clip
 from conftest import ROOT
-from test_pe_clip import write_clip
 
-from captioner.config import load
+from captioner.config import build, load
 from captioner.data.adapters import viewer
 from captioner.data.adapters.layout import LayoutError
 from captioner.data.manifest import Record
@@ -98,6 +98,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     assert all(set(row["belief"]) == set(VE8) and abs(sum(row["belief"].values()) - 1) < 1e-4 for row in rows)
     loss = json.loads((tmp_path / "split-0" / "result.json").read_text())["loss"]
     assert len(loss) == 12 and loss[-1] < loss[0]
+    assert build(EmotionRun, json.loads((tmp_path / "run.json").read_text())).emotion.labels == list(VE8)
     model = folder.load(tmp_path / "split-1" / "model")
     assert model.config.labels == list(VE8)
 

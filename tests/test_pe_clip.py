@@ -3,16 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import tokenizers
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from tokenizers import models, pre_tokenizers
+from clip_layouts import write_clip
 from torch import Tensor
-from transformers import CLIPConfig, CLIPModel
 
 from captioner.config import load as load_config
 from captioner.config import to_dict
@@ -21,7 +17,7 @@ from captioner.emotion.belief import EmotionBelief, fuse
 from captioner.emotion.classifier import aggregated_anchors
 from captioner.emotion.clip import Clip, open_clip
 from captioner.emotion.pe_clip import PEClip, build, pull_loss, vocabulary_texts
-from captioner.emotion.settings import ClipConfig, PEClipConfig, PromptConfig
+from captioner.emotion.settings import PEClipConfig, PromptConfig
 from captioner.emotion.temporal import build_temporal
 from captioner.emotion.wording import aggregated
 from captioner.errors import CheckpointError, ConfigError
@@ -229,99 +225,6 @@ def test_pull_supervision_is_the_formula() -> None:
     assert float(pull_loss(costs)) == pytest.approx(3.0 + (3.0 - 1.0) + (0.5 + 0.0) / 2)
 
 
-# -- CLIP in two layouts --------------------------------------------------------------------------------------
-
-
-def random_clip(activation: str = "quick_gelu", text_width: int = 64) -> CLIPModel:
-    torch.manual_seed(3)
-    text = {"hidden_size": text_width, "intermediate_size": 4 * text_width, "num_hidden_layers": 3}
-    text |= {"num_attention_heads": text_width // 64, "vocab_size": 40, "max_position_embeddings": 40}
-    text |= {"eos_token_id": 39, "bos_token_id": 38, "pad_token_id": 39}
-    vision = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 1}
-    vision |= {"image_size": 32, "patch_size": 16}
-    both = [{**sizes, "hidden_act": activation} for sizes in (text, vision)]
-    net = CLIPModel(CLIPConfig(text_config=both[0], vision_config=both[1], projection_dim=32))
-    for name, parameter in net.named_parameters():  # as shipped, biases are 0 and would hide a wrong order
-        torch.nn.init.normal_(parameter, std=0.2 if parameter.ndim > 1 else 0.05)
-        parameter.data += float("norm" in name and name.endswith("weight"))
-    torch.nn.init.normal_(net.text_model.embeddings.token_embedding.weight)
-    return net.eval()
-
-
-def write_vocabulary(path: Path) -> None:
-    words = [*"abcdefghijklmnopqrs", "anticipation", "disgust", "surprise", "trust", *"xyz;"]
-    words += ["anger", "joy", "fear", "deep", "sadness", "with", "without"]
-    names = {word: i for i, word in enumerate(words)} | {"[UNK]": 37, "<|startoftext|>": 38, "<|endoftext|>": 39}
-    backend = tokenizers.Tokenizer(models.WordLevel(names, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.save(str(path / "tokenizer.json"))
-
-
-def openai_layout(net: CLIPModel) -> dict[str, Tensor]:
-    """The state dict under the names of OpenAI's release, written out here from its published code's structure."""
-    state = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    moved: dict[str, Tensor] = {"logit_scale": state["logit_scale"]}
-    for tower, prefix, layers in (("vision_model", "visual.transformer", 2), ("text_model", "transformer", 3)):
-        for i in range(layers):
-            old, new = f"{tower}.encoder.layers.{i}", f"{prefix}.resblocks.{i}"
-            for kind in ("weight", "bias"):
-                stacked = [state[f"{old}.self_attn.{key}_proj.{kind}"] for key in "qkv"]
-                moved[f"{new}.attn.in_proj_{kind}"] = torch.cat(stacked)
-                for theirs, ours in (
-                    ("self_attn.out_proj", "attn.out_proj"), ("layer_norm1", "ln_1"), ("layer_norm2", "ln_2"),
-                    ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"),
-                ):  # fmt: skip
-                    moved[f"{new}.{ours}.{kind}"] = state[f"{old}.{theirs}.{kind}"]
-    for kind in ("weight", "bias"):
-        moved[f"visual.ln_pre.{kind}"] = state[f"vision_model.pre_layrnorm.{kind}"]
-        moved[f"visual.ln_post.{kind}"] = state[f"vision_model.post_layernorm.{kind}"]
-        moved[f"ln_final.{kind}"] = state[f"text_model.final_layer_norm.{kind}"]
-    moved["visual.conv1.weight"] = state["vision_model.embeddings.patch_embedding.weight"]
-    moved["visual.class_embedding"] = state["vision_model.embeddings.class_embedding"]
-    moved["visual.positional_embedding"] = state["vision_model.embeddings.position_embedding.weight"]
-    moved["visual.proj"] = state["visual_projection.weight"].T.contiguous()
-    moved["token_embedding.weight"] = state["text_model.embeddings.token_embedding.weight"]
-    moved["positional_embedding"] = state["text_model.embeddings.position_embedding.weight"]
-    moved["text_projection"] = state["text_projection.weight"].T.contiguous()
-    return moved
-
-
-def write_clip(path: Path, layout: str, activation: str = "quick_gelu", text_width: int = 64) -> CLIPModel:
-    path.mkdir(exist_ok=True)
-    net = random_clip(activation, text_width)
-    if layout == "openai":
-        save_file(openai_layout(net), path / "clip.safetensors")
-    elif layout == "bin":
-        net.config.save_pretrained(path)
-        torch.save(net.state_dict(), path / "pytorch_model.bin")
-    else:
-        net.save_pretrained(path)
-    write_vocabulary(path)
-    return net
-
-
-@pytest.mark.parametrize(
-    ("layout", "activation", "text_width"),
-    [("huggingface", "quick_gelu", 128), ("huggingface", "gelu", 64), ("openai", "quick_gelu", 128),
-     ("bin", "quick_gelu", 64)],
-)  # fmt: skip
-def test_layouts_agree_with_the_reference(tmp_path: Path, layout: str, activation: str, text_width: int) -> None:
-    net = write_clip(tmp_path, layout, activation, text_width)
-    clip = open_clip(ClipConfig(source=str(tmp_path)))
-    assert clip.config.activation == activation and clip.config.context == 40 and clip.config.text_layers == 3
-    frames = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in
-                 ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)))  # fmt: skip
-    ids = torch.tensor([[38, 1, 2, 3, 39], [38, 4, 39, 39, 39]])
-    with torch.no_grad():
-        pixels = (frames.flatten(0, 1).float() / 255 - mean) / std
-        images, texts = net.get_image_features(pixel_values=pixels), net.get_text_features(input_ids=ids)
-        made = clip.text(ids, torch.tensor([4, 2]))
-    torch.testing.assert_close(clip.vision(frames).flatten(0, 1), images.pooler_output, atol=1e-5, rtol=0)
-    torch.testing.assert_close(made, texts.pooler_output, atol=1e-5, rtol=0)
-    assert clip.encode("with joy; without fear") == [38, 32, 28, 26, 33, 29, 39]
-
-
 def test_a_clip_of_unequal_widths_starts_as_clip_too(tmp_path: Path) -> None:
     write_clip(tmp_path, "huggingface", text_width=128)
     settings = config("decoder.start=1", f"clip.source={tmp_path}")
@@ -337,39 +240,6 @@ def test_a_clip_of_unequal_widths_starts_as_clip_too(tmp_path: Path) -> None:
 def gradient_names_of(model: PEClip, width: int) -> set[str]:
     model.train().losses(features(2, 6, width), torch.tensor([0, 1])).total.backward()
     return {name for name, p in model.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda s: s.pop("visual.ln_pre.bias"), "image tower.*1 tensors missing .net.vision_model.pre_layrnorm.bias"),
-        (lambda s: s.pop("text_projection"), "no whole CLIP of OpenAI: text_projection.weight is missing"),
-        (lambda s: s.update({"visual.attnpool.x": torch.zeros(1)}), "visual.attnpool.x has no place in OpenAI's CLIP"),
-        (lambda s: s.update({"visual.layer1.0.conv1.weight": torch.zeros(1)}), "ResNet image tower"),
-        (lambda s: s.update({"ln_final.bias": torch.zeros(3)}), "1 of another shape .final_layer_norm.bias"),
-    ],
-)
-def test_damaged_clips_are_named(tmp_path: Path, spoil: Any, message: str) -> None:
-    write_clip(tmp_path, "openai")
-    state = load_file(tmp_path / "clip.safetensors")
-    spoil(state)
-    save_file(state, tmp_path / "clip.safetensors")
-    with pytest.raises(CheckpointError, match=message):
-        open_clip(ClipConfig(source=str(tmp_path / "clip.safetensors")))
-
-
-def test_missing_clips_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match=r"cannot load CLIP 'openai/no-such-clip'.*connect once, give"):
-        open_clip(ClipConfig(source="openai/no-such-clip"))
-    with pytest.raises(CheckpointError, match="give a folder, a weights file or a hub repository owner/name"):
-        open_clip(ClipConfig(source=str(tmp_path / "nowhere")))
-    with pytest.raises(CheckpointError, match=r"holds no CLIP: model.safetensors or pytorch_model.bin is missing"):
-        open_clip(ClipConfig(source=str(tmp_path)))
-    write_clip(tmp_path, "openai")
-    (tmp_path / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=r"has no vocabulary: put CLIP's tokenizer\.json"):
-        open_clip(ClipConfig(source=str(tmp_path)))
 
 
 # -- bad input ------------------------------------------------------------------------------------------------

@@ -306,6 +306,7 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     results = [run_split(run, config, clip, splits[number], number) for number in chosen]
     summary = summarise(run, config.labels, results, notices)
     out = Path(run.train.out)
+    write_text(out / "run.json", json.dumps(to_dict(replace(run, emotion=config)), indent=1) + "\n")
     if run.train.plots != "never":
         draw_plots(out, config.labels, summary, results)
     write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")

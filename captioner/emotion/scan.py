@@ -10,8 +10,8 @@ operations instead of L G, no logarithm or division, and time and memory grow as
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,11 +53,23 @@ class _Block:
     through: Tensor  # (N, B, G, H, P) decay over a whole chunk
 
 
-def _fold(x: Tensor, length: int, chunks: int) -> Tensor:
-    """(B, T, H, *) -> (L, B, G, H, *), padded with zeros: steps with delta 0 change nothing."""
+@lru_cache(maxsize=64)
+def _chunking(steps: int) -> tuple[int, int]:
+    """L and G of a block: fewest operations, where padding counts as four."""
+    length = min(range(1, steps + 1), key=lambda n: 2 * n + -(-steps // n) + (4 if steps % n else 0))
+    return length, -(-steps // length)
+
+
+def _split(x: Tensor, length: int, chunks: int) -> Tensor:
+    """(B, T, H, *) -> (B, G, L, H, *), padded with zeros: steps with delta 0 change nothing."""
     if x.shape[1] < length * chunks:
         x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, length * chunks - x.shape[1]))
-    return x.unflatten(1, (chunks, length)).permute(2, 0, 1, *range(3, x.ndim + 1)).contiguous()
+    return x.unflatten(1, (chunks, length))
+
+
+def _fold(x: Tensor, length: int, chunks: int) -> Tensor:
+    """(B, T, H, P) -> (L, B, G, H, P)."""
+    return _split(x, length, chunks).permute(2, 0, 1, 3, 4).contiguous()
 
 
 def _unfold(x: Tensor, steps: int) -> Tensor:
@@ -67,7 +79,7 @@ def _unfold(x: Tensor, steps: int) -> Tensor:
 
 def _fold_states(x: Tensor, length: int, chunks: int) -> Tensor:
     """B or C (B, T, H, N) -> (L, N, B, G, H, 1); dense, or products with it would inherit its odd strides."""
-    return _fold(x, length, chunks).movedim(-1, 1)[..., None].contiguous()
+    return _split(x, length, chunks).permute(2, 4, 0, 1, 3).contiguous()[..., None]
 
 
 def _forward_block(
@@ -75,8 +87,7 @@ def _forward_block(
 ) -> tuple[Tensor, Tensor, _Block]:
     """y and the last state (N, B, H, P) of one block that begins in `start`; A is (N, 1, 1, H, P)."""
     steps = u.shape[1]
-    length = max(1, round(math.sqrt(steps / 2)))  # least 2 L + G
-    chunks = -(-steps // length)
+    length, chunks = _chunking(steps)
     delta = _fold(delta, length, chunks)
     inputs = _fold(u, length, chunks) * delta
     B, C = _fold_states(B, length, chunks), _fold_states(C, length, chunks)
