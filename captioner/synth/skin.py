@@ -109,7 +109,9 @@ class Muscles:
         corner = self.face[list(UPPER_LIDS[side])]
         width = np.linalg.norm(corner[0] - corner[-1])
         arch = np.sin(np.linspace(0, np.pi, len(upper) + 2))[1:-1, None].astype(np.float32)
-        dropped = dropped - (1 - shut) * wide * _WIDE * width * arch * self.down
+        aspect = np.linalg.norm(opening[3]) / width
+        room = float(np.clip((0.54 - aspect) / 0.16, 0.55, 1))  # eyes that are wide already would pop out
+        dropped = dropped - (1 - shut) * wide * room * _WIDE * width * arch * self.down
         total[upper] += dropped
         total[lower] += raised
         for row, share in zip(_ABOVE[side], _ABOVE_SHARE, strict=True):
