@@ -130,13 +130,19 @@ def load_experts(source: str | Path) -> Experts:
     return Experts(er, au, spec)
 
 
-def save_experts(folder: str | Path, er: nn.Module, au: nn.Module, spec: ExpertsSpec, card: str) -> None:
-    """config.json, model.safetensors (matrices of the emotion net in float16) and CARD.md in `folder`."""
+def save_experts(
+    folder: str | Path, er: nn.Module, au: nn.Module, spec: ExpertsSpec, card: str, *, whole_au: bool = True
+) -> None:
+    """config.json, model.safetensors (matrices of the emotion net in float16) and CARD.md in `folder`.
+
+    With `whole_au` false the matrices of the AU net's backbone are rounded too.
+    """
     folder = Path(folder)
     state = nn.ModuleDict({"er": er, "au": au}).state_dict()
-    # The AU net stays whole: rounding tips its graph of nearest nodes, a step function (untrained scores
+    # The AU net's head stays whole: rounding tips its graph of nearest nodes, a step function (untrained scores
     # moved by .03). Vectors do too: they cost nothing, and variances may leave the range of float16.
-    halved = {key for key, value in state.items() if key.startswith("er.") and value.dim() > 1}
+    rounded = ("er.",) if whole_au else ("er.", "au.backbone.")
+    halved = {key for key, value in state.items() if key.startswith(rounded) and value.dim() > 1}
     stored = {key: value.half() if key in halved else value for key, value in state.items()}
     with atomic(folder / "model.safetensors") as path:
         path.write_bytes(save({key: value.contiguous() for key, value in stored.items()}))

@@ -38,13 +38,15 @@ class AURecipe:
     """How the AU net learns."""
 
     epochs: int = 8
-    batch: int = 96
-    lr: float = 3e-3
+    batch: int = 64
+    lr: float = 2e-3
     weight_decay: float = 0.05
     patience: int = 4
-    erase: float = 0.2
-    coarse: float = 0.3
+    erase: float = 0.1
+    coarse: float = 0.15
     """Share of the crops made small, and of those made dim."""
+    photos: int = 3
+    """Of the real portraits, those of every so manieth person take part; 0: none."""
     held: int = 12
     """Every so manieth person is kept back for early stopping."""
 
@@ -59,10 +61,11 @@ class Lessons:
     persons: Tensor
 
 
-def lessons(posed: Posed, photos: Pictures | None, names: list[str]) -> Lessons:
-    """Posed stills and real photos in one table; both have the same size."""
+def lessons(posed: Posed, photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
+    """Posed stills and real photos of `every` so manieth person in one table; both have the same size."""
     parts = [(posed.pixels, posed.frames, posed.aus, posed.persons)]
-    if photos is not None:
+    if photos is not None and every:
+        photos = photos.take(torch.nonzero(photos.persons % every == 0)[:, 0])
         parts.append((photos.pixels, photos.frames, teacher_labels(photos.blendshapes, names), photos.persons))
     return Lessons(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

@@ -87,11 +87,13 @@ def train(recipe: PhotoRecipe) -> Path:
     courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
 
     names = PhotoSet(recipe.faces).blendshape_names
-    table = lessons(stills, read_portraits(recipe.faces, 0, SIDE), names)
+    table = lessons(stills, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
+    if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
+        au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
     view = view_of(au.backbone, recipe.size)
     courses += [train_aus(au, view, table, recipe.au, work / "au", recipe.seed)]
 
-    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, recipe), card="")
+    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, recipe), card="", whole_au=False)
     saved = load_experts(recipe.out)  # measured as stored
     clips = filmed(recipe.clips, ("val", "test")) if recipe.clips else None
     trials = expert_card.Trials(parts[2], unseen, real_unseen(recipe), names, clips)
