@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from captioner.config import Config, load
+from captioner.emotion.pair import PairConfig
 from captioner.emotion.settings import EmotionRun
 from captioner.model.experts import ExpertsRecipe
 from captioner.train.photo_experts import PhotoRecipe
@@ -24,7 +25,7 @@ def test_config(path: Path) -> None:
         load(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
-        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
+        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe, "clip_small": PairConfig}
         load(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
 
 
