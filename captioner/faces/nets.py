@@ -78,8 +78,10 @@ class CropNet(nn.Module):
         self.points = nn.Linear(features, config.points * 2)
         self.values = nn.Linear(features, config.values) if config.values else None
         self.score = nn.Linear(features, 1)
-        more = nn.Linear(config.refine, config.values + config.points * 2)
-        self.refine = nn.Sequential(nn.Linear(features, config.refine), nn.GELU(), more) if config.refine else None
+        self.refine: nn.Sequential | None = None
+        if config.refine:
+            more = nn.Linear(config.refine, config.values + config.points * 2)
+            self.refine = nn.Sequential(nn.Linear(features, config.refine), nn.GELU(), more)
         self.drop = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.faces.detect import find, overlap
+from captioner.faces.detect import LONGEST, find, overlap
 from captioner.faces.landmarks import Landmarker, Look
 from captioner.faces.nets import Finder
 
@@ -25,13 +25,14 @@ class Rules:
 
     every: int = 8  # frames between searches
     finest_every: int = 4  # searches between those that look for the smallest faces too
-    floor: float = 0.42  # odds the finder must give before a place is looked at
-    enter: float = 0.7  # odds the landmark network must give a new face
+    floor: float = 0.3  # odds the finder must give before a place is looked at
+    found: float = 0.4  # and on average while a face is followed: clouds that look like faces get less
+    enter: float = 0.8  # odds the landmark network must give a new face
     stay: float = 0.4  # and a followed one
     most: int = 48  # faces followed at a time
     tries: int = 24  # places looked at in one search
     cut: float = 30.0  # mean difference of two frames (0..255, coarse) that is a change of shot
-    alike: float = 0.55  # likeness at which a face that returns is the same person
+    alike: float = 0.45  # likeness at which a face that returns is the same person
     memory: int = 240  # frames for which a person who left is remembered
 
 
@@ -43,8 +44,10 @@ class Seen:
     marks: list[NDArray[np.float32]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     values: list[NDArray[np.float32]] = field(default_factory=list)
-    signature: Tensor = field(default_factory=lambda: torch.zeros(0))
+    signature: Tensor = field(default_factory=lambda: torch.zeros(0))  # mean over the frames
+    latest: Tensor = field(default_factory=lambda: torch.zeros(0))  # and of the latest one
     last: Tensor = field(default_factory=lambda: torch.zeros(0))  # landmarks (68, 2) at the latest frame
+    odds: list[float] = field(default_factory=list)  # the finder's, in every search while followed
     speed: Tensor = field(default_factory=lambda: torch.zeros(2))  # of their mean, pixels a frame
 
     def add(self, at: int, look: Look, back: bool = False) -> None:
@@ -58,7 +61,7 @@ class Seen:
             return
         if len(self.last) and self.at[-2:-1] == [at - 1]:
             self.speed = (points.mean(0) - self.last.mean(0)) * 0.6 + self.speed * 0.2
-        self.last = points
+        self.last, self.latest = points, look.signature[0]
         share = max(0.1, 1 / len(self.at))
         grown = look.signature[0] if not len(self.signature) else self.signature
         self.signature = F.normalize(grown * (1 - share) + look.signature[0] * share, dim=0)
@@ -101,7 +104,7 @@ class Tracker:
 
     def _is_person(self, seen: Seen) -> bool:
         few = len(seen.at) < min(4, self.frame + 1)
-        return not few or float(np.mean(seen.scores)) > 0.97
+        return float(np.mean(seen.odds)) > self.rules.found and (not few or float(np.mean(seen.scores)) > 0.97)
 
     def _retire(self, those: list[Seen]) -> None:
         for seen in list(those):
@@ -160,7 +163,13 @@ class Tracker:
         faces = find(self.finder, grey, self.rules.floor, skip_finest=not finest)
         if self.live:
             known = torch.stack([_square(seen.last) for seen in self.live])
-            taken = (overlap(faces, known) > 0.2).any(1)
+            shared = overlap(faces, known)
+            taken = (shared > 0.2).any(1)
+            # a search without the finest level says nothing about the smallest faces
+            least = 0.0 if finest else 24.0 * max(1.0, max(grey.shape) / LONGEST)
+            for seen, share, side in zip(self.live, shared.unbind(1), known[:, 2].tolist(), strict=True):
+                if side > least:
+                    seen.odds.append(max([0.0, *faces[share > 0.3, 3].tolist()]))
             inside = ((faces[:, None, :2] - known[None, :, :2]).abs() < known[None, :, 2:3] * 0.5).all(-1).any(1)
             faces = faces[~(taken | inside)]
         faces = faces[: min(self.rules.tries, self.rules.most - len(self.live))]
@@ -174,7 +183,7 @@ class Tracker:
             one = look[torch.tensor([i])]
             if self._covered(squares[i]):
                 continue
-            self._enter(grey, one, fresh)
+            self._enter(grey, one, float(faces[i, 3]), fresh)
 
     def _covered(self, square: Tensor) -> bool:
         """Whether a face lies on one that is followed: two heads hide each other's ears, not each other's faces."""
@@ -183,13 +192,14 @@ class Tracker:
         known = torch.stack([_square(seen.last) for seen in self.live])
         return bool((overlap(square[None], known, of_smaller=True) > 0.4).any())
 
-    def _enter(self, grey: Tensor, one: Look, fresh: bool) -> None:
+    def _enter(self, grey: Tensor, one: Look, odds: float, fresh: bool) -> None:
         seen = self._returned(one, fresh)
         if seen is None:
             seen = Seen()
         else:
             self.gone.remove(seen)
         known = seen.end() if seen.at else -1
+        seen.odds.append(odds)
         seen.speed = torch.zeros(2)
         seen.add(self.frame, one)
         self.live.append(seen)
@@ -223,7 +233,7 @@ class Tracker:
             gap = self.frame - seen.end()
             if gap > self.rules.memory or gap < 1:
                 continue
-            alike = float(seen.signature @ one.signature[0])
+            alike = float(torch.maximum(seen.signature @ one.signature[0], seen.latest @ one.signature[0]))
             if not fresh and gap <= 2 * self.rules.every:
                 old = _square(seen.last)
                 apart = float((old[:2] - square[:2]).norm() / torch.minimum(old[2], square[2]))
