@@ -1,11 +1,16 @@
 """Train a captioner: python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
 Train a recogniser of emotion: python scripts/train.py configs/emotion/ve8.yaml --data.root DIR
 
+On several GPUs: torchrun --nproc-per-node 8 scripts/train.py configs/paper.yaml --train.deepspeed configs/ds_zero2.json
+What would it take: python scripts/train.py configs/paper.yaml --plan [--gpus 8 --price 2.50]   (price of a GPU's hour)
+
 Reads a YAML config with `key=value` overrides, prepares what is missing (drawn clips, cached features),
 trains, validates with the caption metrics, and writes `last` and `best` checkpoints into train.out.
-Started again with the same config it goes on where it stopped.
+Started again with the same config it goes on where it stopped, on another number of processes too. SIGTERM saves and
+ends it with 143.
 """
 
+import argparse
 import logging
 import sys
 from dataclasses import replace
@@ -19,12 +24,15 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, CheckpointError
-from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.encoders import resolve_experts
 from captioner.pipeline import pick_device
-from captioner.train.engine import PlainEngine
-from captioner.train.loop import Progress, Trainer
+from captioner.train.checkpoints import Store
+from captioner.train.deepspeed_engine import DeepSpeedEngine
+from captioner.train.engine import Engine, PlainEngine
+from captioner.train.loop import Progress, Terminated, Trainer
+from captioner.train.plan import Offer, draft, plan
+from captioner.train.processes import World, join
 from eval.emotion import phrase_scores
 from eval.metrics import score
 
@@ -38,11 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(__doc__)
         return 0 if arguments else 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options, arguments = split_options(arguments)
     try:
         if "emotion" in read_yaml(Path(arguments[0])):
             recognise(load(EmotionRun, arguments[0], arguments[1:]))
+        elif options.plan:
+            print(what_it_takes(load(Config, arguments[0], arguments[1:]), options.gpus, options.price))
         else:
             train(load(Config, arguments[0], arguments[1:]))
+    except Terminated as error:
+        print(error, file=sys.stderr)
+        return 143
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,13 +75,36 @@ def recognise(run: EmotionRun) -> None:
     run_protocol(run, pick_device("auto"))
 
 
+def split_options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """This script's own options, and the config with its overrides."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--price", type=float, default=0.0)
+    parser.add_argument("--local_rank", "--local-rank", help="of DeepSpeed's launcher; the environment says it too")
+    return parser.parse_known_args(arguments)
+
+
 def train(config: Config) -> Progress:
     """The whole run, top to bottom."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    device = pick_device("auto")
-    config, model, tokenizer, data, validation, pieces = prepare(config, device)
-    engine = PlainEngine(model, config.train, device)
+    world = join(pick_device("auto"))
+    if not world.main:
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        progress = make_trainer(config, world).run()
+        world.wait()
+        return progress
+    finally:
+        world.leave()
+
+
+def make_trainer(config: Config, world: World) -> Trainer:
+    """The trainer of a run, its state taken up where it stopped."""
+    config, model, tokenizer, data, validation, pieces = prepare(config, world)
+    kind = DeepSpeedEngine if config.train.deepspeed else PlainEngine
+    engine: Engine = kind(model, config.train, world.device, world)
     meta = {
         "licence": "Apache-2.0 (code); weights as their training data allows",
         "training_data": config.data.manifest,
@@ -77,44 +114,56 @@ def train(config: Config) -> Progress:
     )  # fmt: skip
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
-        "%d clips, %.1f M trainable parameters, %d steps on %s",
+        "%d clips, %.1f M trainable parameters, %d steps on %d x %s",
         len(data),
         trainable / 1e6,
         trainer.total,
-        device,
+        world.size,
+        world.device,
     )
     trainer.resume()
-    return trainer.run()
+    return trainer
+
+
+def what_it_takes(config: Config, gpus: int, price: float) -> str:
+    """The plan of a run: size, memory, steps, speed, hours, cost."""
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    manifest = Path(config.data.manifest)
+    if config.data.drawn and not manifest.exists():
+        return plan(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
+    records = read_manifest(manifest, split="train", fold=config.data.fold, labels=config.model.labels)
+    clips = sum(bool(record.captions) for record in records)
+    vocabulary = find_tokenizer(config, records, World()).vocab_size
+    return plan(draft(config, vocabulary, clips), pick_device("auto"), Offer(gpus, price))
 
 
 def prepare(
-    config: Config, device: torch.device
+    config: Config, world: World
 ) -> tuple[Config, EmotionCaptioner, Tokenizer, ClipDataset, ClipDataset | None, TextPieces]:
     """Clips, vocabulary, network and cached features of a run; the config comes back with what they settled."""
     torch.manual_seed(config.train.seed)
-    manifest = draw_if_missing(config)
+    with world.first():
+        manifest = draw_if_missing(config)
     known = {"fold": config.data.fold, "labels": config.model.labels}
     records = read_manifest(manifest, split="train", **known)
     held_out = read_manifest(manifest, split="val", **known) if has_split(manifest, "val") else []
     held_out = held_out[: config.train.val_clips or None]
 
-    tokenizer = find_tokenizer(config, records)
-    settled = replace(
-        config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size
-    )
+    tokenizer = find_tokenizer(config, records, world)
+    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
     model = EmotionCaptioner(settled)
     own = model.text.foreign if model.aligned else 0
     settled = replace(settled, text=replace(settled.text, vocab_size=own))
     model.config = settled
-    pieces = TextPieces(
-        tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text
-    )
+    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
 
     cache = None
     if config.data.cache:
-        experts = model.experts.to(device) if settled.prompts.vep else None
+        experts = model.experts.to(world.device) if settled.prompts.vep else None
         cache = FeatureCache(config.data.cache, settled, experts, config.data.short_side)
-        cache.fill([*records, *held_out])
+        cache.fill([*records, *held_out][world.rank :: world.size], progress=world.main)
+        world.wait()
     if cache is not None and settled.prompts.vep:
         seen = [cache.load(record.video).experts for record in records]
         model.visual.fit_scores(torch.cat([s.au_scores for s in seen if s is not None]))
@@ -139,21 +188,17 @@ def draw_if_missing(config: Config) -> Path:
         from captioner.synth.clips import make_clips
 
         log.info("drawing %d clips of invented faces into %s", config.data.drawn, manifest.parent)
-        made = make_clips(
-            manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size
-        )
+        made = make_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size)
         if made != manifest:
-            raise CheckpointError(
-                f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn"
-            )
+            raise CheckpointError(f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn")
     return manifest
 
 
-def find_tokenizer(config: Config, records: list[Record]) -> Tokenizer:
+def find_tokenizer(config: Config, records: list[Record], world: World) -> Tokenizer:
     """The run's vocabulary: of its last checkpoint, built from the captions, or from a folder or the hub."""
-    saved = checkpoint.recover(Path(config.train.out) / "last") / "tokenizer.json"
-    if saved.exists():
-        return Tokenizer.from_file(saved)
+    saved = Store(Path(config.train.out), world).newest()
+    if saved is not None:
+        return Tokenizer.from_file(saved.folder / "tokenizer.json")
     if config.model.tokenizer == "captions":
         return Tokenizer.build(caption for record in records for caption in record.captions)
     try:

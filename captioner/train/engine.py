@@ -1,4 +1,4 @@
-"""Who computes gradients: the interface that the loop is blind to, and the plain engine of one process."""
+"""Who computes gradients: the interface that the loop is blind to, and the plain engine (torch alone)."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from captioner.config import TrainConfig
 from captioner.model.captioner import EmotionCaptioner, Losses
+from captioner.train.processes import Shared, World, average_gradients, named
+
+BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 
 
 def learning_rate(step: int, total: int, warmup: float) -> float:
@@ -37,80 +40,93 @@ def parameter_groups(model: EmotionCaptioner, train: TrainConfig) -> list[dict[s
 
 
 class Engine(Protocol):
-    """What the loop needs from whoever computes gradients; the plain one is below."""
+    """What the loop needs from whoever computes gradients; plain below, DeepSpeed's in deepspeed_engine.py."""
 
+    world: World
     device: torch.device
 
-    def losses(self, batch: Any, warm: bool) -> Losses:
-        """Forward pass."""
+    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
+        """Forward pass of this process's clips out of `clips`; the losses are those of the whole micro-batch."""
 
-    def backward(self, loss: Tensor) -> None:
-        """Add gradients of one micro-batch."""
+    def backward(self, loss: Tensor, last: bool = True) -> None:
+        """Add gradients of one micro-batch; `last` before a step."""
 
     def step(self, factor: float) -> float:
         """Clip, update with the learning rates times `factor`, clear; returns the gradient norm."""
 
+    def whole(self) -> AbstractContextManager[Any]:
+        """While it is open every process holds every weight."""
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values that resume the optimiser."""
+        """This process's share of the optimiser: tensors by `optimizer.KEY.PARAMETER`, and plain values."""
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Take up the states of all processes, however many they were, after the model took up its weights."""
 
 
 class PlainEngine:
-    """One process, one device, AdamW; autocast on a GPU."""
+    """AdamW on one device a process, gradients averaged over processes; autocast on a GPU."""
 
-    def __init__(self, model: EmotionCaptioner, train: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model: EmotionCaptioner, train: TrainConfig, device: torch.device, world: World | None = None
+    ) -> None:
         self.model, self.train, self.device = model.to(device), train, device
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=(0.9, 0.999), eps=1e-8)
+        self.world = world or World(device=device)
+        self.shared = Shared(model, self.world)
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS, eps=EPS)
         self.names = {id(p): name for name, p in model.named_parameters()}
+        self.members = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.dtype = pick_precision(train.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision, or nothing at float32."""
-        return (
-            nullcontext()
-            if self.dtype == torch.float32
-            else torch.autocast(self.device.type, dtype=self.dtype)
-        )
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, dtype=self.dtype)
 
-    def losses(self, batch: Any, warm: bool) -> Losses:
+    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
+        clips = len(batch.frames) if clips is None else clips
         with self.autocast():
-            return self.model(batch.to(self.device), warm=warm)
+            return named(self.model, self.shared(batch.to(self.device), warm, clips))
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, last: bool = True) -> None:
         self.scaler.scale(loss).backward()
 
     def step(self, factor: float) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.train.lr * group["scale"] * factor
+        set_rates(self.optimizer, self.train.lr * factor)
+        average_gradients(self.members, self.world)
         self.scaler.unscale_(self.optimizer)
-        members = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = float(nn.utils.clip_grad_norm_(members, self.train.clip_norm))
+        norm = float(nn.utils.clip_grad_norm_(self.members, self.train.clip_norm))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def whole(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {}
-        for parameter, moments in self.optimizer.state.items():
+        for place, (parameter, moments) in enumerate(self.optimizer.state.items()):
+            if place % self.world.size != self.world.rank:
+                continue
             for key, value in moments.items():
                 tensors[f"optimizer.{key}.{self.names[id(parameter)]}"] = value.cpu()
         return tensors, {"scaler": self.scaler.state_dict()}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        by_name = {
-            name: p
-            for p, name in ((p, self.names[id(p)]) for g in self.optimizer.param_groups for p in g["params"])
-        }
+        by_name = {self.names[id(p)]: p for p in self.members}
         for full, value in tensors.items():
             if full.startswith("optimizer."):
                 _, key, name = full.split(".", 2)
                 place = value if key == "step" else value.to(self.device)
                 self.optimizer.state[by_name[name]][key] = place.clone()
         self.scaler.load_state_dict(values["scaler"])
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of every group: `rate` times the group's scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:

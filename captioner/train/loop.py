@@ -1,12 +1,15 @@
 """The training loop: losses weighted by DWA, an engine handed in, exact resume.
 
 A run continues bit for bit on a CPU: order, crops and hidden words follow from the seed, and `last` holds
-weights, optimiser, random states, loss averages and the place in the epoch.
+weights, optimiser, random states, loss averages and the place in the epoch. `train.batch` counts the clips of a
+micro-batch over all processes; each takes its share of the same order.
 """
 
 import json
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,23 +18,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from captioner.config import Config, to_dict
-from captioner.data.dataset import ClipDataset, EpochOrder, TextPieces, collate
+from captioner.config import Config, build, to_dict
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
 from captioner.data.tokenizer import Tokenizer
-from captioner.errors import CheckpointError, ConfigError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import write_text
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.pipeline import Caption, caption_batch
-from captioner.train.engine import Engine, learning_rate
+from captioner.train.checkpoints import (
+    LAST,
+    Store,
+    cut_log,
+    differences,
+    random_state,
+    restore_random_state,
+)
+from captioner.train.engine import Engine, learning_rate, pick_precision
+from captioner.train.processes import World
+from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 
 log = logging.getLogger(__name__)
 
 Scorer = Callable[[Mapping[str, Sequence[str]], Mapping[str, str]], Mapping[str, float]]
+
+
+class Terminated(CaptionerError):
+    """SIGTERM came and the run has saved its state; scripts exit with 143."""
 
 
 class DWA:
@@ -70,6 +86,20 @@ class Progress:
     best: float = -math.inf
 
 
+class Portion(Sampler[list[Place]]):
+    """A process's part of every batch of an order; a stand-in, which will not count, where there is none for it."""
+
+    def __init__(self, order: EpochOrder, world: World) -> None:
+        parts = ([batch[i] for i in world.share(len(batch))] or batch[:1] for batch in order)
+        self.batches = list(parts)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
 class Trainer:
     """Runs a config to its end: `Trainer(...).run()`; call `resume()` first to go on from `last`."""
 
@@ -92,7 +122,10 @@ class Trainer:
         self.data, self.validation, self.scorer, self.pieces = data, validation, scorer, pieces
         self.meta = dict(meta or {})
         train = config.train
-        self.out = Path(train.out)
+        self.out, self.world = Path(train.out), engine.world
+        self.store = Store(self.out, self.world, train.keep)
+        self.meter = Meter()
+        self.stopping = False  # SIGTERM came
         self.batches = math.ceil(len(data) / train.batch)
         self.steps_an_epoch = math.ceil(self.batches / train.accumulate)
         self.total = train.max_steps or train.epochs * self.steps_an_epoch
@@ -106,26 +139,60 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train until the last step; validates, logs and saves as configured."""
+        main = self.world.main
         self.out.mkdir(parents=True, exist_ok=True)
         if self.progress.step == 0:
-            torch.manual_seed(self.config.train.seed)
-            (self.out / "log.jsonl").unlink(missing_ok=True)
-        self.curves = open_curves(self.out, self.progress.step)
-        bar = tqdm(total=self.total, initial=self.progress.step, desc="training", unit="step", disable=None)
-        while self.progress.step < self.total:
-            self.run_epoch(bar)
-        bar.close()
-        if self.curves is not None:
-            self.curves.close()
+            torch.manual_seed(self.config.train.seed + self.world.rank)
+            if main:
+                (self.out / "log.jsonl").unlink(missing_ok=True)
+        self.curves = open_curves(self.out, self.progress.step) if main else None
+        self.weigh()
+        if self.config.train.compile:
+            compile_encoders(self.model)
+        bar = tqdm(
+            total=self.total, initial=self.progress.step, desc="training", unit="step", disable=None if main else True
+        )
+        handler = self.watch_termination()
+        try:
+            while self.progress.step < self.total:
+                self.run_epoch(bar)
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGTERM, handler)
+            bar.close()
+            if self.curves is not None:
+                self.curves.close()
         return self.progress
+
+    def watch_termination(self) -> Any:
+        """From now on SIGTERM ends the run after the current step; returns the handler before."""
+
+        def stop(number: int, frame: Any) -> None:
+            self.stopping = True
+
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGTERM, stop)
+
+    def weigh(self) -> None:
+        """How much arithmetic a clip costs and the devices offer, for the log."""
+        batch = collate([self.data[Place(0, 0)]], pad_id=self.tokenizer.pad_id)
+        device = self.engine.device
+        work = work_of(self.model.to(device), batch.to(device))
+        peak = peak_of(device, pick_precision(self.config.train.precision, device))
+        self.meter = Meter(work.step, peak.flops * self.world.size)
+        log.info(
+            "%.2f GFLOPs a clip and step; %d x %.2f TFLOP/s (%s)",
+            work.step / 1e9, self.world.size, peak.flops / 1e12, peak.source,
+        )  # fmt: skip
 
     def run_epoch(self, bar: Any) -> None:
         """From the place of `progress` to the epoch's end (or the run's)."""
         progress, train = self.progress, self.config.train
         self.model.train()
-        loader = self.loader(progress.epoch, progress.batch)
         began = time.perf_counter()
-        for batch in loader:
+        self.meter.start()
+        for batch in self.timed(self.loader(progress.epoch, progress.batch)):
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)
             progress.batch += 1
@@ -138,24 +205,48 @@ class Trainer:
             began = now
             if progress.step >= self.total:
                 break
-            if train.save_every and progress.step % train.save_every == 0 and not last_of_epoch:
-                self.save("last")
+            self.save_in_passing(last_of_epoch)
         self.close_epoch()
+
+    def timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        """The loader's batches, the wait for each counted."""
+        batches = iter(loader)
+        while True:
+            with self.meter.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def save_in_passing(self, last_of_epoch: bool) -> None:
+        """What is due between two steps: `last`, a copy every n steps, the end after SIGTERM."""
+        step, train = self.progress.step, self.config.train
+        stopping = self.world.any(self.stopping)
+        copied = bool(train.keep_every) and step % train.keep_every == 0
+        due = bool(train.save_every) and step % train.save_every == 0
+        if not last_of_epoch and (due or copied or stopping):
+            saved = self.save(needed=stopping)
+            if copied and saved:
+                self.store.copy(step)
+        if stopping and not last_of_epoch:
+            raise Terminated(f"stopped by SIGTERM after step {step}: the same command goes on from there")
 
     def micro_step(self, batch: Any) -> dict[str, Any]:
         """Forward and backward of one micro-batch; returns its losses as numbers."""
         progress, train = self.progress, self.config.train
         warm = progress.step < self.config.model.prompts.warmup * self.total
-        losses = self.engine.losses(batch, warm)
+        clips = min(train.batch, len(self.data) - progress.batch * train.batch)
+        losses = self.engine.losses(batch, warm, clips)
         weights = self.dwa.weights(list(losses.live))
         first = progress.batch - progress.batch % train.accumulate
         group = min(train.accumulate, self.batches - first)  # the epoch's last step may be short
         total = torch.stack([weights[name] * loss for name, loss in losses.live.items()]).sum()
-        self.engine.backward(total / group)
+        self.engine.backward(total / group, progress.batch + 1 == first + group)
         values = {name: float(loss.detach()) for name, loss in losses.live.items()}
         for name, value in values.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
         progress.count += 1
+        self.meter.clips += clips
         return {
             "loss": float(total.detach()),
             **values,
@@ -175,10 +266,15 @@ class Trainer:
             scored = self.validate()
         if scored is not None and scored > progress.best:
             progress.best = scored
-            self.save("best", resumable=False)
+            self.save_best(done)
         elif self.validation is None and done:
-            self.save("best", resumable=False)
-        self.save("last")  # after `best`: killed in between, the epoch's end is done again and comes out the same
+            self.save_best(done)
+        stopping = self.world.any(self.stopping) and not done
+        saved = self.save(needed=done or stopping)  # after `best`: killed between, the epoch's end is done again, alike
+        if saved and train.keep_every and progress.step % train.keep_every == 0:
+            self.store.copy(progress.step)
+        if stopping:
+            raise Terminated(f"stopped by SIGTERM after step {progress.step}: the same command goes on from there")
 
     def loader(self, epoch: int, start: int) -> DataLoader[Any]:
         """Batches of an epoch from batch `start` on."""
@@ -186,7 +282,7 @@ class Trainer:
         order = EpochOrder(len(self.data), train.batch, train.seed, epoch, start)
         return DataLoader(
             self.data,
-            batch_sampler=order,
+            batch_sampler=Portion(order, self.world),
             num_workers=data.workers,
             collate_fn=partial(collate, pad_id=self.tokenizer.pad_id),
             pin_memory=self.engine.device.type == "cuda",
@@ -197,23 +293,30 @@ class Trainer:
     # -- validation -------------------------------------------------------------------------------------------
 
     def validate(self) -> float | None:
-        """Caption the validation clips; returns the score that chooses `best`."""
+        """Caption the validation clips, each process its share; returns the score that chooses `best`."""
         assert self.validation is not None
-        captions = predict(
-            self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device
-        )
-        lines = [json.dumps({"id": i, "caption": c.text, "emotion": c.emotion}) for i, c in captions.items()]
+        with self.engine.whole():
+            own = predict(
+                self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device, self.world
+            )
+        parts = self.world.exchange({i: [c.text, c.emotion] for i, c in own.items()})
+        found = {i: made for part in parts for i, made in part.items()}
+        captions = {r.id: found[r.id] for r in self.validation.records}
+        score = self.scored(captions) if self.world.main else None
+        return self.world.exchange(score)[0]
+
+    def scored(self, captions: Mapping[str, Sequence[Any]]) -> float | None:
+        """Write and score captions, [text, emotions] by id."""
+        assert self.validation is not None
+        lines = [json.dumps({"id": i, "caption": text, "emotion": e}) for i, (text, e) in captions.items()]
         write_text(self.out / "validation.jsonl", "\n".join(lines) + "\n")
         if self.scorer is None:
             return None
         refs = {r.id: r.captions for r in self.validation.records if r.captions}
-        scores = self.scorer(refs, {i: captions[i].text for i in refs})
+        scores = self.scorer(refs, {i: captions[i][0] for i in refs})
         named = {r.id: r.emotion for r in self.validation.records if r.emotion in self.config.model.labels}
-        right = [
-            max(captions[i].emotion, key=captions[i].emotion.__getitem__) == e
-            for i, e in named.items()
-            if captions[i].emotion
-        ]
+        beliefs = {i: captions[i][1] for i in named}
+        right = [max(beliefs[i], key=beliefs[i].__getitem__) == e for i, e in named.items() if beliefs[i]]
         scores = {**scores, **({"emotion accuracy": sum(right) / len(right)} if right else {})}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
         if self.curves is not None:
@@ -230,26 +333,40 @@ class Trainer:
         """One step into log.jsonl (flushed with checkpoints and every `log_every` steps), curves and the bar."""
         step = self.progress.step
         row = {"step": step, "epoch": self.progress.epoch, **row}
-        self.recent.append(row)
+        due = step % self.config.train.log_every == 0 or step == self.total
+        speed = self.meter.report() if due else {}
+        if not self.world.main:
+            return
+        self.recent.append({**row, **speed})
         bar.update(1)
-        if step % self.config.train.log_every == 0 or step == self.total:
+        if due:
             self.flush()
-            bar.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row})
+            shown = {k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row}
+            bar.set_postfix({**shown, "clips/s": f"{speed['clips_per_second']:.1f}"})
         if self.curves is not None:
             for name in ("loss", "mlm", "er", "au", "positives", "grad_norm"):
                 if name in row:
                     self.curves.add_scalar(f"train/{name}", row[name], step)
             for name, value in row["weights"].items():
                 self.curves.add_scalar(f"weight/{name}", value, step)
+            for name, value in speed.items():
+                self.curves.add_scalar(f"speed/{name}", value, step)
 
     def flush(self) -> None:
-        """Append the steps since the last flush to log.jsonl."""
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.recent)
+        """Append the steps since the last flush to log.jsonl; a full disk costs lines of log, not the run."""
+        try:
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in self.recent)
+        except OSError as error:
+            log.error("log.jsonl: %s", error.strerror or error)
         self.recent.clear()
 
-    def save(self, name: str, resumable: bool = True) -> None:
-        """Write the folder `name` in `out`: a checkpoint, with the trainer's state when resumable."""
+    def write_model(self, folder: Path) -> None:
+        """The plain model's folder."""
+        checkpoint.save(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=self.meta)
+
+    def save(self, needed: bool = False) -> bool:
+        """Write `last`; whether it is there. A failure is logged and training goes on, unless it is `needed`."""
         self.flush()
         tensors, values = self.engine.state()
         tensors |= random_state()
@@ -260,84 +377,51 @@ class Trainer:
             "dwa": self.dwa.history,
             "config": to_dict(self.config),
         }
-        checkpoint.save(
-            self.out / name,
-            self.model,
-            self.tokenizer,
-            foreign=self.pieces.foreign,
-            meta=self.meta,
-            extra=tensors if resumable else None,
-            extra_meta=values,
-        )
+        with self.engine.whole():
+            return self.attempt(lambda: self.store.save(self.write_model, tensors, values), needed)
+
+    def save_best(self, needed: bool) -> bool:
+        """Write `best`: the plain model alone."""
+        with self.engine.whole():
+            return self.attempt(lambda: self.store.plain("best", self.write_model), needed)
+
+    def attempt(self, write: Callable[[], None], needed: bool) -> bool:
+        """Whether `write` went well; a checkpoint that could not be written is logged, or raised when `needed`."""
+        try:
+            write()
+        except CheckpointError as error:
+            if needed:
+                raise
+            log.error("%s", error)
+            return False
+        return True
 
     def resume(self) -> bool:
-        """Go on from `last`, if there is one of the same configuration; False when there is none."""
-        folder = checkpoint.recover(self.out / "last")
-        if not (folder / "trainer.json").exists():
+        """Go on from the newest whole checkpoint of the same configuration; False when there is none."""
+        found = self.store.newest()
+        if found is None:
             return False
-        values = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
-        changed = differences(values["config"], to_dict(self.config))
+        values, folder = found.values, found.folder
+        changed = differences(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
         if changed:
             raise CheckpointError(
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
         checkpoint.fill(self.model, checkpoint.read_weights(folder / "model.safetensors"), str(folder))
-        tensors = checkpoint.read_weights(folder / "trainer.safetensors")
+        tensors = found.tensors(self.world.rank)
         self.engine.restore(tensors, values["engine"])
-        restore_random_state(tensors)
         self.progress = Progress(**values["progress"])
+        if len(found.shards) == self.world.size:
+            restore_random_state(tensors)
+        else:  # dropout draws anew; order, crops and hidden words follow from the seed as ever
+            torch.manual_seed(self.config.train.seed + self.world.rank + 1_000_003 * self.progress.step)
         self.dwa.history = values["dwa"]
-        cut_log(self.out / "log.jsonl", self.progress.step)
-        log.info("resumed at step %d of %d", self.progress.step, self.total)
+        if self.world.main:
+            cut_log(self.out / "log.jsonl", self.progress.step)
+        here = "" if folder.name == LAST else f" from {folder}"
+        log.info("resumed at step %d of %d%s", self.progress.step, self.total, here)
         return True
-
-
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted keys at which two configurations differ, where it matters for going on."""
-    harmless = {
-        "train.log_every",
-        "train.save_every",
-        "train.threads",
-        "train.out",
-        "data.workers",
-        "data.cache",
-    }
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{prefix}{k}.")]
-    key = prefix.rstrip(".")
-    return [] if old == new or key in harmless else [key]
-
-
-def cut_log(path: Path, step: int) -> None:
-    """Drop lines of steps that the checkpoint does not know: they will be done again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            continue  # a line cut short by the kill
-    write_text(path, "".join(line + "\n" for line in kept))
-
-
-def random_state() -> dict[str, Tensor]:
-    """torch's generators as tensors."""
-    states = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"random.cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-    return states
-
-
-def restore_random_state(tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `random_state`."""
-    torch.set_rng_state(tensors["random.cpu"])
-    cuda = [v for k, v in sorted(tensors.items()) if k.startswith("random.cuda.")]
-    if cuda and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(cuda)
 
 
 def open_curves(out: Path, step: int) -> Any:
@@ -357,13 +441,14 @@ def predict(
     data: ClipDataset,
     config: Config,
     device: torch.device,
+    world: World | None = None,
 ) -> dict[str, Caption]:
-    """Captions of all clips of a dataset by id, in batches; the random state is left as it was."""
+    """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was."""
     kept = random_state()
     was_training = model.training
     model.eval()
     captions: dict[str, Caption] = {}
-    for batch in batches_of(data, config, tokenizer):
+    for batch in batches_of(data, config, tokenizer, world or World()):
         made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
         captions.update(zip(batch.ids, made, strict=True))
     model.train(was_training)
@@ -371,13 +456,13 @@ def predict(
     return captions
 
 
-def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer) -> Iterator[Any]:
-    """A dataset in order."""
+def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, world: World) -> Iterator[Any]:
+    """A dataset in order: every batch that is this process's turn."""
     order = EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False)
     return iter(
         DataLoader(
             data,
-            batch_sampler=order,
+            batch_sampler=list(order)[world.rank :: world.size],
             num_workers=config.data.workers,
             collate_fn=partial(collate, pad_id=tokenizer.pad_id),
         )
