@@ -128,7 +128,7 @@ def _swin(width: int, depths: tuple[int, ...], heads: tuple[int, ...]) -> _Backb
 # "small" is for 96-pixel crops on a CPU; its stem is deep because timm's plain one always has 64 channels.
 # Its branches start open: with timm's zero start, four epochs on drawn faces gave AUs an AUC of .77, not .90.
 _SMALL = {"stem_type": "deep", "stem_width": 8, "channels": (16, 40, 96, 160), "zero_init_last": False}
-# Where crops are aligned. "face_au" is the same trunk, for what differs from side to side: no mirror.
+# Where crops are aligned. "face_au" is the same trunk on finer crops, for what differs by side: no mirror.
 FACE_WINDOW = (8 / 96, 3 / 96, 80 / 96)  # of an aligned crop: what a picture of FER+ shows
 _FACE: dict[str, Any] = {
     **_SMALL, "stem_width": 12, "channels": (32, 64, 128, 224), "side": 64, "window": FACE_WINDOW,
@@ -141,7 +141,7 @@ BACKBONES: dict[str, _Backbone] = {
     "swin_small": _swin(96, (2, 2, 18, 2), (3, 6, 12, 24)),
     "swin_base": _swin(128, (2, 2, 18, 2), (4, 8, 16, 32)),
     "face": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **_FACE, mirror=True), 224, 56),
-    "face_au": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **_FACE), 224, 56),
+    "face_au": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **{**_FACE, "side": 80}), 224, 56),
     "small": _resnet(BasicBlock, (1, 1, 1, 1), 160, **_SMALL)._replace(width=64),
 }
 

@@ -14,7 +14,7 @@ from captioner.data.posed import Posed
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError
 from captioner.model.experts import WEIGHTS, load_experts
-from captioner.train.au_expert import AURecipe, f1, lessons, ranking, score_error, train_aus
+from captioner.train.au_expert import AURecipe, best_thresholds, f1, lessons, ranking, score_error, train_aus
 from captioner.train.emotion_expert import (
     PHOTO_CLASSES,
     UNPICTURED,
@@ -171,6 +171,15 @@ def test_ranking() -> None:
 def test_score_error_by_hand() -> None:
     scores, labels = torch.tensor([[0.9, 0.9], [0.1, 0.5]]), torch.tensor([[1, 0], [0, -1]])
     assert score_error(scores, labels) == pytest.approx((0.8 + 0.1) / 3)
+
+
+def test_thresholds() -> None:
+    """Where the F1 is best; an AU that never occurs keeps 0.5."""
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    labels = torch.tensor([[1, 0], [1, 0], [0, -1]])
+    best = best_thresholds(scores, labels)
+    assert 0.7 < best[0] <= 0.8 and best[1] == 0.5
+    assert f1(scores, labels, best)[0] == 1
 
 
 def gradients(kinds: Tensor, side: int) -> Tensor:

@@ -82,6 +82,8 @@ class ExpertsSpec:
     """Mean score of each main AU on the training stills."""
     au_std: tuple[float, ...] = ()
     """Its standard deviation; 1 for an untrained AU."""
+    au_thresholds: tuple[float, ...] = ()
+    """Score from which on a main AU counts as there; (): 0.5."""
     untrained_aus: tuple[int, ...] = ()
     """AUs the training stills never show: their scores mean nothing."""
     untrained_sides: tuple[str, ...] = SUB_AUS
@@ -96,6 +98,8 @@ class ExpertsSpec:
         for key, count in [("au_mean", self.au.main), ("au_std", self.au.main), ("labels", self.er.classes)]:
             if len(getattr(self, key)) != count:
                 faults.append(f"{key} has {len(getattr(self, key))} entries: {count} are needed")
+        if len(self.au_thresholds) not in (0, self.au.main):
+            faults.append(f"au_thresholds has {len(self.au_thresholds)} entries: {self.au.main} are needed, or none")
         if self.margin is not None and not 0 <= self.margin <= 2:
             faults.append(f"margin is {self.margin}: 0 to 2 faces are allowed")
         if sides := sorted(set(self.untrained_sides) - set(SUB_AUS)):

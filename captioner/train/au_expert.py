@@ -131,11 +131,19 @@ def au_scores(au: nn.Module, view: View, pixels: Tensor, frames: Tensor) -> Tens
     return torch.cat(scores)
 
 
-def f1(scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
-    """F1 (A + O,) of scores (N, A + O) over the known labels."""
+def f1(scores: Tensor, labels: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
+    """F1 (A + O,) of scores (N, A + O) over the known labels; one threshold or one for each AU."""
     said, true, known = scores >= threshold, labels == 1, labels >= 0
     hits, wrong = (said & true).sum(0), ((said != true) & known).sum(0)
     return 2 * hits / (2 * hits + wrong).clamp(min=1)
+
+
+def best_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
+    """The threshold of each AU (A + O,) with the best F1, in steps of .02; 0.5 for an AU never seen."""
+    steps = torch.arange(0.1, 0.95, 0.02)
+    found = torch.stack([f1(scores, labels, step.item()) for step in steps])
+    best = steps[found.argmax(0)]
+    return torch.where((labels == 1).any(0), best, 0.5)
 
 
 def score_error(scores: Tensor, labels: Tensor, bins: int = 10) -> float:

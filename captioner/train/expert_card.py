@@ -56,12 +56,14 @@ class Units:
     labels: Tensor
     f1: Tensor
     auc: Tensor
+    plain: Tensor
+    """F1 at the threshold 0.5."""
     error: float
     """Calibration error of the scores of the main AUs read as probabilities."""
 
-    def macro(self, which: Tensor) -> float:
-        """Mean F1 of some AUs that were there at all."""
-        return self.f1[which & (self.labels == 1).any(0)].mean().item()
+    def macro(self, which: Tensor, plain: bool = False) -> float:
+        """Mean F1 of some AUs that were there at all; `plain`: at 0.5."""
+        return (self.plain if plain else self.f1)[which & (self.labels == 1).any(0)].mean().item()
 
 
 def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str]) -> Emotions:
@@ -95,7 +97,8 @@ def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tens
     scores = au_scores(experts.au, _as_used(experts), pixels, frames)
     taught = torch.nonzero(_taught(experts)[: len(MAIN_AUS)])[:, 0]
     error = score_error(scores[:, taught], labels[:, taught])
-    return Units(len(labels), labels, f1(scores, labels), ranking(scores, labels), error)
+    limits = torch.tensor([*(experts.config.au_thresholds or [0.5] * len(MAIN_AUS)), *[0.5] * len(SUB_AUS)])
+    return Units(len(labels), labels, f1(scores, labels, limits), ranking(scores, labels), f1(scores, labels), error)
 
 
 def _as_used(experts: Experts) -> View:
@@ -117,6 +120,13 @@ def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
             row += " - | - | - |"
         rows += [row] * sure
     return "\n".join(rows)
+
+
+def _faint(seen: Units, taught: Tensor) -> str:
+    """The main AUs that stills show and the net does not tell, with AUC."""
+    shown = (seen.labels == 1).any(0)
+    rows = [f"{au} (AUC {seen.auc[i]:.2f})" for i, au in enumerate(MAIN_AUS) if shown[i] and not taught[i]]
+    return ", ".join(rows) or "none"
 
 
 def _taught(experts: Experts) -> Tensor:
@@ -165,13 +175,13 @@ def write(experts: Experts, trials: Trials, megabytes: float, about: str) -> str
     faces, wanted = trials.portraits, teacher_labels(trials.portraits.blendshapes, list(trials.blendshapes))
     teacher = measure_units(experts, faces.pixels, faces.frames, wanted)
     taught = _taught(experts)
-    in_clips = ""
+    in_clips, learned = "", int(taught[main].sum())
     if clips is not None and films is not None:
         shown = measure_emotions(experts, films, spec.labels)
         in_clips = (
             f"On {clips.count} frames of made clips of unseen persons the main AUs have macro F1 "
-            f"**{clips.macro(taught & main):.3f}**;\nthe emotion of the apex is named in {shown.accuracy:.3f} of "
-            f"{shown.count} clips with one emotion.\n"
+            f"**{clips.macro(taught & main):.3f}** ({clips.macro(taught & main, plain=True):.3f} at 0.5);\n"
+            f"the emotion of the apex is named in {shown.accuracy:.3f} of {shown.count} clips with one emotion.\n"
         )
     (x, y), _, (_, mouth) = ALIGNED
     return f"""# Experts trained on photos
@@ -188,8 +198,11 @@ Two small nets for the visual prompts, both for aligned face crops of {spec.size
 - The emotion net's softmax is calibrated: its temperature, fitted on training pictures that were kept
   back, is part of the classifier. **{", ".join(UNPICTURED)} were never seen on a real face**: made (synthetic) stills
   alone taught them, from a table of which action units belong to which emotion.
-- AU scores are cosines; 0.5 is the threshold. `au_mean`, `au_std`: of the scores on training stills, to compare AUs.
-- Untrained, so that their scores mean nothing: AUs {", ".join(map(str, spec.untrained_aus)) or "none"}.
+- AU scores are cosines. `au_thresholds`: from which score on an AU counts as there, by training persons kept back;
+  `au_mean`, `au_std`: of the scores on training stills, to compare AUs.
+- Untrained, so that their scores mean nothing: AUs {", ".join(map(str, spec.untrained_aus)) or "none"}; of one side
+  {", ".join(spec.untrained_sides) or "none"}. Of these, {_faint(stills, taught & main)} were shown but not learned
+  (AUC on persons kept back below 0.85).
 - File: {megabytes:.2f} MB. One crop on one CPU thread: emotion {milliseconds(experts.er, spec.size):.1f} ms,
   AUs {milliseconds(experts.au, spec.size):.1f} ms.
 
@@ -213,8 +226,9 @@ blendshapes suggest (a machine's opinion, not a coder's):
 ## Made (synthetic) pictures
 
 Portraits of persons no training part knows, posed by known action units.
-Macro F1 on {stills.count} stills over the taught main AUs **{stills.macro(taught & main):.3f}**,
-over one side of the face {stills.macro(taught & ~main):.3f}; calibration error of the scores {stills.error:.3f}.
+Macro F1 on {stills.count} stills over the {learned} taught main AUs: **{stills.macro(taught & main):.3f}**
+({stills.macro(taught & main, plain=True):.3f} if 0.5 is every AU's threshold), over one side of the face
+{stills.macro(taught & ~main):.3f}; calibration error of the scores {stills.error:.3f}.
 {in_clips}
 | AU | in stills | F1 | AUC | in clips | F1 | AUC |
 |---|---|---|---|---|---|---|

@@ -15,7 +15,7 @@ from captioner.files import write_text
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photos import PhotoSet
 from captioner.train import expert_card
-from captioner.train.au_expert import AURecipe, Lessons, au_scores, lessons, train_aus
+from captioner.train.au_expert import AURecipe, Lessons, au_scores, best_thresholds, lessons, ranking, train_aus
 from captioner.train.emotion_expert import (
     UNPICTURED,
     EmotionRecipe,
@@ -30,6 +30,7 @@ from prompts.er_net import ERNet, ERNetConfig
 
 log = logging.getLogger(__name__)
 LICENCE = "Apache-2.0"
+LEGIBLE = 0.85  # AUC on persons kept back from which on an AU counts as learned
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,11 @@ def train(recipe: PhotoRecipe) -> Path:
 def describe(er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, recipe: PhotoRecipe) -> ExpertsSpec:
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
     main = len(MAIN_AUS)
-    known = taught(table.aus)
-    scores = au_scores(au, view, stills.pixels[:4000], stills.frames[:4000])[:, :main]
+    seen = au_scores(au, view, stills.pixels[:4000], stills.frames[:4000])[:, :main]
+    held = stills.take(torch.nonzero(stills.persons % recipe.au.held == 0)[:, 0])
+    scores = au_scores(au, view, held.pixels, held.frames)
+    known = taught(table.aus) & (ranking(scores, held.aus) >= LEGIBLE)
+    thresholds = best_thresholds(scores, held.aus)[:main]
     photos, persons = len(table.persons) - len(stills), len(stills.persons.unique())
     return ExpertsSpec(
         er=er.config,
@@ -123,8 +127,9 @@ def describe(er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, 
         ),
         licence=LICENCE,
         margin=MARGIN,
-        au_mean=tuple(round(value, 5) for value in scores.mean(0).tolist()),
-        au_std=tuple(round(value, 5) for value in scores.std(0).where(known[:main], 1.0).tolist()),
+        au_mean=tuple(round(value, 5) for value in seen.mean(0).tolist()),
+        au_std=tuple(round(value, 5) for value in seen.std(0).where(known[:main], 1.0).tolist()),
+        au_thresholds=tuple(round(value, 3) for value in thresholds.tolist()),
         untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
         untrained_sides=tuple(name for name, sure in zip(SUB_AUS, known[main:].tolist(), strict=True) if not sure),
         synthetic_labels=UNPICTURED,
