@@ -55,8 +55,8 @@ class _Block:
 
 @lru_cache(maxsize=64)
 def _chunking(steps: int) -> tuple[int, int]:
-    """L and G of a block: fewest operations, where padding counts as four."""
-    length = min(range(1, steps + 1), key=lambda n: 2 * n + -(-steps // n) + (4 if steps % n else 0))
+    """L and G of a block, about equal: a step of all chunks costs as much as a carry; padding costs a few of them."""
+    length = min(range(1, steps + 1), key=lambda n: n + -(-steps // n) + (3 if steps % n else 0))
     return length, -(-steps // length)
 
 
