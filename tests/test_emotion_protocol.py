@@ -374,6 +374,18 @@ def test_official_sides() -> None:
         official_split([replace(record, split="train") for record in given])
 
 
+@pytest.mark.parametrize(("name", "splits", "share"), [("ve8", 10, 1 / 3), ("ekman6", 5, 1 / 2), ("mv6", 3, 1 / 3)])
+def test_configurations_are_the_papers(name: str, splits: int, share: float) -> None:
+    run = load(EmotionRun, ROOT / "configs" / "emotion" / f"{name}.yaml")
+    made, temporal = run.emotion, run.emotion.temporal
+    assert (made.segments, made.temperature, made.decoder.start, made.supervision.weight) == (64, 0.01, 8, 0.7)
+    assert (temporal.kind, temporal.layers, temporal.heads) == ("mamba", 3, 8)
+    assert (temporal.inner, temporal.rank, temporal.states) == (384, 16, 4)
+    assert (run.train.lr, run.train.batch, run.train.epochs) == (2e-4, 16, 50)
+    assert (run.data.splits, run.data.crop) == (splits, "random")
+    assert run.data.test_share == pytest.approx(share, abs=1e-3)
+
+
 # -- settings and plots ---------------------------------------------------------------------------------------
 
 

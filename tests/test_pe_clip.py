@@ -17,8 +17,9 @@ from captioner.emotion.belief import EmotionBelief, fuse
 from captioner.emotion.classifier import aggregated_anchors
 from captioner.emotion.clip import Clip, open_clip
 from captioner.emotion.pe_clip import PEClip, build, pull_loss, vocabulary_texts
-from captioner.emotion.settings import PEClipConfig, PromptConfig
+from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, PromptConfig
 from captioner.emotion.temporal import build_temporal
+from captioner.emotion.tower import Decoder
 from captioner.emotion.wording import aggregated
 from captioner.errors import CheckpointError, ConfigError
 
@@ -179,6 +180,15 @@ def test_every_ablation_learns_its_batch(kind: str, supervision: str) -> None:
         model.losses(given, labels, draw).total.backward()
         optimizer.step()
     assert float(model.losses(given, labels, draw).neutral) < 0.7 * first
+
+
+def test_trained_parameters_fall_linearly_with_the_first_layer() -> None:
+    sizes = ClipConfig(vocab_size=10)
+    with torch.device("meta"):
+        decoders = [Decoder(sizes, DecoderConfig(start=start)) for start in (8, 9, 10, 11)]
+    counts = [sum(p.numel() for p in decoder.parameters() if p.requires_grad) for decoder in decoders]
+    attention = 4 * (512 * 512 + 512)
+    assert counts == [layers * (attention + 2 * 512 + 1) for layers in (4, 3, 2, 1)]
 
 
 # -- predictions and losses -----------------------------------------------------------------------------------
