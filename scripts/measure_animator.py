@@ -2,7 +2,7 @@
 
 Animates photos of a split and reads them with an independent reader (MediaPipe). Prints, for each action unit, the mean
 rise of its reading at full intensity over rest, the share of photos that respond, and over a ramp from rest to the apex
-and back the mean rank correlation (Spearman) of commanded and measured intensity.
+and back the rank correlation (Spearman) of commanded and measured intensity.
 """
 
 import argparse
@@ -106,15 +106,15 @@ def film(puppet: Puppet, state: State) -> NDArray[np.uint8]:
 def table(tallies: dict[str, Tally]) -> str:
     """The results in markdown."""
     lines = [
-        "| commanded | photos | mean rise | 10th percentile | respond | rank correlation |",
-        "|---|---|---|---|---|---|",
+        "| commanded | photos | mean rise | 10th percentile | respond | rank correlation: mean | median |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, tally in tallies.items():
         if not tally.rises:
-            lines.append(f"| {name} | 0 | - | - | - | - |")
+            lines.append(f"| {name} | 0 | - | - | - | - | - |")
             continue
         share = np.mean([value >= RESPONDS[CASES[name][1]] for value in tally.rises])
-        ranks = f"{np.mean(tally.ranks):.2f}" if tally.ranks else "-"
+        ranks = f"{np.mean(tally.ranks):.2f} | {np.median(tally.ranks):.2f}" if tally.ranks else "- | -"
         low = np.percentile(tally.rises, 10)
         lines.append(
             f"| {name} | {len(tally.rises)} | {np.mean(tally.rises):.3f} | {low:.3f} | {share:.0%} | {ranks} |"
