@@ -109,6 +109,9 @@ def test_belief_is_computed_once(
     model = EmotionCaptioner(config)
     cache = FeatureCache(tmp_path, config, model.experts, 72)
     first = cache.load(video).prior
+    with monkeypatch.context() as patch:  # in one process without a cache, too
+        patch.setattr(prior.EmotionPrior, "compute", None)
+        assert torch.equal(look(video, config).prior, first)  # type: ignore[arg-type]
     monkeypatch.setattr(prior.EmotionPrior, "belief", None)  # nobody may call it again
     again = FeatureCache(tmp_path, config, model.experts, 72)
     assert first is not None and torch.equal(again.load(video).prior, first)  # type: ignore[arg-type]

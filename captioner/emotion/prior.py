@@ -40,9 +40,20 @@ class EmotionPrior:
         here = torch.cuda.is_available() and torch.utils.data.get_worker_info() is None
         self.device = torch.device("cuda" if here else "cpu")
         self.model.to(self.device)
+        self.known: dict[tuple[object, ...], EmotionBelief] = {}  # files seen in this process; a belief is small
 
     def belief(self, source: str | Path | BinaryIO, start: float = 0.0, end: float | None = None) -> EmotionBelief:
         """The belief of one video, or of its span in seconds: probs (1, C), features (1, E)."""
+        if not isinstance(source, str | Path) or not Path(source).is_file():
+            return self.compute(source, start, end)
+        about = Path(source).stat()
+        key = (str(source), about.st_mtime_ns, about.st_size, start, end)
+        if key not in self.known:
+            self.known[key] = self.compute(source, start, end)
+        return self.known[key]
+
+    def compute(self, source: str | Path | BinaryIO, start: float, end: float | None) -> EmotionBelief:
+        """The same, whether it is known or not."""
         config = self.model.config
         frames = read_frames(source, config.clip.image_size, config.segments, start=start, end=end)
         features = self.model.features(frames[None].to(self.device))
