@@ -1,5 +1,6 @@
 """CLIP in OpenAI's and in Hugging Face's layout: loaded strictly, features as the references compute them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.data.transforms import CLIP_MEAN, CLIP_STD, normalise
-from captioner.emotion.clip import open_clip
+from captioner.emotion.clip import open_clip, open_vocabulary
 from captioner.emotion.settings import ClipConfig
 from captioner.errors import CheckpointError
 
@@ -149,3 +150,15 @@ def test_missing_clips_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"has no vocabulary: put CLIP's tokenizer\.json"):
         open_clip(ClipConfig(source=str(tmp_path)))
+
+
+def test_openais_vocabulary_files(tmp_path: Path) -> None:
+    letters = [*"abcdefghijklmnopqrstuvwxyz;"]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "jo", "joy</w>", "<|startoftext|>", "<|endoftext|>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nj o\njo y</w>\n")
+    encode = open_vocabulary(tmp_path, ClipConfig(vocab_size=len(pieces)))
+    read = [pieces[i] for i in encode("Joy; fe")]
+    assert read == ["<|startoftext|>", "joy</w>", ";</w>", "f", "e</w>", "<|endoftext|>"]
+    with pytest.raises(CheckpointError, match="has 58 pieces, the weights 40: the files are of different models"):
+        open_vocabulary(tmp_path, ClipConfig(vocab_size=40))
