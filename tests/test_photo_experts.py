@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from captioner.data.portraits import EMOTIONS, Pictures, View, whole
+from captioner.data.portraits import EMOTIONS, Pictures, View, majority, read_ferplus, whole
 from captioner.data.posed import Posed
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError
@@ -36,8 +36,10 @@ from captioner.train.emotion_expert import (
 from captioner.train.fitting import Plan, fit, wave
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
+from prompts.visual import FrozenExperts
 
 ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 NAMES = ["browInnerUp", "browOuterUpLeft", "browDownLeft", "mouthUpperUpLeft", "mouthSmileLeft", "mouthDimpleLeft",
          "mouthFrownLeft", "mouthShrugLower", "mouthPucker", "mouthStretchLeft", "mouthPressLeft", "jawOpen",
          *(f"other{i}" for i in range(40))]  # fmt: skip
@@ -222,11 +224,11 @@ def test_action_units_learn(tmp_path: Path) -> None:
     torch.manual_seed(0)
     part, stills = made()
     au, view = AUGraph(AUGraphConfig("small")), View(32, grey=False)
-    table = lessons(stills, None, NAMES)
+    table = lessons([stills], None, NAMES)
     assert len(table.persons) == 72
     course = train_aus(au, view, table, AURecipe(epochs=8, batch=24, erase=0), tmp_path, seed=0)
     assert course.best > 0.9
-    both = lessons(stills, Pictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
+    both = lessons([stills], Pictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
     assert len(both.persons) == 144 and both.aus.shape == (144, len(MAIN_AUS) + len(SUB_AUS))
     assert (both.aus[72:] == -1).all()
     assert f1(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [-1]])).item() == 1
@@ -280,3 +282,31 @@ def test_shipped_experts() -> None:
         assert torch.allclose(experts.er(crops).logits, experts.er(crops.flip(-1)).logits, atol=1e-3)
         scores = experts.au(crops).scores
     assert scores.shape == (2, 41) and scores.min() >= 0 and scores.max() <= 1
+
+
+@pytest.mark.skipif(not (WEIGHTS / "experts").is_dir(), reason="no experts are shipped")
+def test_shipped_experts_behind_the_prompts() -> None:
+    """Frames without a face leave no trace; a clip without any face is said to have none."""
+    experts = load_experts("experts")
+    frozen = FrozenExperts(experts.er, experts.au, experts.config.mean, experts.config.std)
+    crops = torch.randint(0, 256, (2, 3, 3, 96, 96), dtype=torch.uint8)
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    seen = frozen(crops, present)
+    alone = frozen(crops[:1, :2])
+    assert torch.allclose(seen.er[0], alone.er[0], atol=1e-4)
+    assert torch.allclose(seen.au_scores[0], alone.au_scores[0], atol=1e-4)
+    assert seen.present.tolist() == [True, False]
+    assert seen.er_probs[0].sum().item() == pytest.approx(1, abs=1e-4) and seen.er_probs[1].sum() == 0
+
+
+@pytest.mark.skipif(
+    not ((WEIGHTS / "experts").is_dir() and (SHARED / "ferplus").is_dir()), reason="no shipped experts, or no FER+"
+)
+def test_shipped_experts_read_real_photos() -> None:
+    """Every fifth picture of FER+'s validation part with a majority: at least 82 % right, by all 11 labels."""
+    experts = load_experts("experts")
+    pictures, votes = read_ferplus(SHARED / "ferplus", 1)
+    labels = places(majority(votes))
+    rows = torch.nonzero(labels >= 0)[::5, 0]
+    logits = emotion_logits(experts.er, View(96, grey=False), pictures.take(rows))
+    assert (logits.argmax(1) == labels[rows]).float().mean() > 0.82

@@ -4,6 +4,7 @@ Axes: N pictures, A + O main and one-sided AUs, B batch.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,9 @@ class Lessons:
     persons: Tensor
 
 
-def lessons(posed: Posed, photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
-    """Posed stills and real photos of `every` so manieth person in one table; both have the same size."""
-    parts = [(posed.pixels, posed.frames, posed.aus, posed.persons)]
+def lessons(made: Sequence[Posed], photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
+    """Made pictures, and real photos of `every` so manieth person, in one table; all have the same size."""
+    parts = [(each.pixels, each.frames, each.aus, each.persons) for each in made]
     if photos is not None and every:
         photos = photos.take(torch.nonzero(photos.persons % every == 0)[:, 0])
         parts.append((photos.pixels, photos.frames, teacher_labels(photos.blendshapes, names), photos.persons))

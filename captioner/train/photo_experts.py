@@ -1,6 +1,7 @@
 """The experts from photos: FER+ for emotions, posed and real portraits for action units; measured and described."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class PhotoRecipe:
     unseen: int = 3000
     """Posed stills of persons that no training part knows."""
     clips: str = ""
-    """Folder of made clips whose val and test parts the card measures too; "": none."""
+    """Folder of made clips: the AU net learns from frames of their train part too, the card measures the others;
+    "": none."""
     emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
     widen: WidenRecipe = field(default_factory=WidenRecipe)
     au: AURecipe = field(default_factory=AURecipe)
@@ -88,42 +90,46 @@ def train(recipe: PhotoRecipe) -> Path:
     courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
 
     names = PhotoSet(recipe.faces).blendshape_names
-    table = lessons(stills, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
+    made = [stills, filmed(recipe.clips, ("train",))] if recipe.clips else [stills]
+    table = lessons(made, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
         au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
     view = view_of(au.backbone, recipe.size)
     courses += [train_aus(au, view, table, recipe.au, work / "au", recipe.seed)]
 
-    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, recipe), card="", whole_au=False)
+    save_experts(recipe.out, er, au, describe(er, au, view, table, made, recipe), card="", whole_au=False)
     saved = load_experts(recipe.out)  # measured as stored
-    clips = filmed(recipe.clips, ("val", "test")) if recipe.clips else None
+    clips = filmed(recipe.clips, ("val", "test"), each=8) if recipe.clips else None
     trials = expert_card.Trials(parts[2], unseen, real_unseen(recipe), names, clips)
     megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
     where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
-    made = (
+    about = (
         f"Made by scripts/train_experts.py, {sum(c.seconds for c in courses) / 60:.0f} minutes of training on {where}."
     )
-    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, megabytes, made))
+    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, megabytes, about))
     return Path(recipe.out)
 
 
-def describe(er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, recipe: PhotoRecipe) -> ExpertsSpec:
+def describe(
+    er: ERNet, au: AUGraph, view: View, table: Lessons, made: Sequence[Posed], recipe: PhotoRecipe
+) -> ExpertsSpec:
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
-    main = len(MAIN_AUS)
+    main, stills = len(MAIN_AUS), made[0]
     seen = au_scores(au, view, stills.pixels[:4000], stills.frames[:4000])[:, :main]
     held = stills.take(torch.nonzero(stills.persons % recipe.au.held == 0)[:, 0])
     scores = au_scores(au, view, held.pixels, held.frames)
     known = taught(table.aus) & (ranking(scores, held.aus) >= LEGIBLE)
     thresholds = best_thresholds(scores, held.aus)[:main]
-    photos, persons = len(table.persons) - len(stills), len(stills.persons.unique())
+    photos, persons = len(table.persons) - sum(map(len, made)), len(stills.persons.unique())
+    frames = f" and {len(made[1])} frames of made clips" if len(made) > 1 else ""
     return ExpertsSpec(
         er=er.config,
         au=au.config,
         labels=MAFW_LABELS,
         size=recipe.size,
         training_data=(
-            f"FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills made from portraits of "
-            f"{persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
+            f"FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills{frames} made from "
+            f"portraits of {persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
         ),
         licence=LICENCE,
         margin=MARGIN,
