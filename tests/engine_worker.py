@@ -88,8 +88,12 @@ def keep(engine: Engine, model: EmotionCaptioner, world: World, folder: Path, st
     """The engine's state and the weights as a checkpoint."""
     folder.mkdir(exist_ok=True)
     tensors, values = engine.state()
-    with engine.whole():
+    with engine.whole(), torch.no_grad():  # the model is whole, in the middle of training
+        batch = tiny_batch(model.config, clips=2)
+        seen = [float(loss) for loss in model.eval()(batch).live.values()]
+        model.train()
         if world.main:
+            (folder / "seen.json").write_text(json.dumps(seen))
             tensors |= {f"model.{k}": v.detach().clone() for k, v in model.state_dict().items()}
         Store(folder, world).save(lambda staging: staging.mkdir(), tensors, {"engine": values, "step": step})
 

@@ -70,7 +70,7 @@ def test_invented_clips_are_taken_by_the_model() -> None:
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     text = plan(draft(RUN, 60, clips=22), torch.device("cpu"), Offer(devices=2, price=3.0))
-    lines = {line.split("  ")[0].strip(): line for line in text.splitlines() if line.strip()}
+    lines = {line.strip().split("  ")[0]: line for line in text.splitlines() if line.strip()}
     assert "9 of 8 clips (3 an epoch of 22 clips" in lines["steps"]  # 6 micro-batches of 4, two a step, 3 epochs
     assert "clips/s" in lines["speed"]
     assert "at 3.00 a device and hour" in lines["cost"]

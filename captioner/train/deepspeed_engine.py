@@ -8,8 +8,8 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,8 @@ _DECIDED = {
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 # Weights read outside a forward whose inputs and outputs ZeRO 3 can follow: it must be told.
 _READ_DIRECTLY = (
-    "fusion.kinds.weight",
-    "fusion.video_mask",
-    "textual.classes.weight",
-    "visual.null_er",
-    "visual.null_au",
+    *("fusion.kinds.weight", "fusion.video_mask", "textual.classes.weight"),
+    *("visual.null_er", "visual.null_au"),
 )
 
 
@@ -153,12 +150,25 @@ class DeepSpeedEngine:
         norm = self.running.get_global_grad_norm() if norm is None else norm
         return float(norm) if norm is not None else float("nan")
 
-    def whole(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def whole(self) -> Iterator[None]:
         if self.stage < 3 or self._started is None:
-            return nullcontext()
+            yield
+            return
         import deepspeed
 
-        return deepspeed.zero.GatheredParameters(list(self.model.parameters()))
+        offload = self.running.optimizer.parameter_offload
+        parameters = list(self.model.parameters())
+        with deepspeed.zero.GatheredParameters(parameters):
+            for parameter in parameters:
+                parameter.ds_active_sub_modules.clear()
+            for hook in (*offload.forward_hooks, *offload.backward_hooks):
+                hook.remove()  # or the first layer that runs would give its weights away again
+            offload.forward_hooks, offload.backward_hooks = [], []
+            try:
+                yield
+            finally:
+                offload._register_deepspeed_module(offload.module)
 
     # -- what resumes it --------------------------------------------------------------------------------------
 

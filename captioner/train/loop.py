@@ -178,7 +178,8 @@ class Trainer:
         """How much arithmetic a clip costs and the devices offer, for the log."""
         batch = collate([self.data[Place(0, 0)]], pad_id=self.tokenizer.pad_id)
         device = self.engine.device
-        work = work_of(self.model.to(device), batch.to(device))
+        with self.engine.whole():
+            work = work_of(self.model.to(device), batch.to(device))
         peak = peak_of(device, pick_precision(self.config.train.precision, device))
         self.meter = Meter(work.step, peak.flops * self.world.size)
         log.info(
