@@ -11,7 +11,7 @@ from captioner.data.dataset import TextPieces, collate, look
 from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CaptionerError, ConfigError
 from captioner.model import checkpoint
-from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, View
+from captioner.model.captioner import Batch, EmotionCaptioner, View
 from captioner.model.decoding import Special, Written, write
 from prompts.alignment import Matching
 from prompts.au_graph import MAIN_AUS
@@ -218,9 +218,7 @@ class Captioner:
         """The caption of a video file (or open file), or of its span from `start` to `end` seconds."""
         options = DecodeConfig(beams=beams, max_words=max_words or 0)
         seen = look(source, self.model.config, start=start, end=end)
-        item = {"id": "", "frames": seen.frames, "experts": None, "crops": seen.crops, "emotion": NO_LABEL}
-        item |= {"prior": seen.prior, "shown": seen.shown}
-        batch = collate([item]).to(self.device)
+        batch = collate([seen.item()]).to(self.device)
         try:
             result = caption_batch(self.model, self.tokenizer, self.pieces, batch, options)[0]
         except torch.OutOfMemoryError:

@@ -190,7 +190,6 @@ def _captioned(
     from torch import OutOfMemoryError
 
     from captioner.data.dataset import collate, look
-    from captioner.model.captioner import NO_LABEL
     from captioner.pipeline import caption_batch
 
     items, faults = [], {}
@@ -200,8 +199,7 @@ def _captioned(
         except VideoError as error:
             faults[record.id] = str(error)
             continue
-        item = {"id": record.id, "frames": seen.frames, "experts": None, "crops": seen.crops, "emotion": NO_LABEL}
-        items.append(item)
+        items.append(seen.item(record.id))
     if not items:
         return [], faults
     try:

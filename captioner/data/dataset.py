@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,12 @@ class Seen:
     people: int = 0  # faces that were followed; not cached
     times: list[float] = field(default_factory=list)  # seconds of the frames; not cached
     prior: Tensor | None = None  # (1, C) belief of the emotion prior
+
+    def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
+        """What `collate` takes of a clip."""
+        return {"id": name, "emotion": emotion} | {
+            key: getattr(self, key) for key in ("frames", "experts", "crops", "shown", "prior")
+        }
 
 
 def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
@@ -302,15 +308,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         emotion = NO_LABEL
         if record.emotion in self.config.labels:
             emotion = self.config.labels.index(record.emotion)
-        item = {
-            "id": record.id,
-            "frames": frames,
-            "experts": seen.experts,
-            "crops": seen.crops,
-            "shown": seen.shown,
-            "emotion": emotion,
-            "prior": seen.prior,
-        }
+        item = replace(seen, frames=frames).item(record.id, emotion)
         if self.train:
             item |= self.caption_parts(record, generator)
         return item

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,6 +104,16 @@ def read_clip(
         log.warning("%s: readable up to %.1f s of %.1f s", opened.name, times[-1], survey.duration)
         frames, times = _sample(opened, survey, np.linspace(start, times[-1], num_frames), short_side)
     return Clip(np.stack(frames), np.asarray(times, np.float64), opened.name, survey.fps, survey.duration)
+
+
+def frames_at(
+    source: str | Path | BinaryIO, choose: Callable[[float], np.ndarray], short_side: int | None = None
+) -> np.ndarray:
+    """Frames uint8 (T, H, W, 3) nearest to the seconds, rising, that `choose` picks from the video's duration."""
+    opened = _Source(source)
+    with _open(opened) as (container, stream):
+        survey = _survey(container, stream, opened)
+    return np.stack(_sample(opened, survey, choose(survey.duration), short_side)[0])
 
 
 def windows(duration: float, seconds: float) -> list[tuple[float, float]]:

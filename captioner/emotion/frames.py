@@ -21,7 +21,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from captioner.data.transforms import crop, resize_short
-from captioner.data.video import _open, _sample, _Source, _survey
+from captioner.data.video import frames_at
 from captioner.emotion.clip import VisionTower
 from captioner.emotion.settings import PEClipConfig
 from captioner.files import atomic
@@ -80,17 +80,16 @@ def read_frames(
 
     A video with fewer frames than segments shows each of them as long as it lasts, so frames repeat.
     """
-    source = _Source(video)
-    with _open(source) as (container, stream):
-        survey = _survey(container, stream, source)
     if generator is None:
-        stop = survey.duration if end is None else min(end, survey.duration)
-        seconds = start + candidate_seconds(max(0.0, stop - start), segments, candidates)
-        pictures, _ = _sample(source, survey, seconds, size)
-        return crop(resize_short(np.stack(pictures), size), size).contiguous()
+
+        def centres(duration: float) -> np.ndarray:
+            stop = duration if end is None else min(end, duration)
+            return start + candidate_seconds(max(0.0, stop - start), segments, candidates)
+
+        return crop(resize_short(frames_at(video, centres, size), size), size).contiguous()
     short_side = math.ceil(SPARE * size)
-    pictures, _ = _sample(source, survey, segment_seconds(survey.duration, segments, generator), short_side)
-    return random_crop(resize_short(np.stack(pictures), short_side), size, generator)
+    pictures = frames_at(video, lambda duration: segment_seconds(duration, segments, generator), short_side)
+    return random_crop(resize_short(pictures, short_side), size, generator)
 
 
 class FrameFeatures:

@@ -1,1 +1,1 @@
-"""Adapters: the public layouts of MAFW, EmVidCap, MSVD and MSR-VTT, translated into the manifest."""
+"""Adapters: the public layouts of MAFW, EmVidCap, MSVD, MSR-VTT and three sets of viewer emotion, as a manifest."""
