@@ -33,8 +33,10 @@ _BESIDE_LIPS = (
 _ABOVE_SHARE = (0.45, 0.12)
 _BELOW_SHARE = 0.45
 _MEET = 0.1  # share of the opening that the lower lid rises when the eye closes
-_WIDE = 0.24  # of an eye's width that the upper lid rises when the eye is torn open
-_PRESS = 0.45  # of the red of the lips that disappears when they are pressed
+_WIDE = 0.17  # of an eye's width that the upper lid rises when the eye is torn open
+_ROOMLESS = 0.55  # share of that which is left to eyes that are wide already
+_DROP = 0.45  # of the opening that the lower lid sinks when the eye is torn open
+_PRESS = 0.33  # of the red of the lips that disappears when they are pressed
 # A face at rest whose reading of an AU lies deep below zero (as a logit) must move further before it shows: the reading
 # at which the field is right as it is, and how much stronger it must be per unit below. Fitted on 48 train photos.
 _CALM: dict[int, tuple[float, float]] = {
@@ -103,14 +105,14 @@ class Muscles:
             return
         upper, lower = list(UPPER_LIDS[side][1:-1]), list(LOWER_LIDS[side][1:-1])
         opening = self.face[lower] - self.face[upper]
-        raised = -(max(_MEET * shut, 0.38 * tight, 0.32 * cheek) - 0.12 * wide * (1 - shut)) * opening
+        raised = -(max(_MEET * shut, 0.38 * tight, 0.32 * cheek) - _DROP * wide * (1 - shut)) * opening
         closing = 1 - (1 - shut) * (1 - 0.2 * tight) * (1 - 0.14 * frown * (1 - wide))
         dropped = closing * (opening + raised)
         corner = self.face[list(UPPER_LIDS[side])]
         width = np.linalg.norm(corner[0] - corner[-1])
         arch = np.sin(np.linspace(0, np.pi, len(upper) + 2))[1:-1, None].astype(np.float32)
         aspect = np.linalg.norm(opening[3]) / width
-        room = float(np.clip((0.54 - aspect) / 0.16, 0.55, 1))  # eyes that are wide already would pop out
+        room = float(np.clip((0.54 - aspect) / 0.16, _ROOMLESS, 1))  # eyes that are wide already would pop out
         dropped = dropped - (1 - shut) * wide * room * _WIDE * width * arch * self.down
         total[upper] += dropped
         total[lower] += raised
