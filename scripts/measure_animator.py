@@ -18,7 +18,7 @@ from captioner.errors import CaptionerError
 from captioner.synth.actor import Place
 from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
-from captioner.synth.photos import SPLITS, PhotoSet
+from captioner.synth.photos import SPLITS, Photo, PhotoError, PhotoSet, check_eyes
 from captioner.synth.puppet import Puppet
 from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
 
@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         photos, teacher = PhotoSet(args.faces), Teacher(args.bundle)
         rows = photos.rows(args.split)
-        rows = np.random.default_rng(args.seed).permutation(rows)[: args.photos]
-        tallies = measure(photos, rows, teacher, args.ramps)
+        chosen = usable(photos, np.random.default_rng(args.seed).permutation(rows))[: args.photos]
+        tallies = measure(chosen, teacher, args.ramps)
         teacher.close()
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,11 +69,25 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure(photos: PhotoSet, rows: NDArray[np.int64], teacher: Teacher, ramps: int) -> dict[str, Tally]:
+def usable(photos: PhotoSet, rows: NDArray[np.int64]) -> list[Photo]:
+    """The photos of rows that the clip maker would take too."""
+    chosen = []
+    for row in rows.tolist():
+        photo = photos.photo(row)
+        try:
+            check_eyes(photo)
+        except PhotoError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+            continue
+        chosen.append(photo)
+    return chosen
+
+
+def measure(photos: list[Photo], teacher: Teacher, ramps: int) -> dict[str, Tally]:
     """Tallies of all cases over photos; ramps on the first `ramps` of them."""
     tallies = {name: Tally() for name in CASES}
-    for count, row in enumerate(rows.tolist()):
-        puppet = Puppet(photos.photo(row), load_basis())
+    for count, photo in enumerate(photos):
+        puppet = Puppet(photo, load_basis())
         rest = teacher.read(film(puppet, State()))
         for name, (aus, read) in CASES.items():
             tally = tallies[name]

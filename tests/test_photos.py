@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError
-from captioner.synth.photos import LANDMARKS, PhotoError, PhotoSet
+from captioner.synth.photos import LANDMARKS, Photo, PhotoError, PhotoSet, check_eyes
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "faces"
 NAMES = ["mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight", "browDownLeft", "browDownRight"]
@@ -231,3 +231,15 @@ def test_the_collected_photos_have_disjoint_persons_in_each_split() -> None:
     photo = photos.photo(int(photos.rows("val")[0]))
     assert photo.image.shape == (192, 192, 3)
     assert np.ptp(photo.landmarks[:468, 1]) > 80
+
+
+def test_eyes_in_the_dark_are_named() -> None:
+    points = np.full((478, 3), 60, np.float32)
+    points[[33, 133, 159, 145], :2] = [[30, 40], [45, 40], [37, 37], [37, 43]]
+    points[[263, 362, 386, 374], :2] = [[90, 40], [75, 40], [82, 37], [82, 43]]
+    image = np.full((120, 120, 3), 180, np.uint8)
+    photo = Photo("00007", image, points, {}, np.eye(4, dtype=np.float32), 1, True)
+    check_eyes(photo)
+    image[30:50, 20:100] = 40
+    with pytest.raises(PhotoError, match=r"photo '00007': the eyes lie in the dark \(sunglasses\?\)"):
+        check_eyes(photo)

@@ -12,7 +12,7 @@ import numpy as np
 from captioner.synth.actor import Actor
 from captioner.synth.identity import DRAWN_AUS, sample_face
 from captioner.synth.jobs import SPLITS
-from captioner.synth.photos import PhotoError, PhotoSet
+from captioner.synth.photos import PhotoError, PhotoSet, check_eyes
 from captioner.synth.story import PHOTO_AUS
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ class PhotoCast:
             from captioner.synth.basis import load_basis
 
             rng = np.random.default_rng([self.seed, row, _LOOK])
-            known = self._made[row, tint] = PhotoActor(self.photos.photo(row), load_basis(), rng, tint)
+            photo = self.photos.photo(row)
+            check_eyes(photo)
+            known = self._made[row, tint] = PhotoActor(photo, load_basis(), rng, tint)
             while len(self._made) > REMEMBERED:
                 self._made.popitem(last=False)
         return known

@@ -46,6 +46,9 @@ MIN_FACE = 40.0  # pixels; the photo of a smaller face is a smear when it fills 
 MAX_ANGLE = 15.0  # degrees of yaw or pitch; a face that looks away hides a cheek that moving would uncover
 MAX_GAP = 0.04  # between the inner lips, in distances between the outer eye corners
 MAX_CUT = 0.08  # of the photo's height by which a chin may lie below its edge: tight crops are common
+DARK_EYES = 0.34  # brightness of the eyes over that of the skin: 3 % of the photos lie below, half of them sunglasses
+_EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+_SKIN = (50, 280, 4, 151)  # cheeks, tip of the nose, forehead
 # An action unit that is there already cannot rise.
 _AT_REST: tuple[tuple[str, float], ...] = (
     ("mouthSmileLeft mouthSmileRight", 0.35), ("eyeBlinkLeft eyeBlinkRight", 0.4),
@@ -185,6 +188,24 @@ class PhotoSet:
         for path in sorted(self.folder.glob("*.tar")):
             found |= {Path(name).stem: (path, offset, size) for name, offset, size in _index(path)}
         return found
+
+
+def check_eyes(photo: Photo) -> None:
+    """PhotoError where the eyes lie in the dark: behind sunglasses, or too deep for their lids to show."""
+    grey, points = photo.image.mean(2, dtype=np.float32), photo.landmarks[:, :2]
+    unit = float(np.linalg.norm(points[33] - points[263]))
+    eyes = [_around(grey, points[list(eye)], 0.06 * unit) for eye in _EYES]
+    skin = [_around(grey, points[[place]], 0.08 * unit) for place in _SKIN]
+    if np.mean(eyes) < DARK_EYES * np.mean(skin):
+        raise PhotoError(f"photo {photo.key!r}: the eyes lie in the dark (sunglasses?)")
+
+
+def _around(grey: NDArray[np.float32], points: NDArray[np.float32], pad: float) -> float:
+    """Mean brightness of the box of some landmarks."""
+    x0, y0 = np.maximum(points.min(0) - pad, 0).astype(int)
+    x1, y1 = (points.max(0) + pad).astype(int) + 1
+    box = grey[y0:y1, x0:x1]
+    return float(box.mean()) if box.size else 255.0
 
 
 def _index(path: Path) -> Iterator[tuple[str, int, int]]:
