@@ -161,7 +161,7 @@ class DeepSpeedEngine:
         parameters = list(self.model.parameters())
         with deepspeed.zero.GatheredParameters(parameters):
             for parameter in parameters:
-                parameter.ds_active_sub_modules.clear()
+                parameter.ds_active_sub_modules.clear()  # type: ignore[attr-defined]
             for hook in (*offload.forward_hooks, *offload.backward_hooks):
                 hook.remove()  # or the first layer that runs would give its weights away again
             offload.forward_hooks, offload.backward_hooks = [], []

@@ -300,8 +300,8 @@ class Trainer:
             own = predict(
                 self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device, self.world
             )
-        parts = self.world.exchange({i: [c.text, c.emotion] for i, c in own.items()})
-        found = {i: made for part in parts for i, made in part.items()}
+        made = {i: [c.text, c.emotion] for i, c in own.items()}
+        found: dict[str, list[Any]] = {i: pair for part in self.world.exchange(made) for i, pair in part.items()}
         captions = {r.id: found[r.id] for r in self.validation.records}
         score = self.scored(captions) if self.world.main else None
         return self.world.exchange(score)[0]
@@ -335,15 +335,16 @@ class Trainer:
         step = self.progress.step
         row = {"step": step, "epoch": self.progress.epoch, **row}
         due = step % self.config.train.log_every == 0 or step == self.total
-        speed = self.meter.report() if due else {}
+        speed: dict[str, float] = self.meter.report() if due else {}
         if not self.world.main:
             return
         self.recent.append({**row, **speed})
         bar.update(1)
         if due:
             self.flush()
-            shown = {k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row}
-            bar.set_postfix({**shown, "clips/s": f"{speed['clips_per_second']:.1f}"})
+            shown: dict[str, str] = {k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row}
+            shown["clips/s"] = f"{speed['clips_per_second']:.1f}"
+            bar.set_postfix(shown)
         if self.curves is not None:
             for name in ("loss", "mlm", "er", "au", "positives", "grad_norm"):
                 if name in row:

@@ -203,8 +203,8 @@ class Shared(nn.Module):
             if value is None:
                 return None
             plain = value.to(torch.uint8) if value.dtype == torch.bool else value
-            whole = Gather.apply(plain.contiguous(), self.world, sizes)
-            return whole.to(value.dtype)
+            gathered = Gather.apply(plain.contiguous(), self.world, sizes)
+            return gathered.to(value.dtype)
 
         def texts(value: Tensor | None) -> Tensor | None:
             if value is None:
@@ -213,7 +213,7 @@ class Shared(nn.Module):
             return rows(F.pad(value, (0, 0, 0, room) if value.ndim == 3 else (0, room)))
 
         names = ("belief", "class_token", "er", "au", "au_index", "au_scores")
-        seen = replace(view, **{name: rows(getattr(view, name)) for name in names})
+        whole: dict[str, Any] = {name: rows(getattr(view, name)) for name in names}
         words = texts(features)
         assert words is not None
         told = Batch(
@@ -222,7 +222,7 @@ class Shared(nn.Module):
             text_words=texts(batch.text_words),
             emotion=rows(batch.emotion),
         )
-        return seen, words, told
+        return replace(view, **whole), words, told
 
 
 def live_names(model: EmotionCaptioner) -> list[str]:
