@@ -27,7 +27,7 @@ class Rules:
     finest_every: int = 4  # searches between those that look for the smallest faces too
     floor: float = 0.3  # odds the finder must give before a place is looked at
     found: float = 0.4  # and on average while a face is followed: clouds that look like faces get less
-    enter: float = 0.8  # odds the landmark network must give a new face
+    enter: float = 0.6  # odds the landmark network must give a new face
     stay: float = 0.4  # and a followed one
     most: int = 48  # faces followed at a time
     tries: int = 24  # places looked at in one search
@@ -81,6 +81,7 @@ class Tracker:
         self.recent: deque[Tensor] = deque(maxlen=rules.every)  # frames since the last cut, for looking back
         self.frame, self.searches = -1, 0
         self.thumb: Tensor | None = None
+        self.refused: list[tuple[int, Tensor]] = []  # frame and place of what turned out to be no face
 
     def step(self, grey: Tensor) -> None:
         """The next frame."""
@@ -89,6 +90,7 @@ class Tracker:
         if fresh:
             self._retire(self.live)
             self.recent.clear()
+            self.refused.clear()
         before = len(self.live)
         self._follow(grey)
         due = self.frame % self.rules.every == 0
@@ -172,18 +174,26 @@ class Tracker:
                     seen.odds.append(max([0.0, *faces[share > 0.3, 3].tolist()]))
             inside = ((faces[:, None, :2] - known[None, :, :2]).abs() < known[None, :, 2:3] * 0.5).all(-1).any(1)
             faces = faces[~(taken | inside)]
-        faces = faces[: min(self.rules.tries, self.rules.most - len(self.live))]
+        faces = self._unrefused(faces)[: min(self.rules.tries, self.rules.most - len(self.live))]
         if not len(faces):
             return
         look = self.landmarker.settle(grey, faces)
         squares = torch.stack([_square(points) for points in look.points[:, :68]])
         stayed = torch.diagonal(overlap(squares, faces)) > 0.25
         sure = (look.score > self.rules.enter) & stayed & (squares[:, 2] > _LEAST)
+        self.refused += [(self.frame, face) for face in faces[~sure]]
         for i in torch.nonzero(sure)[:, 0].tolist():
             one = look[torch.tensor([i])]
             if self._covered(squares[i]):
                 continue
             self._enter(grey, one, float(faces[i, 3]), fresh)
+
+    def _unrefused(self, faces: Tensor) -> Tensor:
+        """Without the places that held no face a moment ago: looking at them costs more than finding them."""
+        self.refused = [(at, face) for at, face in self.refused if self.frame - at <= 2 * self.rules.every]
+        if not self.refused or not len(faces):
+            return faces
+        return faces[(overlap(faces, torch.stack([face for _, face in self.refused])) < 0.5).all(1)]
 
     def _covered(self, square: Tensor) -> bool:
         """Whether a face lies on one that is followed: two heads hide each other's ears, not each other's faces."""
