@@ -14,12 +14,15 @@ from pathlib import Path
 # read by numpy when it is imported, here and in the workers: a clip's pictures are too small to share out
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 from tqdm import tqdm
 
 from captioner.errors import CaptionerError, ConfigError
+from captioner.synth.cast import DrawnCast, PhotoCast
 from captioner.synth.gallery import SHEET, contact_sheet, write_page
-from captioner.synth.grammar import format_statistics, statistics
+from captioner.synth.grammar import format_statistics, statistics, write
 from captioner.synth.maker import ATTEMPTS, MANNERS, Options, Result, make_all
+from captioner.synth.story import Settings, sample_story
 
 BUNDLE = Path("~/.cache/captioner/face_landmarker.task")
 EXAMPLES = """examples:
@@ -55,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     words = flags.add_argument_group("captions")
     words.add_argument("--manner", choices=MANNERS, default=o.manner,
                        help="theirs; captions in the other manner go to `extra` (default %(default)s)")  # fmt: skip
+    words.add_argument("--statistics", type=int, default=0, metavar="N",
+                       help="also print those of N captions of N more stories, which nobody plays")  # fmt: skip
     words.add_argument("--captions", type=int, default=o.captions, help=f"a clip (default {o.captions})")
     work = flags.add_argument_group("the run")
     work.add_argument(
@@ -136,6 +141,25 @@ def report(result: Result) -> str:
     return "\n".join([*lines, format_statistics(statistics(result.captions))])
 
 
+def more_captions(args: argparse.Namespace) -> list[str]:
+    """Captions of stories like those of the clips, one a story, two people each."""
+    from captioner.synth.actors import DrawnActor
+    from captioner.synth.identity import sample_face
+
+    drawn, captions = args.faces is None, []
+    cast = DrawnCast if drawn else PhotoCast
+    settings = Settings(
+        seconds=args.seconds, fps=args.fps, people=args.people, aspect=args.size[0] / args.size[1],
+        aus=cast.aus, one_sided=cast.one_sided,
+    )  # fmt: skip
+    for number in range(args.statistics):
+        rng = np.random.default_rng([args.seed, number])
+        story = sample_story(rng, settings)
+        looks = [DrawnActor(sample_face(rng)).looks if drawn else {"gender": "person"} for _ in story.roles]
+        captions += write(story, looks, rng, n=1, manner=args.manner)
+    return captions
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = parser().parse_args(arguments)
@@ -153,6 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if not args.quiet:
         print(report(result))
+        if args.statistics:
+            print(f"of {args.statistics} more stories:", format_statistics(statistics(more_captions(args))), sep="\n")
     print(result.manifest)
     return 0
 
