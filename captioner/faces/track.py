@@ -23,7 +23,7 @@ _LEAST = 8.0  # pixels, side of a face
 class Rules:
     """Thresholds and intervals of the built-in reader, tuned on validation scenes."""
 
-    every: int = 8  # frames between searches
+    every: int = 10  # frames between searches
     finest_every: int = 4  # searches between those that look for the smallest faces too
     floor: float = 0.3  # odds the finder must give before a place is looked at
     found: float = 0.4  # and on average while a face is followed: clouds that look like faces get less
