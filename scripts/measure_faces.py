@@ -151,7 +151,7 @@ def frames_of(path: Path, most: int = 600) -> NDArray[np.uint8]:
             for i, frame in enumerate(video.decode(video=0)):
                 if i == most:
                     return
-                yield frame.to_ndarray(format="rgb24")
+                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
     return np.stack(list(decoded()))
 

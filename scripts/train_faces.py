@@ -82,12 +82,12 @@ def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor)
 
 
 @torch.inference_mode()
-def judge(net: CropNet, faces: Faces, jitter: Jitter, mean: Tensor, deviation: Tensor) -> dict[str, float]:
+def judge(net: nn.Module, faces: Faces, jitter: Jitter, mean: Tensor, deviation: Tensor) -> dict[str, float]:
     """Error (in outer eye distances) and correlations on photos, crops strayed as in use."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, 0, 0)
-        batch = lessons.render(faces, torch.arange(len(faces.images)), net.config.size, still)
+        batch = lessons.render(faces, torch.arange(len(faces.images)), PLAN.net.size, still)
     net.eval()
     outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
     points, values = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
@@ -205,9 +205,8 @@ def train_finder(data: Corpus, out: Path, minutes: float, epochs: int | None) ->
     """Train the finder on made scenes; its averaged weights are OUT/finder.safetensors."""
     torch.manual_seed(0)
     net = Finder(FinderConfig())
-    nn.init.constant_(net.head.bias, 0.0)
-    with torch.no_grad():
-        net.head.bias[0] = -4.0  # faces are rare
+    start = {"weight": net.head.weight, "bias": torch.tensor([-4.0, 0.0, 0.0, 0.0])}  # faces are rare
+    net.head.load_state_dict(start)
     steps, count = 200, 24
     course = Course("finder", net, out, minutes, epochs or 60, steps)
     paster = Paster(data.train)
@@ -294,8 +293,8 @@ def train_refinement(data: Corpus, out: Path) -> None:
             total += losses.detach() * len(rows) / len(x)
         log.info("refinement epoch %d: values %.4f points %.4f", epoch + 1, *total.tolist())
     with torch.no_grad():  # the standardisation and the tenth go into the weights
-        first.bias -= first.weight @ (mean / spread)
-        first.weight /= spread
+        first.bias.sub_(first.weight @ (mean / spread))
+        first.weight.div_(spread)
         last.weight[len(NETWORK_NAMES) :] *= 0.1
         last.bias[len(NETWORK_NAMES) :] *= 0.1
     parts = {f"refine.{name}": value.detach().contiguous() for name, value in refine.state_dict().items()}
