@@ -143,6 +143,22 @@ def test_a_full_disk_costs_old_copies_first(tmp_path: Path, monkeypatch: pytest.
     assert not kept.copies()
 
 
+def test_a_model_half_written_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+
+    def write(folder: Path) -> None:
+        half = folder.with_name(f".{folder.name}.writing")
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half")
+        full()
+
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        kept.save(write, {}, {})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        kept.plain("best", lambda folder: full())
+
+
 def test_shards_of_other_numbers_of_processes_are_merged(tmp_path: Path) -> None:
     folder = tmp_path / "last"
     folder.mkdir()

@@ -113,7 +113,8 @@ class Store:
         causes = [cause for cause in self.world.exchange(cause) if cause]
         if causes:
             if self.world.main:
-                shutil.rmtree(staging, ignore_errors=True)
+                for half in (staging, staging.with_name(f".{staging.name}.writing")):  # the second is the model's own
+                    shutil.rmtree(half, ignore_errors=True)
             raise CheckpointError(
                 f"no checkpoint could be written to {self.out} ({causes[0]}): make room; the one before is untouched"
             )

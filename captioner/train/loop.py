@@ -183,7 +183,7 @@ class Trainer:
         peak = peak_of(device, pick_precision(self.config.train.precision, device))
         self.meter = Meter(work.step, peak.flops * self.world.size)
         log.info(
-            "%.2f GFLOPs a clip and step; %d x %.2f TFLOP/s (%s)",
+            "%.3g GFLOPs a clip and step; %d x %.3g TFLOP/s (%s)",
             work.step / 1e9, self.world.size, peak.flops / 1e12, peak.source,
         )  # fmt: skip
 
