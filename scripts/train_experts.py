@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -254,7 +255,7 @@ def score(er: nn.Module, au: nn.Module, stills: Stills, size: int, zoom: float =
     return Scores(torch.cat(scores), torch.cat(logits))
 
 
-def au_statistics(scores: Tensor, labels: Tensor) -> dict[str, tuple]:
+def au_statistics(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     """au_mean, au_std and untrained_aus of an ExpertsSpec, from scores (S, A) and labels (all stills, A)."""
     shown = (labels == 1).any(0)
     return {

@@ -35,7 +35,7 @@ from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
 from captioner.train.au_expert import mirrored, teacher_labels
-from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, build_backbone
+from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, FaceNet, build_backbone
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 ONES = torch.ones(1)
@@ -248,6 +248,7 @@ def test_teacher_labels() -> None:
 def test_views() -> None:
     """A FaceNet reads the same off a colour crop as off the grey picture it was trained on."""
     backbone = build_backbone("face")[0].eval()
+    assert isinstance(backbone, FaceNet)
     view = view_of(backbone, 96)
     assert (view.side, view.window, view.grey) == (64, FACE_WINDOW, True)
     assert not view_of(build_backbone("small")[0], 96).grey
