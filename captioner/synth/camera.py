@@ -108,7 +108,7 @@ def _largest(aspect: float, bar: float) -> float:
 def _height(rng: np.random.Generator, most: float) -> float:
     """Face heights of films: mostly close-ups, sometimes far away, sometimes filling the picture."""
     kind = rng.random()
-    low, high = (0.25, 0.7) if kind < 0.76 else ((1 / 12, 0.25) if kind < 0.9 else (0.7, 0.95))
+    low, high = (0.25, 0.7) if kind < 0.8 else ((1 / 12, 0.25) if kind < 0.87 else (0.7, 0.95))
     return float(min(np.exp(rng.uniform(np.log(low), np.log(high))), most))
 
 
@@ -134,9 +134,9 @@ def _alone(rng: np.random.Generator, aspect: float, bar: float, grow: float, lea
 
 def _pair(rng: np.random.Generator, behind: bool, side: int, aspect: float, bar: float, grow: float) -> Spots:
     """Two faces that do not cover each other, the first at most as wide as its half of the picture."""
-    ratio = rng.uniform(0.45, 0.65) if behind else rng.uniform(0.68, 1.0)
+    ratio = rng.uniform(0.55, 0.7) if behind else rng.uniform(0.68, 1.0)
     most = min(0.95 * aspect / (FACE_WIDTH * 0.5 * (1 + APART) * (grow + ratio)), 0.5 / grow)
-    height = float(min(np.exp(rng.uniform(np.log(0.17), np.log(0.5))), most))
+    height = float(min(np.exp(rng.uniform(np.log(0.22), np.log(0.5))), most))
     other = ratio * height
     halves = 0.5 * FACE_WIDTH * (height * grow + other) / aspect
     apart = APART * halves + rng.uniform(0.0, 0.5) * max(0.0, 1 - (1 + APART) * halves)
