@@ -219,6 +219,8 @@ def _index(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _why(error: Exception) -> str:
+    if "pickle" in str(error):  # numpy recommends opening them all the same
+        return "no such file format, or pickled objects, which are never opened"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
