@@ -1,4 +1,4 @@
-"""Learn how action units move a face: python scripts/learn_basis.py --faces ../shared/data/faces
+"""Learn how action units move a face: python scripts/learn_basis.py --faces photos
 
 Reads the train split of a folder of annotated photos (see captioner/synth/photos.py), aligns the landmarks of all
 faces, regresses their displacements on the blendshapes, and writes one field of displacements per AU. 5 seconds.

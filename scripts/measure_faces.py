@@ -1,4 +1,4 @@
-"""Measures a face reader: python scripts/measure_faces.py --photos ../shared/data/faces --split test
+"""Measures a face reader: python scripts/measure_faces.py --photos photos --split test
 
 Tables: landmarks and expression on annotated photos, finding and following on made clips (`--clips`, a folder of
 scripts/make_clips.py), agreement with MediaPipe on any videos (`--videos`).

@@ -1,4 +1,4 @@
-"""Trains the built-in face reader: python scripts/train_faces.py --photos ../shared/data/faces
+"""Trains the built-in face reader: python scripts/train_faces.py --photos photos
 
 Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a last layer on its
 frozen features), `export` (the shipped folder); all run in turn, and the first two resume where they were stopped.
