@@ -249,3 +249,17 @@ def test_statistics_are_counted_and_printed() -> None:
     printed = format_statistics(found)
     assert "distinct 75.0%" in printed and re.search(r"frown +75\.0%", printed)
     assert statistics([])["captions"] == 0 and format_statistics(statistics([]))
+
+
+def test_nobody_sees_what_a_tiny_face_does(stories: list[Story]) -> None:
+    def at(story: Story, height: float) -> Story:
+        main = story.roles[0]
+        places = tuple((place[0], place[1], height) if place else None for place in main.places)
+        return replace(story, roles=(replace(main, places=places), *story.roles[1:]))
+
+    expressive = [story for story in stories if set(story.roles[0].phrases) & {"frown", "open_mouth"}][:20]
+    for story in expressive:
+        rng = np.random.default_rng(0)
+        assert not [found for text in write(at(story, 0.1), [PERSON] * 2, rng) for found in find_phrases(text)
+                    if found.name in ("frown", "open_mouth")]  # fmt: skip
+        assert any(find_phrases(text) for text in write(at(story, 0.5), [PERSON] * 2, rng))

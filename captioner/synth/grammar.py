@@ -39,6 +39,7 @@ from captioner.synth.words import (
 MANNERS: tuple[str, ...] = ("faces", "feelings")
 WEAK, MARKED = 0.72, 0.88  # peaks up to and from which a phrase may be called slight, or deep and the like
 FAR, NEAR = 0.16, 0.66  # face heights (shares of the picture) that count as far away and as a close-up
+TINY = 0.12  # the face height up to which nobody can tell what a face does
 FAVOURITE = 0.6  # of the time the first of several wordings is used
 ZOOMED = 1.12  # the least zoom that is seen as one
 LEFT_OUT = (0.0, 0.15, 0.4, 0.75)  # of the first, second, third and fourth phrase, by salience
@@ -266,8 +267,10 @@ class _Writer:
     # The face
 
     def _listed(self) -> list[str]:
-        """The phrases that are named: most of the salient ones, the most salient first."""
-        kept = []
+        """The phrases that are named: most of the salient ones, the most salient first; none of a tiny face."""
+        kept: list[str] = []
+        if max((place[2] for place in self.role.places if place), default=0.0) <= TINY:
+            return kept
         for rank, name in enumerate(self.role.phrases):
             share = LEFT_OUT[min(rank, len(LEFT_OUT) - 1)]
             if name == "closed_eyes" and "closes_eyes" in self.role.actions:
