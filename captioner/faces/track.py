@@ -32,6 +32,7 @@ class Rules:
     most: int = 48  # faces followed at a time
     tries: int = 24  # places looked at in one search
     cut: float = 30.0  # mean difference of two frames (0..255, coarse) that is a change of shot
+    other: float = 0.25  # likeness up to which the face in a followed place is somebody else's
     alike: float = 0.45  # likeness at which a face that returns is the same person
     memory: int = 240  # frames for which a person who left is remembered
 
@@ -130,7 +131,7 @@ class Tracker:
         steady = self._plausible(look, marks, grey)
         lost = []
         for i, seen in enumerate(self.live):
-            if steady[i]:
+            if steady[i] and _likeness(seen, look.signature[i]) > self.rules.other:
                 seen.add(self.frame, look[torch.tensor([i])])
             else:
                 lost.append(seen)
@@ -243,8 +244,8 @@ class Tracker:
             gap = self.frame - seen.end()
             if gap > self.rules.memory or gap < 1:
                 continue
-            alike = float(torch.maximum(seen.signature @ one.signature[0], seen.latest @ one.signature[0]))
-            if not fresh and gap <= 2 * self.rules.every:
+            alike = _likeness(seen, one.signature[0])
+            if not fresh and alike > self.rules.other and gap <= 2 * self.rules.every:
                 old = _square(seen.last)
                 apart = float((old[:2] - square[:2]).norm() / torch.minimum(old[2], square[2]))
                 ratio = float((old[2] / square[2]).log().abs())
@@ -252,6 +253,11 @@ class Tracker:
             if alike > max(best, self.rules.alike):
                 best, found = alike, seen
         return found
+
+
+def _likeness(seen: Seen, signature: Tensor) -> float:
+    """Of a face to a person, as a rule and as seen last; -1..1."""
+    return float(torch.maximum(seen.signature @ signature, seen.latest @ signature))
 
 
 def _sizes(marks: Tensor) -> Tensor:
