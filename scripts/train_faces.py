@@ -44,7 +44,8 @@ from captioner.synth.photos import SPLITS, PhotoSet
 log = logging.getLogger("train_faces")
 STAGES = ("finder", "aligned", "refine", "export", "card")
 MINUTES = {"finder": 15.0, "aligned": 70.0}
-REFINE = 192  # width of the refinement
+REFINE = 320  # width of the refinement
+VISITS = 6  # of every photo by it, each third one spoilt
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
 
 
@@ -252,19 +253,19 @@ def train_refinement(data: Corpus, out: Path) -> None:
     features: list[Tensor] = []
     hook = net.drop.register_forward_hook(lambda _, __, given: features.append(given))
     points, values, batches = [], [], []
-    for visit in range(3):
+    for visit in range(VISITS):
         order = torch.randperm(len(data.train.images))
         for rows in order.split(128):
             batch = lessons.render(data.train, rows, config.size, Jitter(4, 0.04, 0.02, yaw=9, pitch=5))
             data.mirror_half(batch)
-            crops = lessons.spoil(batch.crops) if visit == 2 else batch.crops
+            crops = lessons.spoil(batch.crops) if visit % 3 == 2 else batch.crops
             with torch.inference_mode():
                 given = net(standardise(crops))
             points.append(given[0])
             values.append(given[1])
             batch.crops = batch.crops[:, :, :1, :1]
             batches.append(replace(batch, points=batch.points[:, list(KEPT)], known=batch.known[:, list(KEPT)]))
-        log.info("refinement: %d of 3 visits", visit + 1)
+        log.info("refinement: %d of %d visits", visit + 1, VISITS)
     hook.remove()
     truth = lessons.join(batches)
     x, base_points, base_values = (torch.cat(parts).clone() for parts in (features, points, values))
