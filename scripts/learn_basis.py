@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from scipy.spatial import Delaunay, cKDTree
 
+from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.files import atomic, write_text
 from captioner.synth.basis import (
@@ -28,7 +29,7 @@ from captioner.synth.basis import (
     UPPER_LIP,
     similarity,
 )
-from captioner.synth.photos import SPLITS, PhotoError, PhotoSet
+from captioner.synth.photos import PhotoError, PhotoSet
 
 Array = NDArray[np.floating[Any]]
 

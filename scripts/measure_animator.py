@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.synth.actor import Place
 from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
-from captioner.synth.photos import SPLITS, Photo, PhotoError, PhotoSet, check_eyes
+from captioner.synth.photos import Photo, PhotoError, PhotoSet, check_eyes
 from captioner.synth.puppet import Puppet
 from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
 

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.faces import BACKENDS, FaceReader, FaceTrack, open_reader
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
 from captioner.files import write_text
-from captioner.synth.photos import SPLITS, PhotoSet
+from captioner.synth.photos import PhotoSet
 
 SHOWN = (
     "browDown", "browInnerUp", "browOuterUp", "eyeBlink", "eyeWide", "jawOpen", "mouthSmile", "mouthFrown",

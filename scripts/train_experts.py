@@ -45,6 +45,7 @@ from captioner.model.experts import (
 )
 from captioner.synth.drawn import sample_still
 from captioner.train import photo_experts
+from captioner.train.expert_card import millions, milliseconds
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -287,25 +288,6 @@ def ceiling(stills: Stills, unseen: Stills) -> float:
         vote = votes.get(key.tobytes())
         hits += vote is not None and vote.most_common(1)[0][0] == emotion
     return hits / len(unseen.emotions)
-
-
-def millions(net: nn.Module) -> float:
-    """Parameters in millions."""
-    return sum(p.numel() for p in net.parameters()) / 1e6
-
-
-@torch.inference_mode()
-def milliseconds(net: nn.Module, size: int) -> float:
-    """Median time of one image on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    image, times = torch.randn(1, 3, size, size), []
-    for _ in range(30):
-        start = time.perf_counter()
-        net(image)
-        times.append(time.perf_counter() - start)
-    torch.set_num_threads(threads)
-    return 1000 * sorted(times)[len(times) // 2]
 
 
 def card(experts: Experts, recipe: ExpertsRecipe, unseen: Stills, best: float, minutes: float) -> str:

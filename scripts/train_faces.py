@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.faces import lessons
 from captioner.faces.builtin import WEIGHTS
@@ -39,7 +40,7 @@ from captioner.faces.points import (
 )
 from captioner.faces.scenes import Paster, Scenes
 from captioner.files import atomic, write_text
-from captioner.synth.photos import SPLITS, PhotoSet
+from captioner.synth.photos import PhotoSet
 
 log = logging.getLogger("train_faces")
 STAGES = ("finder", "aligned", "refine", "export", "card")

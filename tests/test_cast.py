@@ -60,6 +60,8 @@ class Mime:
     """An actor whose smile is the level of the first pixel."""
 
     looks: ClassVar[dict[str, str]] = {}
+    grey = False
+    level = 128.0
 
     def draw(self, picture: np.ndarray, state: State, place: object) -> np.ndarray:
         assert (state.yaw, state.blink, state.speech) == (0, 0, 0), "only the action units are looked at"

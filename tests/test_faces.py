@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mean_face import mean_face, placed
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,15 +21,12 @@ from captioner.faces import (
     FaceReader,
     FaceTrack,
     detect,
-    lessons,
     open_reader,
     others,
-    scenes,
     track,
     warp,
 )
-from captioner.faces.builtin import WEIGHTS, as_grey, load_parts
-from captioner.faces.landmarks import Look
+from captioner.faces.builtin import WEIGHTS, as_grey
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms, standardise
 from captioner.faces.points import GEOMETRY, MESH_68, MIRROR_68, NETWORK_NAMES, geometry, mirrored, with_means
 from captioner.faces.reader import as_clip, make_track, upright_maps
@@ -40,7 +38,7 @@ needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no ../shared/data
 
 @pytest.fixture(scope="module")
 def template() -> Tensor:
-    return load_parts(WEIGHTS).landmarker.template
+    return mean_face()
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +49,6 @@ def reader() -> FaceReader:
 @pytest.fixture(scope="module")
 def photos() -> PhotoSet:
     return PhotoSet(PHOTOS)
-
-
-def placed(template: Tensor, x: float, y: float, side: float, angle: float = 0.0) -> Tensor:
-    """Landmarks (68, 2) of the mean face at a place."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float32)
-    return template @ turn.T * side + torch.tensor([x, y])
 
 
 # points
@@ -169,85 +160,6 @@ def test_of_overlapping_faces_the_best_stays() -> None:
     faces = torch.tensor([[50.0, 50, 20, 0.9], [52, 51, 21, 0.8], [90, 50, 20, 0.7]])
     assert detect.suppress(faces)[:, 3].tolist() == pytest.approx([0.9, 0.7])
     assert float(detect.overlap(faces[:1], faces[:1])[0, 0]) == pytest.approx(1.0)
-
-
-# following, with made networks: whoever stands where `people` says is seen there
-
-
-class Stage:
-    """People (T, P, 68, 2), not a number where nobody is; stands in for the finder and the landmark networks."""
-
-    def __init__(self, people: Tensor, faces: Tensor | None = None) -> None:
-        self.people, self.t = people, -1
-        self.looks = torch.eye(people.shape[1]) if faces is None else faces
-
-    def __call__(self, finder: object, picture: Tensor, floor: float, skip_finest: bool) -> Tensor:
-        seen = [track._square(marks) for marks in self.people[self.t] if marks.isfinite().all()]
-        return torch.stack([torch.cat([s, torch.tensor([0.9])]) for s in seen]) if seen else torch.zeros(0, 4)
-
-    def settle(self, grey: Tensor, faces: Tensor) -> Look:
-        return self.look(grey, faces[:, None, :2].expand(-1, 68, -1))
-
-    def look(self, grey: Tensor, marks: Tensor) -> Look:
-        now = self.people[int(grey[0, 0])]
-        apart = (now.mean(1)[None] - marks.mean(1)[:, None]).norm(dim=-1).nan_to_num(1e6)
-        nearest = apart.argmin(1)
-        points = torch.cat([now[nearest].nan_to_num(0.0), torch.zeros(len(marks), 2, 2)], dim=1)
-        score = (apart.amin(1) < 60).float() * 0.99
-        return Look(points, torch.zeros(len(marks), len(NETWORK_NAMES)), score, self.looks[nearest])
-
-
-def follow(monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = ()) -> list[track.Seen]:
-    monkeypatch.setattr(track, "find", stage)
-    tracker = track.Tracker(None, stage, track.Rules())  # type: ignore[arg-type]
-    for t in range(len(stage.people)):
-        stage.t = t
-        grey = torch.zeros(360, 640)
-        grey[:, 320:] += 200.0 * (sum(t >= cut for cut in cuts) % 2)
-        grey[0, 0] = t  # how the stage knows which frame it is shown
-        tracker.step(grey)
-    return tracker.finish()
-
-
-def walk(template: Tensor, count: int, start: tuple[float, float], speed: float, side: float = 80.0) -> Tensor:
-    return torch.stack([placed(template, start[0] + speed * t, start[1], side) for t in range(count)])
-
-
-def test_two_people_who_walk_stay_two(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
-    people = torch.stack([walk(template, 30, (100, 180), 6), walk(template, 30, (500, 180), -3)], dim=1)
-    seen = follow(monkeypatch, Stage(people))
-    assert [sorted(each.at) for each in seen] == [list(range(30))] * 2
-    for p, each in enumerate(sorted(seen, key=lambda s: float(s.marks[0][0, 0]))):
-        np.testing.assert_allclose(each.marks[20], people[20, p].numpy(), atol=1e-3)
-
-
-def test_who_comes_late_is_followed_back_to_the_entrance(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
-    people = walk(template, 24, (200, 150), 2)[:, None]
-    people[:9] = torch.nan
-    assert [sorted(each.at) for each in follow(monkeypatch, Stage(people))] == [list(range(9, 24))]
-
-
-def test_who_leaves_and_comes_back_is_the_same_person(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
-    people = walk(template, 40, (200, 150), 0)[:, None]
-    people[12:24] = torch.nan
-    people[24:] += 150
-    (seen,) = follow(monkeypatch, Stage(people))
-    assert sorted(seen.at) == [*range(12), *range(24, 40)]
-
-
-def test_another_face_after_a_cut_is_another_person(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
-    people = torch.full((24, 2, 68, 2), torch.nan)
-    people[:12, 0] = walk(template, 12, (200, 150), 0)
-    people[12:, 1] = walk(template, 12, (203, 150), 0)
-    seen = follow(monkeypatch, Stage(people), cuts=(12,))
-    assert sorted(sorted(each.at)[0] for each in seen) == [0, 12]
-
-
-def test_the_same_face_after_a_cut_is_the_same_person(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
-    people = walk(template, 24, (200, 150), 0)[:, None]
-    people[12:] = people[12:] * 1.5 + 60
-    (seen,) = follow(monkeypatch, Stage(people), cuts=(12,))
-    assert sorted(seen.at) == list(range(24))
 
 
 # tracks and crops
@@ -438,71 +350,6 @@ def test_a_folder_without_weights_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match="holds no face reader"):
         open_reader(bundle=tmp_path)
-
-
-# training pictures
-
-
-def made_faces(template: Tensor, count: int = 4) -> lessons.Faces:
-    """Photos with a bright spot between the eyes, turned and placed at random, as the training sees them."""
-    torch.manual_seed(0)
-    images = torch.zeros(count, 192, 192, dtype=torch.uint8)
-    points = torch.zeros(count, 478, 3)
-    for i in range(count):
-        angle, shift = float(torch.randn(()) * 0.2), torch.rand(2) * 20 - 10
-        marks = placed(template, 96 + float(shift[0]), 96 + float(shift[1]), 150, angle)
-        points[i, list(MESH_68), :2] = marks
-        x, y = marks[[39, 42]].mean(0).round().int().tolist()
-        images[i, y - 3 : y + 4, x - 3 : x + 4] = 255
-    aligned, align, depth = lessons.prepare(images, points, template)
-    values, odds = torch.zeros(count, len(NETWORK_NAMES)), torch.ones(count)
-    return lessons.Faces(images, aligned, torch.ones(478) / 478, values, 1.0, odds, align, depth)
-
-
-def test_pixels_and_points_of_a_lesson_move_together(template: Tensor) -> None:
-    faces = made_faces(template)
-    still = lessons.render(faces, torch.arange(4), 96, lessons.Jitter(0, 0, 0, 0, 0))
-    torch.testing.assert_close(still.points[:, list(MESH_68)].mean(0), template, atol=0.03, rtol=0)
-    for jitter in (lessons.Jitter(12, 0.1, 0.05, 0, 0), lessons.Jitter(yaw=25, pitch=10)):
-        batch = lessons.render(faces, torch.arange(4), 96, jitter)
-        for crop, points in zip(batch.crops[:, 0], batch.points, strict=True):
-            y, x = torch.nonzero(crop > 128).float().mean(0)
-            spot = points[[MESH_68[39], MESH_68[42]]].mean(0)
-            assert float((torch.stack([x, y]) - (spot + 0.5) * 96 + 0.5).norm()) < 3
-
-
-def test_turning_a_head_can_be_undone() -> None:
-    fit = torch.tensor([[0.02, 0.01, -0.02, 0.5, 0.4, 0.05]])
-    x, y = (part.reshape(1, -1) for part in torch.meshgrid(*[torch.linspace(-0.4, 0.4, 9)] * 2, indexing="xy"))
-    yaw, pitch = torch.tensor([[0.35]]), torch.tensor([[-0.2]])
-    u, v = lessons._turned(x, y, fit, yaw, pitch)
-    back = lessons._unturned(u, v, fit, yaw, pitch)
-    assert float((u - x).abs().max()) > 0.02
-    torch.testing.assert_close(torch.stack(back), torch.stack([x, y]), atol=0.02, rtol=0)
-
-
-def test_crops_without_a_face_are_marked_so(template: Tensor) -> None:
-    batch = lessons.render(made_faces(template), torch.tensor([0, 1, 2, 3] * 3), 48, lessons.Jitter(), wrong=6)
-    assert batch.face.tolist() == [1.0] * 6 + [0.0] * 6
-    assert not batch.known[6:].any()
-    assert not batch.values_weight[6:].any()
-
-
-def test_spoilt_crops_are_still_pictures() -> None:
-    torch.manual_seed(0)
-    crops = lessons.spoil(torch.rand(24, 1, 96, 96) * 255)
-    assert crops.isfinite().all()
-    assert 0 <= float(crops.min()) <= float(crops.max()) <= 255
-
-
-def test_the_finder_learns_where_faces_were_pasted() -> None:
-    spots = torch.tensor([[40.3, 61.8, 16.0, 1.0], [120.0, 120.0, 60.0, 1.0], [90.0, 20.0, 12.0, 0.0]])
-    made = scenes._targets(torch.zeros(2, 1, 160, 160), torch.tensor([1, 1, 0]), spots)
-    (cell,) = torch.nonzero(made.heat == 1).tolist()  # the large one is another level's, the last is no face
-    assert cell == [1, 15, 10]
-    dx, dy, size = made.where[1, :, 15, 10].tolist()
-    assert ((10 + 0.5 + dx) * 4 - 0.5, (15 + 0.5 + dy) * 4 - 0.5) == pytest.approx((40.3, 61.8), abs=1e-4)
-    assert size == pytest.approx(0.0)
 
 
 # photos

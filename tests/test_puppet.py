@@ -15,7 +15,8 @@ from captioner.synth.features import coverage
 from captioner.synth.identity import State
 from captioner.synth.mesh import build_net, rasterise
 from captioner.synth.photos import Photo, PhotoSet
-from captioner.synth.puppet import POSED_AUS, Canvas, Puppet, bare_canvas
+from captioner.synth.plot import PHOTO_AUS
+from captioner.synth.puppet import Canvas, Puppet, bare_canvas
 from captioner.synth.skin import gain
 from captioner.synth.teacher import RESPONDS, Teacher, rise
 
@@ -62,7 +63,7 @@ def shoot(puppet: Puppet, state: State, place: Place = PLACE) -> tuple[NDArray[n
 
 
 def random_state(rng: np.random.Generator) -> State:
-    aus = {int(au): float(rng.uniform()) for au in rng.choice(POSED_AUS, 5, replace=False)}
+    aus = {int(au): float(rng.uniform()) for au in rng.choice(PHOTO_AUS, 5, replace=False)}
     yaw, pitch, roll = (float(rng.uniform(-limit, limit)) for limit in (20, 15, 20))
     right, down = rng.uniform(-1, 1, 2).tolist()
     return State(aus, yaw, pitch, roll, gaze=(right, down), blink=float(rng.uniform() < 0.2), speech=0.3)
@@ -133,7 +134,7 @@ def test_landmarks_follow_the_action_unit(
     assert (way[2] > way[1]).all()
 
 
-@pytest.mark.parametrize("au", POSED_AUS)
+@pytest.mark.parametrize("au", PHOTO_AUS)
 def test_every_action_unit_shows(puppet: Puppet, au: int) -> None:
     rest, _ = shoot(puppet, State())
     assert np.abs(shoot(puppet, State({au: 1.0}))[0] - rest).mean() > 0.04

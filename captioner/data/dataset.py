@@ -4,8 +4,6 @@ Everything random about an item (crop, caption, hidden words) follows from (seed
 order of workers and a resumed run change nothing.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,20 +12,18 @@ from typing import Any
 
 import tokenizers
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from captioner.config import ModelConfig
 from captioner.data.crops import READ_SIDE, expert_crops
+from captioner.data.kept import Kept, weights_hash
 from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
 from captioner.data.transforms import crop, resize_short
 from captioner.data.video import read_clip
 from captioner.errors import CheckpointError, VideoError
-from captioner.files import atomic
 from captioner.model.captioner import NO_LABEL, Batch
 from prompts.textual import hide_words
 from prompts.visual import ExpertFeatures, FrozenExperts
@@ -87,17 +83,13 @@ def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None
     return prior_probs(config, source, **span)
 
 
-class FeatureCache:
-    """Decoded frames and expert features on disk, one safetensors file a clip.
-
-    A file's name is a hash of the video's bytes, the settings and the experts' weights: what changed is
-    computed again, what did not is read.
-    """
+class FeatureCache(Kept[Seen]):
+    """Decoded frames and expert features on disk, one file a clip; they change with the experts' weights."""
 
     def __init__(
         self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int
     ) -> None:
-        self.folder, self.config, self.experts, self.short_side = Path(folder), config, experts, short_side
+        self.config, self.experts, self.short_side = config, experts, short_side
         settings: dict[str, Any] = {
             "format": FORMAT,
             "frames": config.video.frames,
@@ -110,36 +102,28 @@ class FeatureCache:
 
             prior = open_prior(config)
             settings["prior"] = [prior.digest if prior else "", config.labels]
-        self.settings = json.dumps(settings, sort_keys=True)
-        self._paths: dict[Path, Path] = {}
+        super().__init__(folder, settings)
 
-    def path(self, video: Path) -> Path:
-        """Where the features of this video are, or will be."""
-        if video not in self._paths:
-            digest = hashlib.sha256(self.settings.encode())
-            with video.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            name = digest.hexdigest()
-            self._paths[video] = self.folder / name[:2] / f"{name}.safetensors"
-        return self._paths[video]
-
-    def load(self, video: Path) -> Seen:
-        """Features of a video, computed and written if they are not there."""
-        path = self.path(video)
-        if path.exists():
-            try:
-                return unpack(load_file(path))
-            except (SafetensorError, KeyError, OSError):
-                log.warning("%s is damaged: computed again", path)
+    def compute(self, video: Path) -> Seen:
+        """Frames and expert features; the crops themselves are not kept."""
         seen = look(video, self.config, self.short_side)
         if self.experts is not None and seen.crops is not None:
             device, shown = next(self.experts.parameters()).device, seen.shown
             features = self.experts(seen.crops.to(device), shown.to(device) if shown is not None else None)
             seen = Seen(seen.frames, features.to("cpu"), prior=seen.prior)
-        with atomic(path) as temporary:
-            save_file(pack(seen), temporary)
         return seen
+
+    def pack(self, result: Seen) -> dict[str, Tensor]:
+        """Tensors of a cached clip by name."""
+        features = vars(result.experts) if result.experts else {}
+        experts = {f"experts.{k}": v.contiguous() for k, v in features.items()}
+        prior = {"prior": result.prior.contiguous()} if result.prior is not None else {}
+        return {"frames": result.frames.contiguous(), **experts, **prior}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> Seen:
+        """The inverse of `pack`."""
+        parts = {k.removeprefix("experts."): v for k, v in tensors.items() if k.startswith("experts.")}
+        return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None, prior=tensors.get("prior"))
 
     def fill(self, records: Sequence[Record], progress: bool = True) -> None:
         """Compute what is missing, so that an epoch costs the trainable part only."""
@@ -149,28 +133,6 @@ class FeatureCache:
                     self.load(record.video)
                 except VideoError as error:
                     raise VideoError(f"clip {record.id!r}: {error}") from None
-
-
-def weights_hash(module: torch.nn.Module) -> str:
-    """A short digest of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def pack(seen: Seen) -> dict[str, Tensor]:
-    """Tensors of a cached clip by name."""
-    experts = {f"experts.{k}": v.contiguous() for k, v in vars(seen.experts).items()} if seen.experts else {}
-    prior = {"prior": seen.prior.contiguous()} if seen.prior is not None else {}
-    return {"frames": seen.frames.contiguous(), **experts, **prior}
-
-
-def unpack(tensors: dict[str, Tensor]) -> Seen:
-    """The inverse of `pack`."""
-    parts = {k.removeprefix("experts."): v for k, v in tensors.items() if k.startswith("experts.")}
-    return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None, prior=tensors.get("prior"))
 
 
 class TextPieces:

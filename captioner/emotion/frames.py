@@ -5,8 +5,6 @@ Axes: T segments, F candidate frames of a segment, S pixels, E width of frame fe
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 from dataclasses import asdict
@@ -15,16 +13,14 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from captioner.data.kept import Kept, weights_hash
 from captioner.data.transforms import crop, resize_short
 from captioner.data.video import frames_at
 from captioner.emotion.clip import VisionTower
 from captioner.emotion.settings import PEClipConfig
-from captioner.files import atomic
 
 log = logging.getLogger(__name__)
 
@@ -92,55 +88,31 @@ def read_frames(
     return random_crop(resize_short(pictures, short_side), size, generator)
 
 
-class FrameFeatures:
-    """Features of videos (T, F, E) at the centre crop, one safetensors file a video.
-
-    A file's name is a hash of the video's bytes, the settings and the image tower's weights.
-    """
+class FrameFeatures(Kept[Tensor]):
+    """Features of videos (T, F, E) at the centre crop, one file a video; they change with the image tower."""
 
     def __init__(self, folder: str | Path, config: PEClipConfig, vision: VisionTower, candidates: int) -> None:
-        self.folder, self.config, self.vision, self.candidates = Path(folder), config, vision, candidates
+        self.config, self.vision, self.candidates = config, vision, candidates
         settings = {
             "format": FORMAT,
             "segments": config.segments,
             "candidates": candidates,
             "clip": asdict(config.clip) | {"source": "", "vocab_size": 0},
-            "weights": _digest(vision),
+            "weights": weights_hash(vision),
         }
-        self.settings = json.dumps(settings, sort_keys=True)
-        self._paths: dict[Path, Path] = {}
+        super().__init__(folder, settings)
 
-    def path(self, video: Path) -> Path:
-        """Where a video's features are, or will be."""
-        if video not in self._paths:
-            digest = hashlib.sha256(self.settings.encode())
-            with video.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            name = digest.hexdigest()
-            self._paths[video] = self.folder / name[:2] / f"{name}.safetensors"
-        return self._paths[video]
-
-    def load(self, video: Path) -> Tensor:
-        """(T, F, E), computed and written when it is not there."""
-        path = self.path(video)
-        if path.exists():
-            try:
-                return load_file(path)["features"]
-            except (SafetensorError, KeyError, OSError):
-                log.warning("%s is damaged: computed again", path)
+    def compute(self, video: Path) -> Tensor:
+        """(T, F, E) of the segments' centres."""
         frames = read_frames(video, self.config.clip.image_size, self.config.segments, self.candidates)
         device = next(self.vision.parameters()).device
         features = self.vision(frames[None].to(device))[0].cpu()
-        features = features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
-        with atomic(path) as temporary:
-            save_file({"features": features}, temporary)
-        return features
+        return features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
 
+    def pack(self, result: Tensor) -> dict[str, Tensor]:
+        """The one tensor by its name."""
+        return {"features": result}
 
-def _digest(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The inverse of `pack`."""
+        return tensors["features"]

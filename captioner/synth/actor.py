@@ -24,6 +24,8 @@ class Actor(Protocol):
     """A person that a camera can see. `looks` are what captions may say of the person (gender, hair, ...)."""
 
     looks: dict[str, str]
+    grey: bool  # without colour, which nothing else in the picture has then either
+    level: float  # mean brightness of the person, 0..255: light is set for it
 
     def draw(self, picture: Picture, state: State, place: Place) -> NDArray[np.float32]:
         """Paint the person over `picture`, in place; returns the landmarks (L, 2) in pixels."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from captioner.data.manifest import SPLITS
 from captioner.synth.actor import Actor
 from captioner.synth.identity import DRAWN_AUS, sample_face
-from captioner.synth.jobs import SPLITS
 from captioner.synth.photos import PhotoError, PhotoSet, check_eyes
 from captioner.synth.story import PHOTO_AUS
 

@@ -20,7 +20,6 @@ from captioner.files import write_text
 Job = TypeVar("Job")
 Made = TypeVar("Made")
 
-SPLITS: tuple[str, ...] = ("train", "val", "test")
 SETTINGS_FILE = "settings.json"
 _stop: Event | None = None  # in a worker process: set when nobody waits for its work any more
 

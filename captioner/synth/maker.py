@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from captioner.data.manifest import SPLITS
 from captioner.data.video import write_video
 from captioner.errors import CaptionerError, ConfigError
 from captioner.files import atomic
 from captioner.synth.backdrop import Pictures
 from captioner.synth.cast import Cast, DrawnCast, PhotoCast, Player
 from captioner.synth.grammar import MANNERS, write
-from captioner.synth.jobs import SPLITS, claim, run, split_counts
+from captioner.synth.jobs import claim, run, split_counts
 from captioner.synth.labels import read_record, role_labels, shown_labels, write_labels
 from captioner.synth.photos import PhotoError, PhotoSet
 from captioner.synth.stage import film

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError, unknown
 from captioner.files import missing
 
 log = logging.getLogger(__name__)
 
-SPLITS: tuple[str, ...] = ("train", "val", "test")
 LANDMARKS = 478
 # shape of a row, and what numpy calls the kinds of values that fit: texts, whole numbers, fractions, yes or no
 _LAYOUT: dict[str, tuple[tuple[int, ...], str]] = {

@@ -19,7 +19,6 @@ from captioner.synth.skin import Muscles
 
 Array = NDArray[np.floating[Any]]
 
-POSED_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27, 43)
 _FADE = 0.07  # share of a bare photo's side over which it fades out
 _MARGIN = 0.1  # share of its side by which a bare photo is continued
 _LEVELS = 4
@@ -35,7 +34,6 @@ class Canvas:
     image: Array
     alpha: Array
     offset: tuple[float, float]
-    moving: Array | None = None  # (Hc, Wc)
 
 
 class Puppet:

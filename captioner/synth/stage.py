@@ -122,9 +122,9 @@ class _Take:
         ]
         return Subject(
             x,
-            min(float(getattr(actor, "level", 128.0)) for actor in self.actors),
+            min(actor.level for actor in self.actors),
             min(sizes, default=0.5) * self.size[0],
-            any(getattr(actor, "grey", False) for actor in self.actors),
+            any(actor.grey for actor in self.actors),
         )
 
     def _place(self, box: tuple[float, float, float] | None) -> Place:
@@ -224,8 +224,7 @@ def _scene(
     part = whole[y : y + height, x : x + width]
     if cut and rng.random() < 0.5:
         part = part[:, ::-1]
-    level = getattr(actor, "level", None)
-    return part if level is None else part * _towards(float((part @ LUMA).mean()), level)
+    return part * _towards(float((part @ LUMA).mean()), actor.level)
 
 
 def _towards(have: float, want: float) -> float:

@@ -146,7 +146,7 @@ def _teacher_rows(seen: Units) -> str:
 
 @torch.inference_mode()
 def milliseconds(net: nn.Module, size: int) -> float:
-    """Median time of one crop on one thread."""
+    """Median time of one picture on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     image, times = torch.randn(1, 3, size, size), []

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captioner.model.captioner import Batch, EmotionCaptioner
@@ -130,8 +130,3 @@ def compile_encoders(model: EmotionCaptioner) -> None:
         if isinstance(part, nn.Module):
             part.compile()
             log.info("%s encoder: compiled at its first batch", name)
-
-
-def tensor_bytes(tensors: Iterator[Tensor]) -> int:
-    """Memory of tensors."""
-    return sum(t.numel() * t.element_size() for t in tensors)
