@@ -1,7 +1,8 @@
 """Trains the built-in face reader: python scripts/train_faces.py --photos photos
 
 Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a last layer on its
-frozen features), `export` (the shipped folder); all run in turn, and the first two resume where they were stopped.
+frozen features), `tune` (both together), `export` (the shipped folder); all run in turn, and `finder`, `aligned` and
+`tune` resume where they were stopped.
 `card` writes the card from what scripts/measure_faces.py measured.
 """
 
@@ -11,6 +12,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,8 @@ from captioner.files import atomic, write_text
 from captioner.synth.photos import PhotoSet
 
 log = logging.getLogger("train_faces")
-STAGES = ("finder", "aligned", "refine", "export", "card")
-MINUTES = {"finder": 15.0, "aligned": 70.0}
+STAGES = ("finder", "aligned", "refine", "tune", "export", "card")
+MINUTES = {"finder": 15.0, "aligned": 70.0, "tune": 60.0}
 REFINE = 320  # width of the refinement
 VISITS = 6  # of every photo by it, each third one spoilt
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
@@ -57,25 +59,26 @@ class Plan:
     net: CropNetConfig
     jitter: Jitter
     epochs: int
-    rate: float = 2e-3
     batch: int = 64
 
 
 PLAN = Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70)
+MILD = Jitter(4, 0.04, 0.02, yaw=9, pitch=5)  # about as far as a followed face strays
 
 
 def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor) -> dict[str, Tensor]:
     """Point distances in outer eye distances, values in standard deviations, odds of a face."""
     points, values, score = out
-    yard = outer_eyes(batch.points[:, list(MESH_68)]).clamp_min(0.05)
+    marks = list(MESH_68) if points.shape[1] == 478 else list(range(68))
+    yard = outer_eyes(batch.points[:, marks]).clamp_min(0.05)
     apart = (((points - batch.points) ** 2).sum(-1) + 1e-7) ** 0.5 / yard[:, None]
     faces = batch.face.sum()
     parts = {"points": (apart * batch.known).sum() / faces * 10}
     if values.shape[1]:
         errors = nn.functional.smooth_l1_loss(values, batch.values, reduction="none", beta=4.0).mean(1)
         parts["values"] = (errors * batch.values_weight).sum() / faces * 10
-        given = torch.stack(geometry(points[:, list(MESH_68)]), 1)
-        wanted = torch.stack(geometry(batch.points[:, list(MESH_68)]), 1)
+        given = torch.stack(geometry(points[:, marks]), 1)
+        wanted = torch.stack(geometry(batch.points[:, marks]), 1)
         spread = deviation[len(BLENDSHAPES) : len(BLENDSHAPES) + len(GEOMETRY)]
         off = ((given - wanted).abs() / spread).clamp_max(4).mean(1)
         parts["geometry"] = (off * batch.values_weight).sum() / faces * 0.7
@@ -109,15 +112,18 @@ def judge(net: nn.Module, faces: Faces, jitter: Jitter, mean: Tensor, deviation:
 class Course:
     """The training of one network: schedule, averaged weights, and a state from which it resumes."""
 
-    def __init__(self, name: str, net: nn.Module, out: Path, minutes: float, epochs: int, steps: int) -> None:
+    def __init__(
+        self, name: str, net: nn.Module, out: Path, minutes: float, epochs: int, steps: int, rate: float = 2e-3
+    ) -> None:
         self.name, self.net, self.out, self.minutes, self.epochs, self.steps = name, net, out, minutes, epochs, steps
+        self.rate = rate
         smooth = torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
         self.average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=smooth, use_buffers=True)
         groups = [
             {"params": [p for p in net.parameters() if p.dim() > 1], "weight_decay": 0.03},
             {"params": [p for p in net.parameters() if p.dim() <= 1], "weight_decay": 0.0},
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=2e-3)
+        self.optimiser = torch.optim.AdamW(groups, lr=rate)
         self.done, self.spent, self.best, self.skipped = 0, 0.0, math.inf, 0
         self.meter: dict[str, float] = {}
         self._resume()
@@ -145,7 +151,7 @@ class Course:
         progress = min(1.0, max((self.done + step / self.steps) / self.epochs, self._clock()))
         warm = min(1.0, (self.done * self.steps + step + 1) / 300)
         for group in self.optimiser.param_groups:
-            group["lr"] = 2e-3 * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+            group["lr"] = self.rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
 
     def learn(self, parts: dict[str, Tensor]) -> None:
         """One step down the sum of the losses."""
@@ -179,25 +185,47 @@ class Course:
 
 def train_landmarks(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
     """Train the crop network; its best averaged weights are OUT/aligned.safetensors."""
-    plan = PLAN
     torch.manual_seed(0)
-    net = CropNet(plan.net)
+    net = CropNet(PLAN.net)
     with torch.no_grad():  # start from the mean face
         net.points.weight.mul_(0.1)
         net.points.bias.copy_(data.train.points[:, :, :2].mean(0).flatten())
-    steps = math.ceil(len(data.train.images) / (plan.batch * 0.7))
-    course = Course("aligned", net, out, minutes, epochs or plan.epochs, steps)
-    val = data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
+    course = Course("aligned", net, out, minutes, epochs or PLAN.epochs, _steps(data))
+    attend(course, data, lambda: data.batch(PLAN.batch, PLAN.net.size, PLAN.jitter))
+
+
+def tune(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
+    """Train the crop network on, its refinement with it; the best averaged weights are OUT/tune.safetensors."""
+    config, state = kept(out)
+    net = CropNet(replace(config, refine=REFINE))
+    net.load_state_dict(state | load_file(out / "refine.safetensors"))
+    course = Course("tune", net, out, minutes, epochs or PLAN.epochs, _steps(data), rate=1e-3)
+
+    def batch() -> Batch:
+        jitter, spoilt = (PLAN.jitter, True) if torch.rand(()) < 0.4 else (MILD, bool(torch.rand(()) < 0.3))
+        full = data.batch(PLAN.batch, PLAN.net.size, jitter, spoilt)
+        return replace(full, points=full.points[:, list(KEPT)], known=full.known[:, list(KEPT)])
+
+    attend(course, data, batch)
+
+
+def _steps(data: Corpus) -> int:
+    return math.ceil(len(data.train.images) / (PLAN.batch * 0.7))
+
+
+def attend(course: Course, data: Corpus, draw: Callable[[], Batch]) -> None:
+    """Epochs of batches until the course ends, each judged on val photos."""
+    net, val = course.net, data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
     while not course.ended():
         net.train()
         torch.manual_seed(1000 + course.done)
-        for step in range(steps):
+        for step in range(course.steps):
             course.pace(step)
-            batch = data.batch(plan.batch, plan.net.size, plan.jitter)
+            batch = draw()
             with torch.autocast("cpu", torch.bfloat16):
                 points, values, score = net(batch.crops.contiguous(memory_format=torch.channels_last))
             course.learn(loss_of((points.float(), values.float(), score.float()), batch, data.deviation))
-        scores = judge(course.average.module, val, plan.jitter, data.mean, data.deviation)
+        scores = judge(course.average.module, val, PLAN.jitter, data.mean, data.deviation)
         course.close_epoch(
             scores, scores["nme"] - 0.002 * sum(v for k, v in scores.items() if k not in ("nme", "median"))
         )
@@ -257,7 +285,7 @@ def train_refinement(data: Corpus, out: Path) -> None:
     for visit in range(VISITS):
         order = torch.randperm(len(data.train.images))
         for rows in order.split(128):
-            batch = lessons.render(data.train, rows, config.size, Jitter(4, 0.04, 0.02, yaw=9, pitch=5))
+            batch = lessons.render(data.train, rows, config.size, MILD)
             data.mirror_half(batch)
             crops = lessons.spoil(batch.crops) if visit % 3 == 2 else batch.crops
             with torch.inference_mode():
@@ -314,8 +342,7 @@ def export(data: Corpus, out: Path, folder: Path) -> None:
     """The trained networks as the shipped folder: half precision, only the kept points, values in their own units."""
     tensors: dict[str, Tensor] = {"template": data.template}
     config: dict[str, Any] = {"finder": asdict(FinderConfig())}
-    net, state = kept(out)
-    state |= load_file(out / "refine.safetensors")
+    net, state = kept(out)[0], load_file(out / "tune.safetensors")
     count = len(NETWORK_NAMES)
     for layer in ("values", "refine.2"):  # in their own units
         state[f"{layer}.weight"][:count] *= data.deviation[:, None]
@@ -425,6 +452,8 @@ def main() -> int:
             train_landmarks(data, args.out, minutes, args.epochs)
         elif stage == "refine":
             train_refinement(data, args.out)
+        elif stage == "tune":
+            tune(data, args.out, minutes, args.epochs)
         else:
             export(data, args.out, args.weights)
     return 0

@@ -91,7 +91,7 @@ class Corpus:
         odds = torch.ones(len(rows))
         return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
 
-    def batch(self, count: int, size: int, jitter: Jitter) -> Batch:
+    def batch(self, count: int, size: int, jitter: Jitter, spoilt: bool = True) -> Batch:
         """One training batch: photos, FER+ pictures, a seventh without a face, half of all mirrored."""
         wrong = count // 7
         rough = 0 if self.ferplus is None else count // 5
@@ -102,7 +102,7 @@ class Corpus:
         order = torch.randperm(count)
         batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
         self.mirror_half(batch)
-        batch.crops = standardise(lessons.spoil(batch.crops))
+        batch.crops = standardise(lessons.spoil(batch.crops) if spoilt else batch.crops)
         return batch
 
     def mirror_half(self, batch: Batch) -> None:
