@@ -52,6 +52,8 @@ class TextConfig:
     layers: int = 12
     width: int = 768
     heads: int = 12
+    dropout: float | None = None
+    """Everywhere in the encoder; none: what its kind is trained with (BERT, T5 and GPT-2 0.1, CLIP 0)."""
     frozen: bool = False
     share_words: bool = False
     """Use the fusion's word table as the encoder's own (bert only, equal widths)."""
@@ -161,6 +163,8 @@ class ModelConfig:
     """Hub name or folder of a WordPiece vocabulary; "captions": built from the training captions."""
     vocab_size: int = 0
     """Filled in when the vocabulary is known."""
+    styles: list[str] = field(default_factory=list)
+    """Manners of captions it writes, the usual one first, as the clips' `extra` names them; none: one, unnamed."""
 
     def __post_init__(self) -> None:
         check(self.problems())
@@ -203,12 +207,12 @@ class ModelConfig:
             faults.append(f"prompts.mask_words is {prompts.mask_words}: a share between 0 and 1 is needed")
         for key, part in [("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word)]:
             if part != "off" and not (prompts.vep and prompts.tep):
-                faults.append(
-                    f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep"
-                )
+                faults.append(f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
         weight = 0.5 if self.emotion_prior_weight is None else self.emotion_prior_weight
         if not 0 <= weight <= 1:
             faults.append(f"emotion_prior_weight is {weight}: a share between 0 and 1 is needed")
+        if not 0 <= (text.dropout or 0.0) < 1:
+            faults.append(f"text.dropout is {text.dropout}: a share from 0 to below 1 is needed")
         if self.emotion_prior and not self.emotion_prior_source:
             faults.append("emotion_prior_source is missing: name a trained folder of the recogniser")
         if self.emotion_prior and not prompts.tep:
@@ -217,6 +221,8 @@ class ModelConfig:
             faults.append("text.share_words needs text.arch=bert and text.width equal to fusion.width")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             faults.append(f"labels {self.labels}: at least two different names are needed")
+        if len(set(self.styles)) != len(self.styles):
+            faults.append(f"styles {self.styles}: different names are needed")
         return faults
 
 
@@ -296,6 +302,8 @@ class DecodeConfig:
     beams: int = 1
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
+    style: str = ""
+    """One of the model's manners (model.styles); "": the first."""
     length_penalty: float = 1.0
     no_repeat: int = 3
     """No n-gram of this length twice; 0: anything goes."""
@@ -450,9 +458,7 @@ def convert_scalar(hint: Any, value: Any, where: str, key: str) -> Any:
         return ""
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, hint if isinstance(hint, type) else object) and (
-        hint is bool or not isinstance(value, bool)
-    ):
+    if isinstance(value, hint if isinstance(hint, type) else object) and (hint is bool or not isinstance(value, bool)):
         return value
     wanted = getattr(hint, "__name__", None) or get_origin(hint).__name__
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}

@@ -1,5 +1,6 @@
 """From a video to a Caption: the object that `captioner.load()` returns."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,14 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def special_ids(tokenizer: Tokenizer) -> Special:
-    """The ids decoding must know."""
-    return Special(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id)
+def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "") -> Special:
+    """The ids decoding must know, for one of the model's styles ("": the first)."""
+    if style and style not in styles:
+        known = f"allowed: {', '.join(styles)}" if styles else "this model has one manner of captions: leave it out"
+        raise ConfigError(f"unknown style {style!r}; {known}")
+    starts = [tokenizer.start_id(number) for number in range(max(1, len(styles)))]
+    start = starts[styles.index(style)] if style else starts[0]
+    return Special(start, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tuple(starts))
 
 
 @torch.inference_mode()
@@ -74,7 +80,7 @@ def caption_batch(
 ) -> list[Caption]:
     """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
     view = model.see(batch)
-    written = write(model.fusion, view.memory, special_ids(tokenizer), options)
+    written = write(model.fusion, view.memory, special_ids(tokenizer, model.config.styles, options.style), options)
     texts = [tokenizer.decode(w.ids) for w in written]
     links = match_words(model, view, pieces, texts)
     belief = view.emotion.tolist() if view.emotion is not None else None
@@ -123,12 +129,8 @@ def match_words(
     matching: Matching | None = model.evidence(view, ids, mask, usable)
     assert matching is not None
     rows = []
-    for (row_ids, _), places, values in zip(
-        encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True
-    ):
-        rows.append(
-            [(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)]
-        )
+    for (row_ids, _), places, values in zip(encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True):
+        rows.append([(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)])
     return rows
 
 
@@ -177,20 +179,14 @@ class Captioner:
     ) -> "Captioner":
         """A captioner by shipped name, checkpoint folder or hub repository."""
         chosen = pick_device(device)
-        return cls(
-            checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir), chosen
-        )
+        return cls(checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir), chosen)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
         loaded = self.checkpoint
-        checkpoint.save(
-            folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card
-        )
+        checkpoint.save(folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card)
 
-    def push_to_hub(
-        self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner"
-    ) -> str:
+    def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner") -> str:
         """Upload the checkpoint folder to the hub; returns the commit's address."""
         from tempfile import TemporaryDirectory
 
@@ -229,4 +225,3 @@ class Captioner:
         for unit in result.action_units:
             unit.peak = round(result.start + (unit.peak or 0.0) * (result.end - result.start), 3)
         return result
-

@@ -199,13 +199,15 @@ def find_tokenizer(config: Config, records: list[Record], world: World) -> Token
     saved = Store(Path(config.train.out), world).newest()
     if saved is not None:
         return Tokenizer.from_file(saved.folder / "tokenizer.json")
+    styles = config.model.styles
+    captions = [c for r in records for c in (*r.captions, *(t for s in styles for t in r.extra.get(s, [])))]
     if config.model.tokenizer == "captions":
-        return Tokenizer.build(caption for record in records for caption in record.captions)
+        return Tokenizer.build(captions, styles=max(1, len(styles)))
     try:
         return Tokenizer.from_pretrained(config.model.tokenizer)
     except CheckpointError as error:
         log.warning("%s: the vocabulary is built from the training captions instead", error)
-        return Tokenizer.build((caption for record in records for caption in record.captions), size=30522)
+        return Tokenizer.build(captions, size=30522, styles=max(1, len(styles)))
 
 
 def caption_scores(refs: dict[str, list[str]], hyps: dict[str, str]) -> dict[str, float]:

@@ -86,9 +86,7 @@ def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None
 class FeatureCache(Kept[Seen]):
     """Decoded frames and expert features on disk, one file a clip; they change with the experts' weights."""
 
-    def __init__(
-        self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int
-    ) -> None:
+    def __init__(self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int) -> None:
         self.config, self.experts, self.short_side = config, experts, short_side
         settings: dict[str, Any] = {
             "format": FORMAT,
@@ -175,18 +173,14 @@ def open_foreign(name: str) -> tokenizers.Tokenizer:
     try:
         file = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
         return (
-            tokenizers.Tokenizer.from_file(str(file))
-            if file.exists()
-            else tokenizers.Tokenizer.from_pretrained(name)
+            tokenizers.Tokenizer.from_file(str(file)) if file.exists() else tokenizers.Tokenizer.from_pretrained(name)
         )
     except Exception as error:  # the library raises bare Exception
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"cannot load the tokenizer of the text encoder {name!r}: {cause}") from None
 
 
-def hide(
-    ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator
-) -> tuple[list[int], list[int]]:
+def hide(ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator) -> tuple[list[int], list[int]]:
     """Masked words: ids with a share replaced, and what stood there (NO_LABEL where nothing is asked).
 
     [SEP] may be hidden, which teaches where sentences end; [CLS] may not. 80 % become [MASK], 10 % another
@@ -216,14 +210,10 @@ class Place:
 class EpochOrder(Sampler[list[Place]]):
     """Batches of one epoch in an order that follows from (seed, epoch), from batch `start` on."""
 
-    def __init__(
-        self, items: int, batch: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True
-    ) -> None:
+    def __init__(self, items: int, batch: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True) -> None:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(items, generator=generator).tolist() if shuffle else list(range(items))
-        self.batches = [[Place(epoch, i) for i in order[at : at + batch]] for at in range(0, items, batch)][
-            start:
-        ]
+        self.batches = [[Place(epoch, i) for i in order[at : at + batch]] for at in range(0, items, batch)][start:]
 
     def __iter__(self) -> Iterator[list[Place]]:
         return iter(self.batches)
@@ -261,9 +251,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         record = self.records[place.index]
         mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
         generator = torch.Generator().manual_seed(mixed % (1 << 63))
-        seen = (
-            self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
-        )
+        seen = self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
         frames = crop(seen.frames, self.config.video.size, train=self.train, generator=generator)
         if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
             frames = frames.flip(-1)
@@ -275,12 +263,23 @@ class ClipDataset(Dataset[dict[str, Any]]):
             item |= self.caption_parts(record, generator)
         return item
 
+    def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
+        """Captions by the place of their style in the model's list; a style nobody wrote in is left out."""
+        styles = self.config.styles
+        if len(styles) < 2:
+            return {0: record.captions}
+        own = record.extra.get("manner", styles[0])
+        texts = [record.captions if style == own else record.extra.get(style, []) for style in styles]
+        return {place: list(found) for place, found in enumerate(texts) if found} or {0: record.captions}
+
     def caption_parts(self, record: Record, generator: torch.Generator) -> dict[str, Any]:
         """Captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
-        order = torch.randperm(len(record.captions), generator=generator).tolist()
-        chosen = [record.captions[order[i % len(order)]] for i in range(self.captions)]
-        ids = [self.tokenizer.encode(caption, longest) for caption in chosen]
+        styled = self.styled_captions(record)
+        orders = {style: torch.randperm(len(texts), generator=generator).tolist() for style, texts in styled.items()}
+        turns = [(style, i) for i in range(self.captions) for style in styled][: self.captions]
+        chosen = [styled[style][orders[style][i % len(orders[style])]] for style, i in turns]
+        ids = [self.tokenizer.encode(c, longest, style) for c, (style, _) in zip(chosen, turns, strict=True)]
         hidden = [hide(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
         parts: dict[str, Any] = {
             "masked": [shown for shown, _ in hidden],

@@ -21,6 +21,7 @@ _TIGHT_LEFT = frozenset(".,!?;:%)]}…")  # no space before
 _TIGHT_RIGHT = frozenset("([{$#")  # no space after
 _CONTRACTED = frozenset(["s", "t", "re", "ve", "ll", "d", "m"])  # what follows the apostrophe of one word
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_UNUSED = re.compile(r"\[unused(\d+)\]")
 _ENDS = frozenset(".!?…")
 _OPEN_END = re.compile(r"[\s,;:\-]+$")  # a sentence cut short ends on these
 
@@ -41,10 +42,12 @@ class Tokenizer:
         ids = [vocabulary[name] for name in SPECIALS]
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
         self.vocab_size: int = backend.get_vocab_size()
-        self._special = frozenset(ids)
+        # What opens captions in a further manner; BERT's vocabularies have hundreds of such places.
+        self._starts = {int(m[1]): i for piece, i in vocabulary.items() if (m := _UNUSED.fullmatch(piece))}
+        self._special = frozenset([*ids, *self._starts.values()])
 
     @classmethod
-    def build(cls, captions: Iterable[str], size: int = 4000, min_count: int = 1) -> Tokenizer:
+    def build(cls, captions: Iterable[str], size: int = 4000, min_count: int = 1, styles: int = 1) -> Tokenizer:
         """A vocabulary of at most `size` pieces made from captions, in whatever order they come."""
         normalise, split = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
         counts: Counter[str] = Counter()
@@ -53,15 +56,14 @@ class Tokenizer:
         if not counts:
             raise ConfigError("a vocabulary cannot be built: the captions hold no words")
         inner = sorted({f"##{letter}" for word in counts for letter in word[1:]})
-        pieces = [*SPECIALS, *sorted({letter for word in counts for letter in word}), *inner]
+        starts = [f"[unused{style}]" for style in range(1, styles)]
+        pieces = [*SPECIALS, *starts, *sorted({letter for word in counts for letter in word}), *inner]
         if len(pieces) > size:
             raise ConfigError(
                 f"vocabulary size {size} is below the {len(pieces)} pieces that the captions' letters need"
             )
         known = set(pieces)
-        frequent = sorted(
-            (-count, word) for word, count in counts.items() if count >= min_count and word not in known
-        )
+        frequent = sorted((-count, word) for word, count in counts.items() if count >= min_count and word not in known)
         pieces += [word for _, word in frequent[: size - len(pieces)]]
         return cls(_backend({piece: index for index, piece in enumerate(pieces)}))
 
@@ -83,9 +85,7 @@ class Tokenizer:
         """The tokenizer of a folder or hub repository that has a tokenizer.json or a vocab.txt."""
         folder = Path(name_or_folder)
         if folder.is_dir():
-            found = next(
-                (folder / n for n in ("tokenizer.json", "vocab.txt") if (folder / n).is_file()), None
-            )
+            found = next((folder / n for n in ("tokenizer.json", "vocab.txt") if (folder / n).is_file()), None)
             if found is None:
                 raise CheckpointError(f"folder {str(folder)!r} has neither tokenizer.json nor vocab.txt")
             return _open(found)
@@ -95,12 +95,18 @@ class Tokenizer:
         """A tokenizer.json at `path`, written atomically."""
         write_text(path, self._backend.to_str(pretty=True))
 
-    def encode(self, caption: str, max_length: int) -> list[int]:
+    def start_id(self, style: int = 0) -> int:
+        """What opens a caption: [CLS], or [unused1] and so on in a further manner."""
+        if style and style not in self._starts:
+            raise ConfigError(f"the vocabulary has no [unused{style}] for a further style; build one with styles")
+        return self._starts[style] if style else self.cls_id
+
+    def encode(self, caption: str, max_length: int, style: int = 0) -> list[int]:
         """[CLS] pieces [SEP], at most `max_length` ids: a long caption loses its last pieces, never [SEP]."""
         if max_length < 2:
             raise ConfigError(f"max_length {max_length} leaves no room for [CLS] and [SEP]; give at least 2")
         pieces: list[int] = self._backend.encode(caption, add_special_tokens=False).ids
-        return [self.cls_id, *pieces[: max_length - 2], self.sep_id]
+        return [self.start_id(style), *pieces[: max_length - 2], self.sep_id]
 
     def words(self, ids: Iterable[int]) -> list[tuple[str, list[int]]]:
         """Each word or mark of `ids` with the positions of its pieces; special tokens are left out."""
@@ -150,19 +156,13 @@ def _open(path: Path) -> Tokenizer:
         return Tokenizer.from_file(path)
     pieces = path.read_text(encoding="utf-8").splitlines()
     config = path.with_name("tokenizer_config.json")
-    lowercase = (
-        json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True)
-        if config.is_file()
-        else True
-    )
+    lowercase = json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True) if config.is_file() else True
     return Tokenizer(_backend({piece: index for index, piece in enumerate(pieces)}, lowercase))
 
 
 def _download(name: str, local_files_only: bool, revision: str | None) -> Path:
     if not _HUB_NAME.fullmatch(name):
-        raise CheckpointError(
-            f"no tokenizer for {name!r}: no such folder, and a hub name looks like owner/name"
-        )
+        raise CheckpointError(f"no tokenizer for {name!r}: no such folder, and a hub name looks like owner/name")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

@@ -28,12 +28,13 @@ class Written:
 
 @dataclass(frozen=True)
 class Special:
-    """Ids with a duty."""
+    """Ids with a duty: `cls` opens the caption, `never` are further ones that must not be written."""
 
     cls: int
     sep: int
     mask: int
     pad: int
+    never: tuple[int, ...] = ()
 
 
 @torch.inference_mode()
@@ -51,7 +52,7 @@ def next_log_probs(
 ) -> Tensor:
     """(rows, V) log-probabilities of the next id: specials other than [SEP] and repeated n-grams are out."""
     logits = fusion.step(last, special.mask, cache).float()
-    logits[:, [special.cls, special.mask, special.pad]] = -torch.inf
+    logits[:, [special.cls, special.mask, special.pad, *special.never]] = -torch.inf
     if no_repeat:
         for row, ids in enumerate(histories):
             logits[row, repeats(ids, no_repeat)] = -torch.inf
