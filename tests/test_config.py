@@ -44,6 +44,7 @@ def test_unknown_key_names_the_nearest() -> None:
         ("decode.beams=0", ["at least 1"]),
         ("model.fusion.heads=0", ["fusion.heads is 0", "at least 1"]),
         ("model.video.size=0", ["at least 32"]),
+        ("model.text.dropout=1", ["text.dropout is 1.0", "below 1"]),
     ],
 )
 def test_impossible_values_are_named(override: str, words: list[str]) -> None:

@@ -45,9 +45,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     gradients = []
     for recompute in (False, True):
         torch.manual_seed(1)
-        config = VideoConfig(
-            arch="swin3d_small_cpu", width=16, size=64, drop_path=0.0, checkpointing=recompute
-        )
+        config = VideoConfig(arch="swin3d_small_cpu", width=16, size=64, drop_path=0.0, checkpointing=recompute)
         encoder = VideoEncoder(config).train()
         encoder(clip).square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None]))
@@ -69,6 +67,16 @@ def test_text_encoders_are_configuration(arch: str) -> None:
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.text.parameters())
 
 
+@pytest.mark.parametrize("arch", ["bert", "clip", "t5", "gpt2"])
+def test_dropout_of_text_encoders(arch: str) -> None:
+    """At 0 training is evaluation; at a half two passes differ."""
+    ids, mask = torch.randint(5, 60, (2, 8)), torch.ones(2, 8, dtype=torch.bool)
+    without = tiny_model(f"text.arch={arch}", "text.dropout=0").text
+    assert torch.equal(without.train()(ids, mask), without.eval()(ids, mask))
+    half = tiny_model(f"text.arch={arch}", "text.dropout=0.5").text.train()
+    assert not torch.equal(half(ids, mask), half(ids, mask))
+
+
 def test_clip_as_video_encoder() -> None:
     encoder = VideoEncoder(VideoConfig(arch="clip", size=64, frames=3)).eval()
     assert encoder(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8)).shape == (2, 3, encoder.width)
@@ -78,19 +86,21 @@ def test_pretrained_folder_is_used_and_its_width_checked(tmp_path: Path) -> None
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = BertConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
-    )
+    sizes = BertConfig(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128)
     saved = BertModel(sizes)
     saved.save_pretrained(tmp_path)
     encoder = TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 60)
-    torch.testing.assert_close(
-        encoder.net.embeddings.word_embeddings.weight, saved.embeddings.word_embeddings.weight
-    )
+    torch.testing.assert_close(encoder.net.embeddings.word_embeddings.weight, saved.embeddings.word_embeddings.weight)
     assert not encoder.foreign
     assert TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=32, heads=2), 61).foreign == 60
     with pytest.raises(ConfigError, match=r"set text\.width=32"):
         TextEncoder(TextConfig(pretrained=str(tmp_path), layers=1, width=64, heads=2), 60)
+
+
+def test_dropout_of_a_pretrained_folder(tmp_path: Path) -> None:
+    tiny_model().text.net.save_pretrained(tmp_path)
+    model = tiny_model(f"text.pretrained={tmp_path}", "text.dropout=0")
+    assert {m.p for m in model.text.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 
 def test_unreachable_pretrained_text_falls_back_with_one_line(caplog: pytest.LogCaptureFixture) -> None:

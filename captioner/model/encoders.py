@@ -240,12 +240,15 @@ def build_clip_vision(config: VideoConfig) -> nn.Module:
     return pretrained_or(config.pretrained, CLIPVisionModel, scratch, "video.pretrained")
 
 
-def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str) -> nn.Module:
-    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had."""
+def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
+    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had.
+
+    `changes` replace values of the named model's configuration.
+    """
     if not name:
         return scratch()
     try:
-        return kind.from_pretrained(name)
+        return kind.from_pretrained(name, **changes)
     except (OSError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
@@ -260,7 +263,8 @@ class TextEncoder(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         kind, scratch = text_class(config, config.vocab_size or vocab_size)
-        self.net = pretrained_or(config.pretrained if load else "", kind, scratch, "text.pretrained")
+        name = config.pretrained if load else ""
+        self.net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
         self.width = config.width
         given = hidden_size(self.net.config)
         if given != config.width:
@@ -286,25 +290,40 @@ def hidden_size(config: Any) -> int:
     return int(getattr(config, "hidden_size", None) or config.d_model)
 
 
+# What transformers calls the dropout of each kind.
+_DROPOUTS = {
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "clip": ("attention_dropout",),
+    "t5": ("dropout_rate",),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+}
+
+
+def dropped(config: TextConfig) -> dict[str, float]:
+    """The configured dropout in transformers' names; empty where the kind's own stays."""
+    return {} if config.dropout is None else dict.fromkeys(_DROPOUTS[config.arch], config.dropout)
+
+
 def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Module]]:
     """The transformers class of an arch, and a builder with our sizes and random weights."""
     import transformers as hf
 
     width, layers, heads, ffn = config.width, config.layers, config.heads, 4 * config.width
+    drop: dict[str, Any] = dropped(config)
     if config.arch == "bert":
         sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-        bert = hf.BertConfig(vocab_size=vocab, intermediate_size=ffn, **sizes)
+        bert = hf.BertConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
         return partial_bert(hf), lambda: hf.BertModel(bert, add_pooling_layer=False)
     if config.arch == "clip":
         sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-        clip = hf.CLIPTextConfig(vocab_size=vocab, intermediate_size=ffn, **sizes)
+        clip = hf.CLIPTextConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
         return hf.CLIPTextModel, lambda: hf.CLIPTextModel(clip)
     if config.arch == "t5":
         t5 = hf.T5Config(
-            vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads
+            vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads, **drop
         )
         return hf.T5EncoderModel, lambda: hf.T5EncoderModel(t5)
-    gpt2 = hf.GPT2Config(vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads)
+    gpt2 = hf.GPT2Config(vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads, **drop)
     return hf.GPT2Model, lambda: hf.GPT2Model(gpt2)
 
 
