@@ -22,6 +22,7 @@ class Memory:
     keys: list[Tensor]  # each (B, H, R, D/H)
     values: list[Tensor]
     states: Tensor  # (B, R, D)
+    entry: Tensor | None = None  # (B, R, D) the block as it came in, for whoever replays it
 
     def repeat(self, times: int) -> "Memory":
         """Every clip `times` in a row, for beams."""
@@ -162,7 +163,7 @@ class Fusion(nn.Module):
 
     def remember(self, right: Tensor) -> Memory:
         """Run the right block (B, R, D) alone through every layer."""
-        keys, values = [], []
+        keys, values, entry = [], [], right
         bias = self.right_bias(right.shape[1])
         bias = bias if bias is None else bias.to(right.dtype)
         for layer in self.layers:
@@ -170,7 +171,7 @@ class Fusion(nn.Module):
             keys.append(k)
             values.append(v)
             right = layer.finish(right, q, k, v, bias)  # type: ignore[operator]
-        return Memory(keys, values, right)
+        return Memory(keys, values, right, entry)
 
     def write(self, ids: Tensor, memory: Memory) -> Tensor:
         """All text states at once, (B, L) -> (B, L, D); position i sees words 0..i and the whole right block."""
