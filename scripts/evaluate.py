@@ -2,9 +2,9 @@
 
     python scripts/evaluate.py --checkpoint runs/tiny/best --manifest data/drawn/manifest.jsonl [--split test]
 
-Prints the caption metrics, facial-phrase precision, recall and F1 beside two blind baselines, and emotion
-accuracy; with --out also writes predictions.jsonl and scores.json there, with --export a checkpoint in half
-precision whose CARD.md holds the scores.
+Prints the caption metrics, facial-phrase precision, recall and F1 beside two blind baselines, emotion words and
+emotion accuracy, with 95 % bootstrap intervals; with --out also writes predictions.jsonl and scores.json there, with
+--export a checkpoint in half precision whose CARD.md holds the scores.
 """
 
 import argparse
@@ -25,8 +25,10 @@ from captioner.model import checkpoint
 from captioner.phrases import PHRASES, find_phrases
 from captioner.pipeline import Caption, Captioner
 from captioner.train.loop import predict
-from eval.emotion import phrase_baselines, phrase_scores
+from eval.emotion import phrase_baselines, phrase_counts, phrase_scores, word_scores
 from eval.metrics import score
+from eval.significance import PHRASES as PHRASE_F1
+from eval.significance import Interval, intervals
 
 
 def evaluate(
@@ -37,10 +39,11 @@ def evaluate(
     cache: str = "",
     batch: int = 32,
     beams: int = 1,
-) -> tuple[dict[str, Caption], dict[str, Any]]:
-    """Captions by id, and every score by name; `train` is for the blind baselines."""
+    style: str = "",
+) -> tuple[dict[str, Caption], dict[str, Any], dict[str, Interval]]:
+    """Captions by id, every score by name, and intervals of some; `train` is for the blind baselines."""
     config = Config()
-    decode, size = DecodeConfig(beams=beams), model.model.config.video.size
+    decode, size = DecodeConfig(beams=beams, style=style), model.model.config.video.size
     config = replace(config, train=replace(config.train, batch=batch), decode=decode)
     store = None
     if cache:
@@ -49,17 +52,23 @@ def evaluate(
     data = ClipDataset(records, model.model.config, model.tokenizer, cache=store, short_side=size)
     captions = predict(model.model, model.tokenizer, model.pieces, data, config, model.device)
 
-    refs = {r.id: r.captions for r in records if r.captions}
+    place = model.model.config.styles.index(style) if style else 0
+    refs = {r.id: told for r in records if (told := data.styled_captions(r).get(place))}
     texts = {i: captions[i].text for i in refs}
     found = score(refs, texts)
-    scores: dict[str, Any] = dict(found.corpus)
-    scores |= {f"phrase {name}": getattr(phrase_scores(refs, texts), key)
-               for name, key in [("precision", "precision"), ("recall", "recall"), ("F1", "f1")]}  # fmt: skip
-    blind = phrase_baselines([r.captions for r in train if r.captions], refs)
-    scores |= {f"phrase F1, {name} (blind)": value.f1 for name, value in blind.items()}
+    scores, statistics = dict[str, Any](found.corpus), dict(found.statistics)
+    phrases = phrase_scores(refs, texts)
+    if phrases.wanted:
+        scores |= {"Phrase P": phrases.precision, "Phrase R": phrases.recall, PHRASE_F1: phrases.f1}
+        statistics[PHRASE_F1] = phrase_counts(refs, texts)
+        learned = [words for r in train if (words := data.styled_captions(r).get(place))]
+        scores |= {f"{PHRASE_F1}, {name} (blind)": value.f1 for name, value in phrase_baselines(learned, refs).items()}
+    else:
+        said = word_scores(refs, texts)
+        scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
     scores |= emotion_accuracy(captions, records) | evidence_accuracy(captions, records)
     scores |= {f"skipped {name}": why for name, why in found.skipped.items()}
-    return captions, scores
+    return captions, scores, intervals(statistics) if len(refs) > 1 else {}
 
 
 def emotion_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -> dict[str, float]:
@@ -130,15 +139,14 @@ def export(model: Captioner, folder: Path, scores: dict[str, Any], options: argp
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="folder, shipped name or hub repository")
     parser.add_argument("--manifest", required=True, type=Path, help="JSONL manifest of the clips")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument("--fold", type=int, help="fold of the manifest, where it has folds")
     parser.add_argument("--clips", type=int, default=0, help="only the first so many (default: all)")
     parser.add_argument("--beams", type=int, default=1, help="beams of the search (default: 1, greedy)")
+    parser.add_argument("--style", default="", help="one of the model's manners of captions (default: its first)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=Path, help="folder for predictions.jsonl and scores.json")
     parser.add_argument("--export", type=Path, help="folder for the checkpoint in half precision with its card")
@@ -149,19 +157,22 @@ def main(arguments: list[str] | None = None) -> int:
         records = read_manifest(options.manifest, split=options.split, fold=options.fold)
         records = records[: options.clips] if options.clips else records
         train = [r for r in read_manifest(options.manifest, check_files=False) if r.split == "train"]
-        captions, scores = evaluate(model, records, train or records, beams=options.beams)
+        captions, scores, spans = evaluate(model, records, train or records, beams=options.beams, style=options.style)
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{options.checkpoint} on {len(records)} clips of {options.manifest} ({options.split})")
     for name, value in scores.items():
-        print(f"{name:34s} {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+        span = f"  {spans[name].low:.4f} .. {spans[name].high:.4f}" if name in spans else ""
+        print(f"{name:34s} {value:.4f}{span}" if isinstance(value, float) else f"{name}: {value}")
     if options.export:
         export(model, options.export, scores, options, len(records))
     if options.out:
         lines = [json.dumps({"id": i, **c.to_dict()}, ensure_ascii=False) for i, c in captions.items()]
         write_text(options.out / "predictions.jsonl", "\n".join(lines) + "\n")
-        write_text(options.out / "scores.json", json.dumps(scores, indent=2) + "\n")
+        bounds = {name: [span.low, span.high] for name, span in spans.items()}
+        report = {"clips": len(records), "scores": scores, "intervals": bounds}
+        write_text(options.out / "scores.json", json.dumps(report, indent=2) + "\n")
     return 0
 
 
