@@ -3,15 +3,16 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from captioner.data.filmed import filmed
+from captioner.data.filmed import clip_lines, filmed, frame_labels
 from captioner.data.portraits import (
     ALIGNED,
     EMOTIONS,
@@ -28,13 +29,14 @@ from captioner.data.portraits import (
     weather,
     whole,
 )
-from captioner.data.posed import labels_of, sample_state, taught
+from captioner.data.posed import Posed, labels_of, posed, sample_state, taught
 from captioner.data.video import write_video
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
 from captioner.train.au_expert import mirrored, teacher_labels
+from captioner.train.watched import salient
 from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, FaceNet, build_backbone
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -200,7 +202,13 @@ def clips(folder: Path, split: str = "test") -> Path:
     write_video(folder / "videos/a.mp4", frames, fps=8)
     (folder / "labels").mkdir()
     save_file({"landmarks": mesh, "mouth_and_lids": np.zeros((1, 4, 2), np.float16)}, folder / "labels/a.safetensors")
-    extra = {"source": "photo", "labels": "labels/a.safetensors", "apex": 2, "au": {"12": [0.0, 0.3, 0.9, 0.9]}}
+    extra = {
+        "source": "photo",
+        "size": [64, 64],
+        "labels": "labels/a.safetensors",
+        "apex": 2,
+        "au": {"12": [0.0, 0.3, 0.9, 0.9]},
+    }
     line = {"id": "a", "video": "videos/a.mp4", "split": split, "emotion": "happiness", "multi_emotion": [],
             "au_ids": [12], "group": "person_7", "n_frames": 4, "extra": extra}  # fmt: skip
     (folder / "manifest.jsonl").write_text(json.dumps(line) + "\n")
@@ -217,6 +225,43 @@ def test_filmed_frames(tmp_path: Path) -> None:
     assert frames.persons.tolist() == [7, 7, 7]
     x, y = (round(part * 128) for part in ALIGNED[0])
     assert frames.pixels[0, y, x] > 180 > 90 > frames.pixels[0, 120, 120]
+
+
+def test_filmed_frames_are_kept(tmp_path: Path) -> None:
+    """Cut once, then read; a face that leaves the picture is left out."""
+    folder = clips(tmp_path / "clips")
+    first = filmed(folder, ("test",), each=4, cache=tmp_path)
+    (folder / "videos/a.mp4").unlink()
+    again = filmed(folder, ("test",), each=4, cache=tmp_path)
+    assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in vars(first))
+    notes = load_file(folder / "labels/a.safetensors")
+    save_file({**notes, "landmarks": notes["landmarks"] + np.float16(40)}, folder / "labels/a.safetensors")
+    with pytest.raises(ManifestError, match="has no clip of test that shows a face"):
+        filmed(folder, ("test",), each=4)
+
+
+def test_stills_of_another_puppet_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stills = Posed(*(torch.zeros(2, *shape) for shape in ((4, 4), (2, 3), (41,), (), ())))
+    monkeypatch.setattr(
+        "captioner.data.posed.PhotoSet", lambda folder: SimpleNamespace(rows=lambda split: np.arange(2))
+    )
+    calls = []
+    monkeypatch.setattr("captioner.data.posed._pose_all", lambda *parts: calls.append(parts) or stills)
+    for puppet in ("a", "a", "b"):
+        monkeypatch.setattr("captioner.data.posed._puppet", lambda puppet=puppet: puppet)
+        assert len(posed("faces", ("train",), 2, 0, tmp_path)) == 2
+    assert len(calls) == 2
+
+
+def test_salient_units_of_a_clip(tmp_path: Path) -> None:
+    """What the story names is there, what never shows is not, what shows unnamed is unknown."""
+    folder = clips(tmp_path)
+    (line,) = clip_lines(folder)
+    frames = frame_labels(folder, line)
+    assert frames[:, list(MAIN_AUS).index(12)].tolist() == [0, -1, 1, 1]
+    labels = salient(line, frames)
+    assert labels[list(MAIN_AUS).index(12)] == 1 and labels[list(MAIN_AUS).index(4)] == 0
+    assert salient(line | {"au_ids": []}, frames)[list(MAIN_AUS).index(12)] == -1
 
 
 def test_folders_without_clips_are_named(tmp_path: Path) -> None:

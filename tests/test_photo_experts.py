@@ -224,11 +224,11 @@ def test_action_units_learn(tmp_path: Path) -> None:
     torch.manual_seed(0)
     part, stills = made()
     au, view = AUGraph(AUGraphConfig("small")), View(32, grey=False)
-    table = lessons([stills], None, NAMES)
+    table = lessons(stills, None, None, NAMES)
     assert len(table.persons) == 72
     course = train_aus(au, view, table, AURecipe(epochs=8, batch=24, erase=0), tmp_path, seed=0)
     assert course.best > 0.9
-    both = lessons([stills], Pictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
+    both = lessons(stills, None, Pictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
     assert len(both.persons) == 144 and both.aus.shape == (144, len(MAIN_AUS) + len(SUB_AUS))
     assert (both.aus[72:] == -1).all()
     assert f1(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [-1]])).item() == 1

@@ -3,6 +3,7 @@
 Axes: S stills, A main AUs, O one-sided AUs.
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import captioner.synth.puppet
 from captioner.data.portraits import LUMA, align
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
@@ -20,7 +22,7 @@ from captioner.files import atomic
 from captioner.model.experts import ABSENT, PRESENT, au_labels
 from captioner.synth.actor import Place
 from captioner.synth.actors import PhotoActor
-from captioner.synth.basis import load_basis
+from captioner.synth.basis import FOLDER, load_basis
 from captioner.synth.identity import State
 from captioner.synth.photos import PhotoError, PhotoSet
 from captioner.synth.plot import PHOTO_AUS, sample_phrases, showable, together, ways
@@ -30,7 +32,7 @@ from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
 log = logging.getLogger(__name__)
 
 SIDE = 128  # of a still; the face fills about 0.7 of it
-FREE = 0.35  # share of the stills whose phrases stand for no emotion, so that rare AUs are seen
+FREE = 0.5  # share of the stills whose phrases stand for no emotion, so that rare AUs are seen
 _ONE_SIDED = 0.15
 _STATE, _PHOTO = 1, 2  # what a generator is for
 
@@ -62,7 +64,7 @@ class Posed:
 
 def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, cache: str | Path) -> Posed:
     """`count` stills of the persons of these splits, read from the cache folder once made there."""
-    path = Path(cache) / f"posed-{'-'.join(splits)}-{count}-{seed}.npz"
+    path = Path(cache) / f"posed-{'-'.join(splits)}-{count}-{seed}-{_puppet()}.npz"
     if not path.exists():
         photos = PhotoSet(folder)
         log.info("posing %d stills of %s persons into %s", count, " and ".join(splits), path)
@@ -71,6 +73,12 @@ def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, ca
             np.savez(temporary, **{name: value.numpy() for name, value in vars(made).items()})
     with np.load(path, allow_pickle=False) as stored:
         return Posed(**{name: torch.from_numpy(stored[name]) for name in stored.files})
+
+
+def _puppet() -> str:
+    """A short hash of what moves the skin: stills of an older puppet never stand for those of a new one."""
+    parts = (Path(captioner.synth.puppet.__file__), FOLDER / "model.safetensors")
+    return hashlib.blake2b(b"".join(part.read_bytes() for part in parts), digest_size=4).hexdigest()
 
 
 def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) -> Posed:

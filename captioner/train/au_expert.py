@@ -4,12 +4,12 @@ Axes: N pictures, A + O main and one-sided AUs, B batch.
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.data.portraits import Pictures, View, jitter, sides, weather
@@ -45,7 +45,9 @@ class AURecipe:
     patience: int = 4
     erase: float = 0.1
     coarse: float = 0.15
-    """Share of the crops made small, and of those made dim."""
+    """Share of the crops made small, and of those made dim; frames of clips are so already."""
+    frames: int = 10
+    """Of every made clip."""
     photos: int = 3
     """Of the real portraits, those of every so manieth person take part; 0: none."""
     held: int = 12
@@ -54,21 +56,28 @@ class AURecipe:
 
 @dataclass(frozen=True)
 class Lessons:
-    """pixels uint8 (N, H, W), frames (N, 2, 3), AU labels int8 (N, A + O), persons (N,)."""
+    """pixels uint8 (N, H, W), frames (N, 2, 3), AU labels int8 (N, A + O), persons (N,), filmed: from a clip (N,)."""
 
     pixels: Tensor
     frames: Tensor
     aus: Tensor
     persons: Tensor
+    filmed: Tensor
 
 
-def lessons(made: Sequence[Posed], photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
-    """Made pictures, and real photos of `every` so manieth person, in one table; all have the same size."""
-    parts = [(each.pixels, each.frames, each.aus, each.persons) for each in made]
+def lessons(stills: Posed, clips: Posed | None, photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
+    """Stills, frames of clips, and real photos of `every` so manieth person, in one table; all have the same size."""
+    made = [stills] if clips is None else [stills, clips]
+    parts = [(part.pixels, part.frames, part.aus, part.persons, _all(part, part is clips)) for part in made]
     if photos is not None and every:
         photos = photos.take(torch.nonzero(photos.persons % every == 0)[:, 0])
-        parts.append((photos.pixels, photos.frames, teacher_labels(photos.blendshapes, names), photos.persons))
+        labels = teacher_labels(photos.blendshapes, names)
+        parts.append((photos.pixels, photos.frames, labels, photos.persons, _all(photos, False)))
     return Lessons(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _all(part: Posed | Pictures, value: bool) -> Tensor:
+    return torch.full((len(part),), value)
 
 
 def teacher_labels(shapes: Tensor, names: list[str]) -> Tensor:
@@ -103,19 +112,26 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
         seed=seed, device=best_device(),
     )  # fmt: skip
     pixels, frames = table.pixels[rows].to(plan.device), table.frames[rows].to(plan.device)
-    labels = table.aus[rows].to(plan.device)
+    labels, filmed = table.aus[rows].to(plan.device), table.filmed[rows].to(plan.device)
     weights = class_weights(labels)
 
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
+        rows = rows[filmed[rows].argsort(stable=True)]  # stills first
         faces = sides(len(rows), random)
         crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7))
-        crops = view.show(weather(crops, random, recipe.erase, recipe.coarse))
+        still = len(rows) - int(filmed[rows].sum())
+        parts = [(crops[:still], recipe.erase, recipe.coarse), (crops[still:], recipe.erase / 2, 0.0)]
+        crops = view.show(torch.cat([weather(part, random, *how) for part, *how in parts if len(part)]))
         wanted = mirrored(labels[rows], faces).float()
         return asymmetric_loss(net(crops).scores.float(), wanted, weights)
 
+    # Clips are what the net is for: they alone judge it where there are any.
+    judges = held[table.filmed[held]] if bool(table.filmed[held].any()) else held
+    truth = table.aus[judges]
+
     def score_of(net: nn.Module) -> float:
-        found = f1(au_scores(net, view, table.pixels[held], table.frames[held]), table.aus[held])
-        return found[(table.aus[held] == 1).any(0)].mean().item()
+        scores = au_scores(net, view, table.pixels[judges], table.frames[judges])
+        return f1(scores, truth, best_thresholds(scores, truth))[(truth == 1).any(0)].mean().item()
 
     course = fit(au.to(memory_format=torch.channels_last), plan, loss_of, score_of)
     au.cpu().eval()
@@ -140,9 +156,13 @@ def f1(scores: Tensor, labels: Tensor, threshold: Tensor | float = 0.5) -> Tenso
 
 
 def best_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
-    """The threshold of each AU (A + O,) with the best F1, in steps of .02; 0.5 for an AU never seen."""
+    """The threshold of each AU (A + O,) with the best F1, in steps of .02; 0.5 for an AU never seen.
+
+    F1 is averaged over five neighbouring steps: of a rare AU the single best step is chance.
+    """
     steps = torch.arange(0.1, 0.95, 0.02)
     found = torch.stack([f1(scores, labels, step.item()) for step in steps])
+    found = F.avg_pool1d(found.T[None], 5, 1, 2, count_include_pad=False)[0].T
     best = steps[found.argmax(0)]
     return torch.where((labels == 1).any(0), best, 0.5)
 

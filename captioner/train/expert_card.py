@@ -19,6 +19,7 @@ from captioner.train.emotion_expert import (
     f1_by_class,
     places,
 )
+from captioner.train.watched import Watched
 from prompts.au_graph import MAIN_AUS, SUB_AUS
 
 LEAST = 15  # positives from which on an F1 against the landmarker is shown
@@ -34,6 +35,16 @@ class Trials:
     blendshapes: Sequence[str]
     clips: Posed | None = None
     """Frames of made clips of unseen persons."""
+    whole: "Whole | None" = None
+    """The same clips through the shipped face reader."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Clips as the captioner sees them, and the clip score (A,) from which on an AU counts as salient."""
+
+    seen: Watched
+    limits: Tensor
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,30 @@ def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tens
 def _as_used(experts: Experts) -> View:
     """What the captioner hands over: the whole crop, in colour."""
     return View(experts.config.size, grey=False)
+
+
+def _whole_clips(experts: Experts, whole: Whole) -> str:
+    """A paragraph and a table of what the captioner gets of clips of unseen persons."""
+    seen, limits = whole.seen, torch.tensor(experts.config.au_thresholds)
+    frame, clip = seen.frame_f1(limits), seen.clip_f1(whole.limits)
+    area = ranking(seen.clips, seen.clip_labels)
+    shown = _taught(experts)[: len(MAIN_AUS)] & (seen.clip_labels == 1).any(0)
+    rows = [
+        f"| {au} {name} | {int((seen.clip_labels[:, i] == 1).sum())} | {frame[i]:.3f} | {clip[i]:.3f} | {area[i]:.3f} |"
+        for i, (au, name) in enumerate(MAIN_AUS.items())
+        if shown[i]
+    ]
+    (count, looks), found = seen.frames.shape[:2], seen.present.mean()
+    return f"""
+The same {count} clips as the captioner sees them, through the shipped face reader ({looks} frames a clip, a face
+in {found:.1%} of them): macro F1 **{frame[shown].mean():.3f}** over frames, **{clip[shown].mean():.3f}** over
+clips. A clip's score is the mean over its frames, and its truth are the AUs its story makes salient; from which clip
+score on an AU counts was found on clips of training persons kept back.
+
+| AU | clips with it | F1 of frames | F1 of clips | AUC of clips |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+"""
 
 
 def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
@@ -199,7 +234,7 @@ Two small nets for the visual prompts, both for aligned face crops of {spec.size
   back, is part of the classifier. **{", ".join(UNPICTURED)} were never seen on a real face**: made (synthetic) stills
   alone taught them, from a table of which action units belong to which emotion.
 - AU scores are cosines. `au_thresholds`: from which score on an AU counts as there, by training persons kept back;
-  `au_mean`, `au_std`: of the scores on training stills, to compare AUs.
+  `au_mean`, `au_std`: of the scores on training pictures, to compare AUs.
 - Untrained, so that their scores mean nothing: AUs {", ".join(map(str, spec.untrained_aus)) or "none"}; of one side
   {", ".join(spec.untrained_sides) or "none"}. Of these, {_faint(stills, taught & main)} were shown but not learned
   (AUC on persons kept back below 0.85).
@@ -233,7 +268,7 @@ Macro F1 on {stills.count} stills over the {learned} taught main AUs: **{stills.
 | AU | in stills | F1 | AUC | in clips | F1 | AUC |
 |---|---|---|---|---|---|---|
 {_unit_rows(experts, stills, clips)}
-
+{"" if trials.whole is None else _whole_clips(experts, trials.whole)}
 Emotions ({made.count} stills): accuracy {made.accuracy:.3f}, calibration error {made.error:.3f}.
 An emotion does not decide a made face: many share their action units.
 

@@ -1,11 +1,11 @@
 """The experts from photos: FER+ for emotions, posed and real portraits for action units; measured and described."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from captioner.config import ConfigError, check
 from captioner.data.filmed import filmed
@@ -20,12 +20,14 @@ from captioner.train.au_expert import AURecipe, Lessons, au_scores, best_thresho
 from captioner.train.emotion_expert import (
     UNPICTURED,
     EmotionRecipe,
+    Part,
     WidenRecipe,
     ferplus_parts,
     train_emotions,
     widen_emotions,
 )
-from captioner.train.fitting import best_device
+from captioner.train.fitting import Course, best_device
+from captioner.train.watched import watch
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -58,6 +60,8 @@ class PhotoRecipe:
     clips: str = ""
     """Folder of made clips: the AU net learns from frames of their train part too, the card measures the others;
     "": none."""
+    start: str = ""
+    """Experts, by name or folder, whose emotion net is kept and whose AU net goes on; "": both from the beginning."""
     emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
     widen: WidenRecipe = field(default_factory=WidenRecipe)
     au: AURecipe = field(default_factory=AURecipe)
@@ -80,48 +84,78 @@ def train(recipe: PhotoRecipe) -> Path:
         er = ERNet(ERNetConfig(recipe.er_arch, len(MAFW_LABELS)))
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    work = Path(recipe.work)
-    parts = ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
-    stills = posed(recipe.faces, ("train",), recipe.posed, recipe.seed, work)
-    unseen = posed(recipe.faces, ("val", "test"), recipe.unseen, recipe.seed, work)
-
-    view = view_of(er.backbone, recipe.size)
-    courses = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
-    courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
-
+    work, parts = Path(recipe.work), ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
     names = PhotoSet(recipe.faces).blendshape_names
-    made = [stills, filmed(recipe.clips, ("train",))] if recipe.clips else [stills]
-    table = lessons(made, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
-    if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
-        au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
-    view = view_of(au.backbone, recipe.size)
-    courses += [train_aus(au, view, table, recipe.au, work / "au", recipe.seed)]
+    stills = posed(recipe.faces, ("train",), recipe.posed, recipe.seed, work)
+    films = filmed(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
+    courses = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
 
-    save_experts(recipe.out, er, au, describe(er, au, view, table, made, recipe), card="", whole_au=False)
-    saved = load_experts(recipe.out)  # measured as stored
-    clips = filmed(recipe.clips, ("val", "test"), each=8) if recipe.clips else None
-    trials = expert_card.Trials(parts[2], unseen, real_unseen(recipe), names, clips)
-    megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
-    where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
-    about = (
-        f"Made by scripts/train_experts.py, {sum(c.seconds for c in courses) / 60:.0f} minutes of training on {where}."
-    )
-    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, megabytes, about))
+    table = lessons(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
+    view = view_of(au.backbone, recipe.size)
+    courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
+
+    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, films, recipe), card="", whole_au=False)
+    write_card(recipe, parts[2], sum(course.seconds for course in courses))
     return Path(recipe.out)
 
 
+def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[Course]:
+    """Both nets as those of `recipe.start`, which must have the same shapes."""
+    known = load_experts(recipe.start)
+    if (known.er.config, known.au.config) != (er.config, au.config):
+        raise ConfigError(
+            f"start: {recipe.start} holds {known.er.config.arch} and {known.au.config.backbone}, the recipe asks for "
+            f"{recipe.er_arch} and {recipe.au_backbone}, stage {recipe.au_stage}; change er_arch, au_backbone, au_stage"
+        )
+    er.load_state_dict(known.er.state_dict())
+    au.load_state_dict(known.au.state_dict())
+    er.eval()
+    return []
+
+
+def _learn_emotions(
+    er: ERNet, au: AUGraph, recipe: PhotoRecipe, parts: tuple[Part, Part, Part], stills: Posed
+) -> list[Course]:
+    """The emotion net from FER+, then from stills too; the AU net gets its trunk where both are alike."""
+    view, work = view_of(er.backbone, recipe.size), Path(recipe.work)
+    courses = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
+    courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
+    if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
+        au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
+    return courses
+
+
+def write_card(recipe: PhotoRecipe, ferplus: Part, seconds: float) -> None:
+    """CARD.md of the experts in `recipe.out`, measured as stored on persons that no training part knows."""
+    saved, names = load_experts(recipe.out), PhotoSet(recipe.faces).blendshape_names
+    unseen = posed(recipe.faces, ("val", "test"), recipe.unseen, recipe.seed, recipe.work)
+    clips = filmed(recipe.clips, ("val", "test"), 8, recipe.work) if recipe.clips else None
+    whole = None
+    if recipe.clips:
+        limits = watch(saved, recipe.clips, ("train",), every=recipe.au.held).clip_thresholds()
+        whole = expert_card.Whole(watch(saved, recipe.clips, ("val", "test")), limits)
+    trials = expert_card.Trials(ferplus, unseen, real_unseen(recipe), names, clips, whole)
+    megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
+    where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
+    onward = f", which went on from the AU net of `{recipe.start}`" if recipe.start else ""
+    about = f"Made by scripts/train_experts.py, {seconds / 60:.0f} minutes of training on {where}{onward}."
+    write_text(Path(recipe.out) / "CARD.md", expert_card.write(saved, trials, megabytes, about))
+
+
 def describe(
-    er: ERNet, au: AUGraph, view: View, table: Lessons, made: Sequence[Posed], recipe: PhotoRecipe
+    er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, films: Posed | None, recipe: PhotoRecipe
 ) -> ExpertsSpec:
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
-    main, stills = len(MAIN_AUS), made[0]
-    seen = au_scores(au, view, stills.pixels[:4000], stills.frames[:4000])[:, :main]
-    held = stills.take(torch.nonzero(stills.persons % recipe.au.held == 0)[:, 0])
-    scores = au_scores(au, view, held.pixels, held.frames)
-    known = taught(table.aus) & (ranking(scores, held.aus) >= LEGIBLE)
-    thresholds = best_thresholds(scores, held.aus)[:main]
-    photos, persons = len(table.persons) - sum(map(len, made)), len(stills.persons.unique())
-    frames = f" and {len(made[1])} frames of made clips" if len(made) > 1 else ""
+    main, seen = len(MAIN_AUS), films or stills
+    usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
+    judged = [_held(au, view, part, recipe.au.held) for part in (stills, films) if part is not None]
+    areas = [ranking(scores, labels) for scores, labels in judged]
+    # Frames of clips judge the main AUs, stills the sides, about which clips say nothing.
+    area = torch.cat([areas[-1][:main], areas[0][main:]])
+    known = taught(table.aus) & (area >= LEGIBLE)
+    thresholds = best_thresholds(*judged[-1])[:main]
+    photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
+    frames = f" and {len(films)} frames of made clips" if films is not None else ""
     return ExpertsSpec(
         er=er.config,
         au=au.config,
@@ -133,13 +167,19 @@ def describe(
         ),
         licence=LICENCE,
         margin=MARGIN,
-        au_mean=tuple(round(value, 5) for value in seen.mean(0).tolist()),
-        au_std=tuple(round(value, 5) for value in seen.std(0).where(known[:main], 1.0).tolist()),
+        au_mean=tuple(round(value, 5) for value in usual.mean(0).tolist()),
+        au_std=tuple(round(value, 5) for value in usual.std(0).where(known[:main], 1.0).tolist()),
         au_thresholds=tuple(round(value, 3) for value in thresholds.tolist()),
         untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
         untrained_sides=tuple(name for name, sure in zip(SUB_AUS, known[main:].tolist(), strict=True) if not sure),
         synthetic_labels=UNPICTURED,
     )
+
+
+def _held(au: AUGraph, view: View, part: Posed, held: int) -> tuple[Tensor, Tensor]:
+    """Scores and labels (S, A + O) of the pictures of persons kept back."""
+    away = part.take(torch.nonzero(part.persons % held == 0)[:, 0])
+    return au_scores(au, view, away.pixels, away.frames), away.aus
 
 
 def real_unseen(recipe: PhotoRecipe) -> Pictures:
