@@ -30,6 +30,7 @@ from captioner.faces.corpus import Corpus
 from captioner.faces.detect import even_out
 from captioner.faces.landmarks import SIGNATURE_SIDE
 from captioner.faces.lessons import Batch, Faces, Jitter
+from captioner.faces.mosaic import Mosaic, film_pictures, photo_pictures
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, standardise
 from captioner.faces.points import (
     BLENDSHAPES,
@@ -46,7 +47,7 @@ from captioner.synth.photos import PhotoSet
 
 log = logging.getLogger("train_faces")
 STAGES = ("finder", "aligned", "refine", "tune", "export", "card")
-MINUTES = {"finder": 15.0, "aligned": 70.0, "tune": 60.0}
+MINUTES = {"finder": 50.0, "aligned": 70.0, "tune": 60.0}
 REFINE = 320  # width of the refinement
 VISITS = 6  # of every photo by it, each third one spoilt
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
@@ -231,21 +232,26 @@ def attend(course: Course, data: Corpus, draw: Callable[[], Batch]) -> None:
         )
 
 
-def train_finder(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
-    """Train the finder on made scenes; its averaged weights are OUT/finder.safetensors."""
+def train_finder(photos: PhotoSet, clips: Path | None, out: Path, minutes: float, epochs: int | None) -> None:
+    """Train the finder on photos, made film frames and made scenes; its averaged weights are OUT/finder.safetensors."""
     torch.manual_seed(0)
     net = Finder(FinderConfig())
     start = {"weight": net.head.weight, "bias": torch.tensor([-4.0, 0.0, 0.0, 0.0])}  # faces are rare
     net.head.load_state_dict(start)
     steps, count = 200, 24
-    course = Course("finder", net, out, minutes, epochs or 60, steps)
-    paster = Paster(data.train)
+    course = Course("finder", net, out, minutes, epochs or 200, steps)
+    pictures = photo_pictures(photos)
+    sets, odds = [pictures], [1.0]
+    if clips is not None:
+        sets, odds = [pictures, film_pictures(clips)], [0.45, 0.55]
+    paster, mosaic = Paster(pictures.levels, pictures.faces[:, 0]), Mosaic(sets, odds)
+    log.info("finder: %s pictures", " and ".join(str(len(each.images)) for each in sets))
     while not course.ended():
         net.train()
         torch.manual_seed(2000 + course.done)
         for step in range(steps):
             course.pace(step)
-            scenes = paster.scenes(count)
+            scenes = paster.scenes(count) if step % 4 == 3 else mosaic.scenes(count)
             with torch.autocast("cpu", torch.bfloat16):
                 found = net(even_out(scenes.pictures).contiguous(memory_format=torch.channels_last))
             course.learn(finder_loss(found.float(), scenes))
@@ -431,6 +437,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with annotations.npz and photos")
     parser.add_argument("--ferplus", type=Path, help="folder of FER+ pictures (training part is used)")
+    parser.add_argument("--clips", type=Path, help="folder of square made clips: their frames for the finder, too")
     parser.add_argument("--out", type=Path, default=Path("runs/faces"), help="where states, logs and weights go")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the shipped folder goes")
@@ -442,13 +449,16 @@ def main() -> int:
     if args.stage == "card":
         write_card(args.out, args.weights)
         return 0
-    data = Corpus(PhotoSet(args.photos), args.ferplus)
+    stages, photos = STAGES[:-1] if args.stage == "all" else (args.stage,), PhotoSet(args.photos)
+    if "finder" in stages:
+        train_finder(photos, args.clips, args.out, args.minutes or MINUTES["finder"], args.epochs)
+    if stages == ("finder",):
+        return 0
+    data = Corpus(photos, args.ferplus)
     log.info("%d photos, %s FER+", len(data.train.images), 0 if data.ferplus is None else len(data.ferplus.images))
-    for stage in STAGES[:-1] if args.stage == "all" else (args.stage,):
+    for stage in stages:
         minutes = args.minutes or MINUTES.get(stage, 0)
-        if stage == "finder":
-            train_finder(data, args.out, minutes, args.epochs)
-        elif stage == "aligned":
+        if stage == "aligned":
             train_landmarks(data, args.out, minutes, args.epochs)
         elif stage == "refine":
             train_refinement(data, args.out)

@@ -30,9 +30,9 @@ class CropNetConfig:
 class FinderConfig:
     """Sizes of a Finder: channels at strides 2, 4 and 8, blocks at stride 8, channels where both meet."""
 
-    widths: tuple[int, ...] = (12, 20, 36)
+    widths: tuple[int, ...] = (16, 24, 48)
     blocks: int = 2
-    join: int = 24
+    join: int = 32
 
 
 def _conv(before: int, after: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:

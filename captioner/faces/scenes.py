@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.faces.lessons import Faces, _blur, _compress, _contrast, _some
+from captioner.faces.lessons import _blur, _compress, _contrast, _some
 from captioner.faces.nets import Finder
-from captioner.faces.points import MESH_68
 from captioner.faces.warp import grid, sample
 
 SIDE = 160
@@ -34,17 +33,10 @@ class Scenes:
 class Paster:
     """Draws scenes with faces of the photos given."""
 
-    def __init__(self, faces: Faces) -> None:
-        small = faces.images.unsqueeze(1)
-        self.levels = [small]  # 192, 96, 48, 24 pixels
-        for _ in range(3):
-            parts = [F.avg_pool2d(part.float(), 2).round().byte() for part in self.levels[-1].split(512)]
-            self.levels.append(torch.cat(parts))
-        marks = faces.points[:, list(MESH_68), :2]
-        pixels = marks @ faces.align[:, :, :2].mT + faces.align[:, None, :, 2]
-        low, high = pixels.amin(1), pixels.amax(1)
-        self.centre = (low + high) / 2
-        self.size = (high - low).prod(1) ** 0.5
+    def __init__(self, levels: list[Tensor], faces: Tensor) -> None:
+        """levels: photos (N, 1, 192, 192) of bytes and each half as large as the one before; faces (N, 3)."""
+        self.levels = levels
+        self.centre, self.size = faces[:, :2], faces[:, 2]
 
     def scenes(self, count: int) -> Scenes:
         """`count` scenes, a sixth of them without a face."""
@@ -56,7 +48,10 @@ class Paster:
         for i in range(len(owner)):
             _paste(pictures[owner[i], 0], patches[i, 0], masks[i, 0], spots[i])
         pictures = _film(pictures)
-        return _targets(pictures, owner, spots)
+        hidden = _bars(pictures)
+        x, y = spots[:, :2].round().long().clamp(0, SIDE - 1).unbind(1)
+        spots[hidden[owner, y, x], 3] = 0
+        return targets(pictures, owner, spots)
 
     def _backgrounds(self, count: int) -> Tensor:
         rows = torch.randint(0, len(self.size), (count,))
@@ -178,52 +173,92 @@ def _block(picture: Tensor) -> None:
 
 
 def _film(pictures: Tensor) -> Tensor:
-    """Dim, blurred, noisy, compressed scenes; some with bars above and below or beside."""
-    count = len(pictures)
-    one = (count, 1, 1, 1)
+    """Dim, noisy, blurred, compressed scenes."""
+    one = (len(pictures), 1, 1, 1)
     gain = torch.where(
         torch.rand(one) < 0.25, torch.empty(one).uniform_(0.12, 0.5), torch.empty(one).uniform_(0.5, 1.1)
     )
-    pictures = ((pictures / 255).clamp(1e-3, 1) ** torch.exp(torch.randn(one) * 0.25) * gain * 255).clamp(0, 255)
+    lit = ((pictures / 255).clamp(1e-3, 1) ** torch.exp(torch.randn(one) * 0.25) * gain * 255).clamp(0, 255)
+    return damage(grained(lit))
+
+
+def grained(pictures: Tensor) -> Tensor:
+    """Pictures (N, 1, S, S) with noise, each its own."""
+    return pictures + torch.randn_like(pictures) * (torch.rand(len(pictures), 1, 1, 1) ** 3 * 10 * _contrast(pictures))
+
+
+def damage(pictures: Tensor) -> Tensor:
+    """Pictures (N, 1, S, S) some of which are blurred or compressed, in whole greys."""
     pictures = _some(pictures, 0.15, lambda some: some + (_blur(some) - some) * torch.rand(len(some), 1, 1, 1))
-    noise = torch.randn_like(pictures) * (torch.rand(one) ** 3 * 10 * _contrast(pictures))
-    pictures = _some(pictures + noise, 0.25, _compress)
-    for i in torch.nonzero(torch.rand(count) < 0.12)[:, 0].tolist():
+    return _some(pictures, 0.25, _compress).round().clamp(0, 255)
+
+
+def _bars(pictures: Tensor) -> Tensor:
+    """Where (N, S, S) bars were drawn above and below or beside some pictures."""
+    hidden = torch.zeros(len(pictures), SIDE, SIDE, dtype=torch.bool)
+    for i in torch.nonzero(torch.rand(len(pictures)) < 0.12)[:, 0].tolist():
         deep = int(torch.randint(4, 40, ()))
-        side = pictures[i] if float(torch.rand(())) < 0.7 else pictures[i].mT
-        side[:, :deep] = 0.0
+        side = hidden[i] if float(torch.rand(())) < 0.7 else hidden[i].mT
+        side[:deep] = True
         if float(torch.rand(())) < 0.6:
-            side[:, SIDE - deep :] = 0.0
-    return pictures.round().clamp(0, 255)
+            side[SIDE - deep :] = True
+    pictures[hidden.unsqueeze(1)] = 0.0
+    return hidden
 
 
-def _targets(pictures: Tensor, owner: Tensor, spots: Tensor) -> Scenes:
-    count, cells = len(pictures), SIDE // Finder.stride
-    middle = (torch.arange(cells) + 0.5) * Finder.stride - 0.5
-    heat, care = torch.zeros(count, cells, cells), torch.ones(count, cells, cells)
-    where, near = torch.zeros(count, 3, cells, cells), torch.zeros(count, cells, cells)
-    for i, spot in zip(owner.tolist(), spots, strict=True):
-        x, y, size, face = spot.tolist()
-        if not face or size > LARGEST:
-            continue
-        dx, dy = (x - middle) / Finder.stride, (y - middle) / Finder.stride
-        apart = dx[None] ** 2 + dy[:, None] ** 2
-        spread = max(0.45, size / Finder.stride / 7)
-        bump = torch.exp(-apart / (2 * spread**2))
-        inner = (apart < max(0.6, spread**2 * 1.4)) | (apart == apart.min())
-        if _outside(x, y, size) > 0.3:  # too much of it lies beyond the edge to insist
-            care[i][apart < (size / Finder.stride) ** 2] = 0
-            continue
-        bump[apart == apart.min()] = 1.0
-        heat[i] = torch.maximum(heat[i], bump)
-        where[i, 0][inner] = dx.expand(cells, cells)[inner]
-        where[i, 1][inner] = dy[:, None].expand(cells, cells)[inner]
-        where[i, 2][inner] = math.log(size / 16)
-        near[i][inner] = 1.0
-    return Scenes(pictures, heat, care, where, near)
+def targets(pictures: Tensor, owner: Tensor, spots: Tensor, room: Tensor | None = None) -> Scenes:
+    """What the finder should say of pictures whose faces are `spots` (M, 4: centre x, y, size, is-a-face).
+
+    owner (M,) is the picture each belongs to, room (M, 4: x0 y0 x1 y1) the part of it that the spot's picture fills.
+    """
+    count, cells, stride = len(pictures), SIDE // Finder.stride, Finder.stride
+    face = spots[:, 3] > 0
+    owner, spots = owner[face], spots[face, :3]
+    room = torch.tensor([0.0, 0.0, SIDE, SIDE]).expand(len(spots), 4) if room is None else room[face]
+    middle = (torch.arange(cells) + 0.5) * stride - 0.5
+    dx, dy = ((spots[:, i, None] - middle) / stride for i in range(2))
+    apart = dx[:, None] ** 2 + dy[:, :, None] ** 2
+    near = apart == apart.amin((1, 2), keepdim=True)
+    size = spots[:, 2, None, None]
+    # neither asked for nor refused: what lies half beyond the edge, what the dark has swallowed, and sizes between
+    # those to find and those not to
+    x, y = (spots[:, :2] / stride).long().clamp(0, cells - 1).unbind(1)
+    vague = (_outside(spots, room) > 0.3) | (spots[:, 2] < SMALLEST) | (spots[:, 2] > LARGEST)
+    vague |= _deviation(pictures)[owner, y, x] < 1.5
+    unseen = (spots[:, 2] < SMALLEST * 0.75) | (spots[:, 2] > LARGEST * 1.2)
+    left, top, right, bottom = (room[:, i, None] for i in range(4))
+    across, down = (middle > left) & (middle < right), (middle > top) & (middle < bottom)
+    around = (
+        (apart < (size / stride * 0.7) ** 2) & across[:, None] & down[:, :, None] & (vague & ~unseen)[:, None, None]
+    )
+    care = torch.ones(count, cells, cells)
+    scene, y, x = torch.nonzero(around, as_tuple=True)
+    care[owner[scene], y, x] = 0.0
+    sure = ~vague
+    owner, spots, apart, near, size, dx, dy = (each[sure] for each in (owner, spots, apart, near, size, dx, dy))
+    spread = (size / stride / 7).clamp_min(0.45)
+    bump = torch.exp(-apart / (2 * spread**2)).masked_fill(near, 1.0)
+    heat = torch.zeros(count, cells, cells)
+    heat.scatter_reduce_(0, owner[:, None, None].expand_as(bump), bump, "amax")
+    inner, y, x = torch.nonzero(near | (apart < (spread**2 * 1.4).clamp_min(0.6)), as_tuple=True)
+    where, asked = torch.zeros(count, 3, cells, cells), torch.zeros(count, cells, cells)
+    where[owner[inner], :, y, x] = torch.stack([dx[inner, x], dy[inner, y], (spots[inner, 2] / 16).log()], dim=1)
+    asked[owner[inner], y, x] = 1.0
+    care[heat == 1] = 1.0
+    return Scenes(pictures, heat, care, where, asked)
 
 
-def _outside(x: float, y: float, size: float) -> float:
-    width = min(x + size / 2, SIDE) - max(x - size / 2, 0)
-    height = min(y + size / 2, SIDE) - max(y - size / 2, 0)
-    return 1 - max(width, 0) * max(height, 0) / size**2
+def _deviation(pictures: Tensor) -> Tensor:
+    """Of the greys around each of the finder's cells (N, G, G)."""
+
+    def around(x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.avg_pool2d(x, Finder.stride), 3, 1, 1, count_include_pad=False)[:, 0]
+
+    return (around(pictures * pictures) - around(pictures) ** 2).clamp_min(0) ** 0.5
+
+
+def _outside(spots: Tensor, room: Tensor) -> Tensor:
+    """How much (M,) of each spot lies beyond its room."""
+    half = spots[:, 2:3] / 2
+    shown = torch.minimum(spots[:, :2] + half, room[:, 2:]) - torch.maximum(spots[:, :2] - half, room[:, :2])
+    return 1 - shown.clamp_min(0).prod(1) / spots[:, 2] ** 2
