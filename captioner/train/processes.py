@@ -22,11 +22,17 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.errors import ConfigError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, Losses, View
 
 _PATIENCE = timedelta(hours=1)  # one process draws clips or validates while the others wait
 _BUCKET = 1 << 25  # elements of gradients that travel together
+# What gloo and NCCL say when another process has ended; they raise plain RuntimeErrors.
+_PARTED = ("closed by peer", "reset by peer", "roken pipe", "onnection refused", "Timed out", "timed out", "NCCL")
+
+
+class Told(CheckpointError):
+    """An error of all processes in one that is not the main one: the main one tells it."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,23 @@ class World:
         yield
         if self.main:
             self.wait()
+
+    def error(self, text: str) -> CheckpointError:
+        """What all processes raise alike; one line of it is enough for people."""
+        return CheckpointError(text) if self.main else Told(text)
+
+    @contextmanager
+    def company(self) -> Iterator[None]:
+        """A block that ends with one line when another process has ended in the middle of it."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.size == 1 or not any(sign in str(error) for sign in _PARTED):
+                raise
+            raise CaptionerError(
+                f"process {self.rank + 1} of {self.size} lost another one, whose output says why if it was not killed: "
+                f"the same command goes on from the last checkpoint"
+            ) from None
 
     def leave(self) -> None:
         """Say good-bye to the others."""

@@ -1,0 +1,354 @@
+"""Prove on CPU processes that training is the same however it is shared out, and that a killed run loses nothing.
+
+    python scripts/prove_training.py engines configs/tiny.yaml [--steps 50 --processes 1,2,4] [key=value ...]
+    python scripts/prove_training.py kills configs/tiny.yaml [--kills 20 --steps 60] [key=value ...]
+
+engines: the losses of torch alone and ZeRO 0 to 3 in every number of processes, against one process of torch alone.
+kills: SIGKILL of one process or of all at random moments; the run goes on in as many processes (its losses must be
+those of a run left alone, bit for bit) or in others, under other engines (to 1e-5). No dropout: processes draw their
+own. Everything is written under --out (a new folder by default); the clips are drawn. Exit code 1: something differs.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 1800.0  # seconds for a run
+PARTING = 120.0  # seconds for the others to notice that one is gone
+TOLERANCE = 1e-5
+IMPORTED = (
+    *("train", "transformers.models.bert.modeling_bert", "torchvision.models.video.swin_transformer"),
+    *("torch.utils.tensorboard", "torch.utils.flop_counter", "deepspeed"),
+)
+EARLY = 0.2  # share of the kills that may fall before the first step
+SAVE_EVERY = 2  # steps; writing takes a good part of the time then, and kills fall into it
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("engines", "kills"))
+    parser.add_argument("config")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--processes", default="1,2,4", type=lambda text: [int(n) for n in text.split(",")])
+    parser.add_argument("--engines", type=lambda text: text.split(","), help="plain,zero0,zero1,zero2,zero3")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1, help="of the moments and of who is killed")
+    parser.add_argument("--out", type=Path)
+    options, overrides = parser.parse_known_args(arguments)
+    out = options.out or Path(tempfile.mkdtemp(prefix="prove-"))
+    has_deepspeed = find_spec("deepspeed") is not None
+    engines = options.engines or ["plain", *(f"zero{n}" for n in range(4) if has_deepspeed)]
+    if not has_deepspeed:
+        print("deepspeed is not installed: torch alone is compared")
+    runs = Runs(options.config, out, overrides)
+    print(f"{options.config} in {out}")
+    if options.what == "engines":
+        return prove_engines(runs, engines, options.processes, options.steps or 50)
+    moments = Moments(options.kills, random.Random(options.seed), options.processes, engines)
+    return prove_kills(runs, moments, options.steps or 60)
+
+
+# -- runs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Runs:
+    """Starts scripts/train.py in any number of processes, forked from one that has imported everything."""
+
+    config: str
+    out: Path
+    overrides: Sequence[str] = ()
+    clips: int = 200
+
+    def __post_init__(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        paths = [str(ROOT), str(ROOT / "scripts")]
+        sys.path[:] = dict.fromkeys([*paths, *sys.path])  # what is forked takes it over
+        named = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
+        os.environ |= {"PYTHONPATH": named, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([module for module in IMPORTED if find_spec(module.split(".")[0])])
+
+    def folder(self, name: str) -> Path:
+        """Where a run writes."""
+        return self.out / name
+
+    def arguments(self, name: str, engine: str, more: Sequence[str]) -> list[str]:
+        """The command line of a run."""
+        given = [
+            self.config, f"train.out={self.folder(name)}", f"data.drawn={self.clips}",
+            f"data.manifest={self.out / 'clips' / 'manifest.jsonl'}", f"data.cache={self.out / 'cache'}",
+            "model.text.dropout=0", "model.fusion.dropout=0", "model.video.drop_path=0", "train.threads=1",
+            "train.precision=float32", "train.log_every=1", "train.val_clips=1", "train.best_by=ROUGE-L",
+            "train.validate_every=1000", *self.overrides, *more,
+        ]  # fmt: skip
+        return given if engine == "plain" else [*given, f"train.deepspeed={self.setting(engine)}"]
+
+    def setting(self, engine: str) -> Path:
+        """The shipped JSON of an engine; ZeRO 3 shares out this small model's weights too."""
+        settings = json.loads((ROOT / "configs" / f"ds_{engine}.json").read_text(encoding="utf-8"))
+        if settings["zero_optimization"]["stage"] == 3:
+            settings["zero_optimization"]["stage3_param_persistence_threshold"] = 100
+        path = self.out / f"{engine}.json"
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        return path
+
+    def start(self, name: str, size: int, engine: str = "plain", more: Sequence[str] = ()) -> list[BaseProcess]:
+        """The processes of a run, just started; what they say goes to NAME.log."""
+        with socket.socket() as door:
+            door.bind(("127.0.0.1", 0))
+            port = door.getsockname()[1]
+        given = self.arguments(name, engine, more)
+        started: list[BaseProcess] = []
+        for rank in range(size):
+            environment = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_PORT": port}
+            texts = {key: str(value) for key, value in environment.items()} | {"MASTER_ADDR": "127.0.0.1"}
+            process = self.context.Process(target=train, args=(given, texts, self.out / f"{name}.log"))
+            process.start()
+            started.append(process)
+        return started
+
+    def whole(self, name: str, size: int, engine: str = "plain", more: Sequence[str] = ()) -> dict[int, list[float]]:
+        """A run to its end, or on to it; its losses by step."""
+        codes = ended(self.start(name, size, engine, more), PATIENCE)
+        if any(codes):
+            said = (self.out / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"{name} ended with {codes}:\n{said[-3000:]}")
+        return losses(self.folder(name))
+
+
+def train(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    """One process of a run."""
+    os.environ |= environment
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    from train import main as train_main
+
+    sys.exit(train_main(arguments))
+
+
+def ended(processes: Sequence[BaseProcess], patience: float) -> list[int | None]:
+    """Exit codes once all have ended; who has not by then is killed, and has None."""
+    until = time.monotonic() + patience
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
+    return codes
+
+
+def losses(folder: Path) -> dict[int, list[float]]:
+    """What a run's log says of every step: loss, word loss, ER, AU (as configured)."""
+    found = {}
+    path = folder / "log.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut short by a kill; the run drops it when it goes on
+        found[int(row["step"])] = [row[key] for key in ("loss", "mlm", "er", "au") if key in row]
+    return found
+
+
+def seconds(folder: Path) -> float:
+    """What the steps of a run took, checkpoints included."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return sum(float(row["seconds"]) for row in rows)
+
+
+def distance(one: dict[int, list[float]], other: dict[int, list[float]]) -> float:
+    """The greatest difference of any loss in any step; infinite when steps are missing."""
+    if one.keys() != other.keys():
+        return float("inf")
+    return max(abs(a - b) for step in one for a, b in zip(one[step], other[step], strict=True))
+
+
+# -- engines ------------------------------------------------------------------------------------------------------
+
+
+def prove_engines(runs: Runs, engines: Sequence[str], sizes: Sequence[int], steps: int) -> int:
+    """The table; 1 when any engine is too far from one process of torch alone."""
+    more = [f"train.max_steps={steps}"]
+    alone = runs.whole("plain-1", 1, more=more)
+    first, last = alone[1][0], alone[steps][0]
+    print(f"one process, torch alone: loss {first:.4f} -> {last:.4f} in {steps} steps; differences to it at most:")
+    print(f"{'processes':<12}" + "".join(f"{engine:>10}" for engine in engines), flush=True)
+    worst = 0.0
+    for size in sizes:
+        print(f"{size:<12}", end="", flush=True)
+        for engine in engines:
+            name = f"{engine}-{size}"
+            far = distance(runs.whole(name, size, engine, more), alone) if name != "plain-1" else 0.0
+            worst = max(worst, far)
+            print(f"{far:>10.1e}", end="", flush=True)
+        print()
+    print(f"{'agree' if worst <= TOLERANCE else 'DIFFER'}: at most {worst:.1e}, allowed {TOLERANCE:.0e}")
+    return int(worst > TOLERANCE)
+
+
+# -- kills --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Moments:
+    """How many kills, and the chance that says when, whom, and how the run goes on."""
+
+    kills: int
+    chance: random.Random
+    sizes: Sequence[int]
+    engines: Sequence[str]
+    span: float = 0.0
+    """Seconds within which a kill falls, after the first step of a start."""
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    kills: int = 0
+    writing: int = 0
+    """Kills that fell into the writing of a checkpoint."""
+    worst: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
+    """Greatest difference of the losses, with the number of processes kept and changed."""
+    faults: list[str] = field(default_factory=list)
+
+
+def prove_kills(runs: Runs, moments: Moments, steps: int) -> int:
+    """Runs that are killed again and again, against one that was left alone."""
+    more = [f"train.max_steps={steps}", f"train.save_every={SAVE_EVERY}"]
+    alone = runs.whole("alone", 2, more=more)  # draws the clips
+    if distance(runs.whole("alone-again", 2, more=more), alone) != 0.0:
+        print("two runs of 2 processes that were left alone differ: nothing can be proved on this machine")
+        return 1
+    spent = seconds(runs.folder("alone-again"))
+    moments.span = 0.4 * spent
+    print(
+        f"left alone, twice: {steps} steps in 2 processes, the same bits; {spent:.0f} s without the start", flush=True
+    )
+    tally, number = Tally(), 0
+    while tally.kills < moments.kills:
+        number += 1
+        same = number % 2 == 1
+        victim = Victim(runs, f"run{number}", same, more, moments, tally)
+        found = victim.live(min(5, moments.kills - tally.kills))
+        far = distance(found, alone)
+        tally.worst[same] = max(tally.worst[same], far)
+        print(f"  run {number} came to its end: losses {far:.1e} from those of the run left alone", flush=True)
+    wrong = list(tally.faults)
+    if tally.worst[True] > 0:
+        wrong.append("in as many processes the losses are not the same bits")
+    if tally.worst[False] > TOLERANCE:
+        wrong.append(f"in other numbers of processes the losses differ by more than {TOLERANCE:.0e}")
+    print(
+        f"{tally.kills} kills, {tally.writing} in the middle of a checkpoint; losses differ by {tally.worst[True]:.1e} "
+        f"in as many processes, {tally.worst[False]:.1e} in others; "
+        + ("; ".join(wrong) or "nothing lost, no corrupt file")
+    )
+    return int(bool(wrong))
+
+
+@dataclass
+class Victim:
+    """A run that is killed and goes on."""
+
+    runs: Runs
+    name: str
+    same: bool
+    """Always 2 processes of torch alone."""
+    more: Sequence[str]
+    moments: Moments
+    tally: Tally
+
+    def live(self, kills: int) -> dict[int, list[float]]:
+        """Kill it so many times, or until it is through; its losses at the end."""
+        for _ in range(kills):
+            if not self.killed_once():
+                break
+        size, engine = self.choose()
+        return self.runs.whole(self.name, size, engine, self.more)
+
+    def choose(self) -> tuple[int, str]:
+        """Processes and engine of the next start."""
+        chance = self.moments.chance
+        return (2, "plain") if self.same else (chance.choice(self.moments.sizes), chance.choice(self.moments.engines))
+
+    def killed_once(self) -> bool:
+        """Start, kill, look at what is there; False when it came to its end before."""
+        chance, folder = self.moments.chance, self.runs.folder(self.name)
+        size, engine = self.choose()
+        before = newest_step(folder)
+        processes = self.runs.start(self.name, size, engine, self.more)
+        if chance.random() > EARLY:
+            self.first_step(processes, before)
+        time.sleep(chance.uniform(0, self.moments.span))
+        if all(process.exitcode == 0 for process in processes):
+            return False
+        victims = processes if chance.random() < 0.5 else [chance.choice(processes)]
+        for process in victims:
+            process.kill()
+        writing = (folder / ".last.writing").exists()
+        seen = max(losses(folder), default=0)
+        gone = time.monotonic()
+        codes = ended(processes, PARTING)
+        self.tally.kills += 1
+        self.tally.writing += writing
+        after = self.judge(seen, codes)
+        whom = "all" if victims is processes else f"process {processes.index(victims[0]) + 1}"
+        where = ", writing a checkpoint" if writing else ""
+        rest = "" if victims is processes else f", the others ended {time.monotonic() - gone:.1f} s later"
+        print(
+            f"  kill {self.tally.kills}: {whom} of {size} ({engine}), started at step {before}, killed at {seen}{where}"
+            f"{rest}; goes on from {after}",
+            flush=True,
+        )
+        return True
+
+    def first_step(self, processes: Sequence[BaseProcess], before: int) -> None:
+        """Until a step is done, or a process has ended."""
+        folder = self.runs.folder(self.name)
+        while max(losses(folder), default=0) <= before and all(process.exitcode is None for process in processes):
+            time.sleep(0.05)
+
+    def judge(self, seen: int, codes: Sequence[int | None]) -> int:
+        """The step that the run will go on from; what is wrong is noted."""
+        from captioner.train.checkpoints import BEFORE, LAST, read, verify
+
+        folder = self.runs.folder(self.name)
+        if None in codes:
+            self.tally.faults.append(f"{self.name}: a process hung on after another was killed")
+        for name in (LAST, BEFORE, "best"):
+            if (folder / name / "trainer.json").exists():
+                verify(read(folder / name))  # raises what is corrupt
+        found = newest_step(folder)
+        if found < (seen - 1) // SAVE_EVERY * SAVE_EVERY:
+            self.tally.faults.append(f"{self.name}: step {seen} was done, but the newest checkpoint is of {found}")
+        return found
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the checkpoint that a run would go on from; 0 for none."""
+    from captioner.train.checkpoints import Store
+    from captioner.train.processes import World
+
+    found = Store(folder, World()).newest()
+    return int(found.values["progress"]["step"]) if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
