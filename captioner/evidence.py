@@ -146,13 +146,8 @@ def gather(
     """
     seconds = [round(float(t), 3) for t in clip.times]
     track = tracks[person] if 0 <= person < len(tracks) else None
-    courses = _courses(model, view, row, seconds, track)
-    near = similarities(model, view, row, pieces, text)
-    links = []
-    for found in find_phrases(text):
-        inside = range(found.start, found.end)
-        best = {au: max((v for place, v in row_.items() if place in inside), default=-1.0) for au, row_ in near.items()}
-        links.append(link(found, text, courses, {au: value for au, value in best.items() if value > -1}))
+    courses = unit_courses(model, view, row, seconds, track)
+    links = _link(model, pieces, view, row, text, courses)
     kept = kept_units(view, row)
     looks, prompts, square = _looks(model, tokenizer, view, row, written, kept, clip)
     return Evidence(
@@ -167,6 +162,32 @@ def gather(
         prompts=prompts,
         square=square,
     )
+
+
+@torch.inference_mode()
+def link_phrases(
+    model: EmotionCaptioner,
+    pieces: TextPieces,
+    view: View,
+    row: int,
+    text: str,
+    seconds: list[float],
+    track: FaceTrack | None = None,
+) -> list[Link]:
+    """The facial phrases of a text, each linked to its action unit; `seconds` of all frames of the clip."""
+    return _link(model, pieces, view, row, text, unit_courses(model, view, row, seconds, track))
+
+
+def _link(
+    model: EmotionCaptioner, pieces: TextPieces, view: View, row: int, text: str, courses: dict[int, Course]
+) -> list[Link]:
+    phrases = find_phrases(text)
+    near = similarities(model, view, row, pieces, text) if phrases else {}
+    links = []
+    for found in phrases:
+        inside = {au: [v for at, v in places.items() if found.start <= at < found.end] for au, places in near.items()}
+        links.append(link(found, text, courses, {au: max(values) for au, values in inside.items() if values}))
+    return links
 
 
 def kept_units(view: View, row: int) -> list[int]:
@@ -200,7 +221,7 @@ def similarities(
     return {au: {at: table[slot][place] for place, at in places.items()} for slot, au in enumerate(units)}
 
 
-def _courses(
+def unit_courses(
     model: EmotionCaptioner, view: View, row: int, seconds: list[float], track: FaceTrack | None
 ) -> dict[int, Course]:
     """Every unit's course: the experts' where they know it, else the face reader's."""
@@ -210,7 +231,7 @@ def _courses(
         return courses
     scores = seen.au_frames[row].float().cpu().numpy()  # (T_e, N); frames without a face are 0
     at = expert_places(len(seconds), len(scores))
-    shown = scores.any(1)
+    shown: NDArray[np.bool_] = np.any(scores, axis=1)
     visual = model.visual
     return courses | expert_courses(
         scores[shown],
@@ -302,7 +323,7 @@ def _portraits(clip: Clip, track: FaceTrack | None, links: list[Link], seconds: 
     if track is None or not track.present.any():
         return {}
     there = np.flatnonzero(track.present)
-    portraits = {}
+    portraits: dict[int, Portrait] = {}
     for each in links:
         wanted = seconds[len(seconds) // 2] if each.second is None else each.second
         place = int(there[np.abs(np.asarray(seconds)[there] - wanted).argmin()])

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from captioner.report import Writer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MOST_UNITS = 8  # drawn; all are in the table
+MOST_BARS = 5
 STANDS_OUT = 0.5  # standard deviations above the mean from which on a unit that nothing names is drawn
 MANY = 4  # captions from which on a page keeps fewer pictures of each
 FEW_FRAMES, MOST_SLOTS = 4, 8
@@ -35,6 +36,13 @@ REGIONS: tuple[tuple[frozenset[int], str, tuple[int, ...]], ...] = (
     (frozenset({17}), "the chin", (*_CHIN, *range(55, 60))),
 )
 MOUTH = ("the mouth", tuple(_MOUTH))
+
+
+class Part(NamedTuple):
+    """A piece of a caption, and the number of the phrase that it is."""
+
+    text: str
+    link: int | None
 
 
 class PageWriter(Writer):
@@ -68,11 +76,12 @@ def caption_view(caption: Any, name: str, many: bool = False) -> dict[str, Any]:
     """What the template shows of one caption; ids begin with `name`."""
     evidence: Evidence | None = getattr(caption, "evidence", None)
     links = evidence.phrases if evidence else []
+    person, span = getattr(caption, "person", 0), f"{caption.start:.1f} to {caption.end:.1f} s"
     view: dict[str, Any] = {
         "id": name,
         "text": printable(caption.text),
         "parts": parts(caption.text, links),
-        "span": f"{caption.start:.1f} to {caption.end:.1f} s",
+        "where": f"person {person}, {span}" if person else span,
         "start": f"{caption.start:.1f}",
         "end": f"{caption.end:.1f}",
         "facts": _facts(caption),
@@ -82,26 +91,26 @@ def caption_view(caption: Any, name: str, many: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     if evidence is None:
         return view
-    span = (caption.start, caption.end)
+    times = (caption.start, caption.end)
     frames = _thin(evidence.frames, FEW_FRAMES if many else len(evidence.frames))
     view["frames"] = [_frame(each, evidence) for each in frames]
-    view["phrases"] = [_phrase(each, evidence, span) for each in links]
+    view["phrases"] = [_phrase(each, evidence, times) for each in links]
     drawn = [u for u in evidence.units if u.words or u.kept or u.strength >= STANDS_OUT][:MOST_UNITS]
-    view["units"] = [_unit(each, links, span) for each in drawn]
+    view["units"] = [_unit(each, links, times) for each in drawn]
     view["tables"] = _tables(evidence.units)
     if not many:
         view |= _looks(evidence)
     return view
 
 
-def parts(text: str, links: Sequence[Link]) -> list[dict[str, Any]]:
-    """The text cut at its phrases: {text, link: number of the phrase or None}."""
+def parts(text: str, links: Sequence[Link]) -> list[Part]:
+    """The text cut at its phrases."""
     cut, at = [], 0
     for number, each in enumerate(links):
-        cut += [{"text": text[at : each.start], "link": None}, {"text": text[each.start : each.end], "link": number}]
+        cut += [Part(text[at : each.start], None), Part(text[each.start : each.end], number)]
         at = each.end
-    cut.append({"text": text[at:], "link": None})
-    return [{"text": printable(each["text"]), "link": each["link"]} for each in cut if each["text"]]
+    cut.append(Part(text[at:], None))
+    return [Part(printable(part.text), part.link) for part in cut if part.text]
 
 
 def printable(text: str) -> str:
@@ -112,9 +121,7 @@ def printable(text: str) -> str:
 
 def _facts(caption: Any) -> list[str]:
     """The line under a caption."""
-    person, emotion = getattr(caption, "person", 0), caption.emotion
-    facts = [f"person {person}"] if person else []
-    facts.append(f"{caption.start:.1f} to {caption.end:.1f} s")
+    emotion, facts = caption.emotion, []
     if emotion:
         top = max(emotion, key=emotion.__getitem__)
         facts.append(f"{top} {emotion[top]:.2f}")
@@ -127,17 +134,17 @@ def _beliefs(caption: Any, evidence: Evidence | None) -> list[dict[str, Any]]:
     """Emotion bars, likeliest first, by source."""
     sources = [(each.source, each.probs) for each in evidence.emotions] if evidence else []
     sources = sources or ([("captioner", caption.emotion)] if caption.emotion else [])
-    return [
-        {
-            "source": source,
-            "rows": [
-                # 80: room for the number beside the longest bar
-                {"label": label, "value": f"{p:.2f}", "width": f"{80 * p:.1f}"}
-                for label, p in sorted(probs.items(), key=lambda pair: -pair[1])
-            ],
-        }
-        for source, probs in sources
-    ]
+    return [{"source": source, "rows": _bars(probs)} for source, probs in sources]
+
+
+def _bars(probs: Mapping[str, float]) -> list[dict[str, str]]:
+    """The likeliest emotions and what is left for the others."""
+    ranked = sorted(probs.items(), key=lambda pair: -pair[1])
+    rows, rest = ranked[:MOST_BARS], ranked[MOST_BARS:]
+    if rest:
+        rows.append((f"{len(rest)} others together", sum(p for _, p in rest)))
+    # 80: room for the number beside the longest bar
+    return [{"label": label, "value": f"{p:.2f}", "width": f"{80 * p:.1f}"} for label, p in rows]
 
 
 def _frame(picture: Picture, evidence: Evidence) -> dict[str, Any]:
@@ -240,18 +247,19 @@ def _tables(units: Iterable[Unit]) -> list[dict[str, Any]]:
 
 def _looks(evidence: Evidence) -> dict[str, Any]:
     """Words and prompts to choose from, and the frames with the maps of each."""
-    looks = [*evidence.words, *evidence.prompts]
+    said = [look for look in evidence.words if any(c.isalnum() for c in look.name)]
+    looks = [*said, *evidence.prompts]
     if not looks:
         return {}
-    chosen = _first_phrase_word(evidence)
+    chosen = _first_phrase_word(evidence, said)
     names = list(looks[0].prompts)
     return {
         "has_prompts": bool(evidence.prompts),
         "looks": [
             {
-                "name": printable(look.name) if i < len(evidence.words) else _prompt(look.name, evidence),
-                "prompt": i >= len(evidence.words),
-                "first_prompt": i == len(evidence.words),
+                "name": printable(look.name) if i < len(said) else _prompt(look.name, evidence),
+                "prompt": i >= len(said),
+                "first_prompt": i == len(said),
                 "chosen": i == chosen,
                 "told": told(look, evidence),
             }
@@ -269,10 +277,10 @@ def _looks(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _first_phrase_word(evidence: Evidence) -> int:
+def _first_phrase_word(evidence: Evidence, said: Sequence[Look]) -> int:
     """The place of the last word of the first facial phrase: the one chosen when the page opens."""
     wanted = evidence.phrases[0].text.lower().split()[-1] if evidence.phrases else ""
-    names = [look.name.lower() for look in evidence.words]
+    names = [look.name.lower() for look in said]
     return names.index(wanted) if wanted in names else 0
 
 
@@ -322,7 +330,7 @@ def _window(picture: Picture, square: bool) -> dict[str, float]:
 def heat_map(shares: Any, slot: int) -> str:
     """One slot of a map (slots, rows, columns) as a PNG: transparent up to an even share, dense at the highest."""
     ratio = shares / max(float(shares.mean()), 1e-12)
-    top = max(float(ratio.max()), 2.0)  # what is nearly even stays nearly invisible
+    top = max(float(ratio.max()), 1.25)  # what is nearly even stays pale
     rows, columns = ratio[slot].shape
     pixels = bytearray()
     for row in range(rows):
