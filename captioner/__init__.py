@@ -17,11 +17,16 @@ __all__ = ["Caption", "Captioner", "__version__", "list_models", "load"]
 __version__ = "0.1.0"
 
 
-def load(name: str | Path | None = None, device: str = "auto", offline: bool = False) -> "Captioner":
-    """A captioner by shipped name, checkpoint folder or hub repository; the default one without a name."""
+def load(
+    name: str | Path | None = None, device: str = "auto", offline: bool = False, faces: str | None = None
+) -> "Captioner":
+    """A captioner by shipped name, checkpoint folder or hub repository; the default one without a name.
+
+    `faces` is who finds the faces: builtin, mediapipe or fan; without it, what the captioner was trained with.
+    """
     from captioner.pipeline import Captioner
 
-    return Captioner.from_pretrained(name, device=device, local_files_only=offline)
+    return Captioner.from_pretrained(name, device=device, faces=faces, local_files_only=offline)
 
 
 def list_models() -> list[str]:

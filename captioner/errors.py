@@ -24,6 +24,10 @@ class CheckpointError(CaptionerError):
     """A checkpoint folder or file that does not fit."""
 
 
+class OutputError(CaptionerError):
+    """A result that cannot be written: a full disk, a folder without permission, a reader that has left."""
+
+
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
     """One line for a name that does not exist: the name, the nearest match, everything allowed."""
     names = [str(name) for name in allowed]

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from glob import glob, has_magic
 from pathlib import Path
 from tempfile import mkstemp
+from urllib.parse import unquote, urlsplit
 
 from captioner.errors import CaptionerError
 
@@ -22,6 +23,7 @@ class Input:
 
     source: str
     target: Path
+    fault: str = ""  # why it cannot be worked on, where that is known already
 
 
 def expand(arguments: Iterable[str]) -> list[Input]:
@@ -38,16 +40,24 @@ def _expand_one(argument: str) -> list[Input]:
     if argument == STDIN:
         return [Input(STDIN, Path("stdin"))]
     if argument.startswith(("http://", "https://")):
-        return [Input(argument, Path(Path(argument.split("?")[0]).stem))]
-    if path.is_dir():
+        return [Input(argument, Path(_named(argument)))]
+    if os.path.isdir(path):
         return _walk(path)
-    if path.exists():
+    if os.path.exists(path):
         return [Input(argument, Path(path.stem))]
     if argument.startswith("@"):
         return expand(_listed(argument[1:]))
     if has_magic(argument):
         return _match(argument)
-    return [Input(argument, Path(path.stem))]  # missing: named when its turn comes, the others are still done
+    # missing: named when its turn comes, the others are still done
+    return [Input(argument, Path(path.stem))]
+
+
+def _named(address: str) -> str:
+    """What the outputs of a web address are called: the last part of its path, a plain name in any case."""
+    name = unquote(urlsplit(address).path).rstrip("/").rsplit("/", 1)[-1]
+    plain = "".join(c for c in Path(name).stem if c.isprintable() and c not in '\\/:*?"<>|')[:80]
+    return plain.strip(". ") or "video"
 
 
 def _match(pattern: str) -> list[Input]:
@@ -60,14 +70,22 @@ def _match(pattern: str) -> list[Input]:
 
 
 def _walk(folder: Path) -> list[Input]:
-    inputs = []
-    for root, folders, names in os.walk(folder):
+    inputs: list[Input] = []
+
+    def unreadable(error: OSError) -> None:
+        name = str(error.filename)
+        cause = f"folder {name!r} cannot be read: {(error.strerror or str(error)).lower()}"
+        inputs.append(Input(name, Path(name).relative_to(folder), cause))
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         kept = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
         inputs += [Input(str(path), path.relative_to(folder).with_suffix("")) for path in kept]
     if not inputs:
         raise CaptionerError(f"no video in folder {str(folder)!r}; known suffixes: {_SUFFIXES}")
+    if all(each.fault for each in inputs):
+        raise CaptionerError(inputs[0].fault)
     return inputs
 
 
@@ -77,15 +95,11 @@ def _listed(name: str) -> list[str]:
     except FileNotFoundError:
         raise CaptionerError(missing(name)) from None
     except OSError as error:
-        raise CaptionerError(
-            f"list {name!r} cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise CaptionerError(f"list {name!r} cannot be read: {(error.strerror or str(error)).lower()}") from error
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not names:
         raise CaptionerError(f"list {name!r} names no video; write one input a line")
-    return [
-        f"./{name}" if name.startswith("@") else name for name in names
-    ]  # a list in a list is a plain name
+    return [f"./{name}" if name.startswith("@") else name for name in names]  # a list in a list is a plain name
 
 
 def _before_magic(parts: tuple[str, ...]) -> list[str]:
@@ -106,9 +120,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(
-            0o666 & ~_umask()
-        )  # mkstemp gives 0600, which other users of a shared folder cannot read
+        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600, which other users of a shared folder cannot read
         yield temporary
         temporary.replace(path)
     except BaseException:

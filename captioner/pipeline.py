@@ -1,54 +1,35 @@
-"""From a video to a Caption: the object that `captioner.load()` returns."""
+"""From a video to captions: the object that `captioner.load()` returns.
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+source -> viewing.view (frames, faces) -> collate -> EmotionCaptioner.see -> writing -> Caption
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias, overload
 
+import numpy as np
 import torch
 
-from captioner.config import DecodeConfig
-from captioner.data.dataset import TextPieces, collate, look
-from captioner.data.tokenizer import Tokenizer
-from captioner.errors import CaptionerError, ConfigError
+from captioner.ahead import Failed, ahead, tried
+from captioner.config import DecodeConfig, ModelConfig
+from captioner.data.dataset import TextPieces, collate
+from captioner.errors import CaptionerError, ConfigError, unknown
+from captioner.evidence import gather, link_phrases
+from captioner.faces import BACKENDS, open_reader
 from captioner.model import checkpoint
-from captioner.model.captioner import Batch, EmotionCaptioner, View
-from captioner.model.decoding import Special, Written, write
-from prompts.alignment import Matching
-from prompts.au_graph import MAIN_AUS
+from captioner.result import ActionUnit, Caption
+from captioner.viewing import Viewed, view, view_windows
+from captioner.writing import caption_batch, special_ids, write_batch
 
+__all__ = ["ActionUnit", "Caption", "Captioner", "caption_batch", "pick_device", "special_ids"]
 
-@dataclass
-class ActionUnit:
-    """An action unit the experts saw, and the word of the caption that it supports."""
+log = logging.getLogger(__name__)
 
-    id: int
-    name: str
-    score: float  # mean over frames, 0..1
-    peak: float | None  # second of its highest score
-    words: list[str] = field(default_factory=list)
-    similarity: float | None = None  # cosine of the AU with that word
-
-
-@dataclass
-class Caption:
-    """What `caption` says of a clip and why."""
-
-    text: str
-    score: float  # exp(mean log-probability of the words)
-    words: list[dict[str, Any]]  # {word, log_prob}
-    emotion: dict[str, float]  # label -> probability; empty for models without an emotion head
-    action_units: list[ActionUnit]
-    faces: int
-    start: float
-    end: float
-    frames: list[float] = field(default_factory=list)  # seconds of the frames looked at
-    source: str = ""
-    model: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+LEAST_WINDOW = 0.5  # seconds
+Source: TypeAlias = str | Path | BinaryIO | np.ndarray | torch.Tensor
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -64,108 +45,28 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "") -> Special:
-    """The ids decoding must know, for one of the model's styles ("": the first)."""
-    if style and style not in styles:
-        known = f"allowed: {', '.join(styles)}" if styles else "this model has one manner of captions: leave it out"
-        raise ConfigError(f"unknown style {style!r}; {known}")
-    starts = [tokenizer.start_id(number) for number in range(max(1, len(styles)))]
-    start = starts[styles.index(style)] if style else starts[0]
-    return Special(start, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tuple(starts))
+@dataclass(frozen=True)
+class Wish:
+    """How captions are to be written."""
 
-
-@torch.inference_mode()
-def caption_batch(
-    model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
-) -> list[Caption]:
-    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
-    view = model.see(batch)
-    written = write(model.fusion, view.memory, special_ids(tokenizer, model.config.styles, options.style), options)
-    texts = [tokenizer.decode(w.ids) for w in written]
-    links = match_words(model, view, pieces, texts)
-    belief = view.emotion.tolist() if view.emotion is not None else None
-    captions = []
-    for row, (text, result) in enumerate(zip(texts, written, strict=True)):
-        emotion = dict(zip(model.config.labels, belief[row], strict=True)) if belief else {}
-        captions.append(
-            Caption(
-                text=text,
-                score=result.score,
-                words=word_scores(tokenizer, result),
-                emotion=emotion,
-                action_units=action_units(view, row, links[row], model.config.prompts.threshold),
-                faces=int(view.experts.present[row]) if view.experts is not None else 0,
-                start=0.0,
-                end=0.0,
-            )
-        )
-    return captions
-
-
-def word_scores(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
-    """Each word with the summed log-probability of its pieces."""
-    scores = []
-    for word, places in tokenizer.words(written.ids):
-        scores.append({"word": word, "log_prob": sum(written.log_probs[p - 1] for p in places)})
-    return scores
-
-
-def match_words(
-    model: EmotionCaptioner, view: View, pieces: TextPieces, texts: list[str]
-) -> list[list[tuple[str, float]]]:
-    """For each clip and kept action unit: the word matched to it ("" for none) and their cosine."""
-    if view.au is None or not model.aligned or model.config.prompts.au_word == "off":
-        return [[] for _ in texts]
-    encoded = [pieces(text or ".") for text in texts]
-    longest = max(len(ids) for ids, _ in encoded)
-    device = view.au.device
-
-    def padded(rows: list[list[Any]], dtype: torch.dtype) -> torch.Tensor:
-        return torch.tensor([list(r) + [0] * (longest - len(r)) for r in rows], dtype=dtype, device=device)
-
-    ids = padded([ids for ids, _ in encoded], torch.long)
-    mask = padded([[1] * len(ids) for ids, _ in encoded], torch.bool)
-    usable = padded([pieces.matchable(ids, words) for ids, words in encoded], torch.bool)
-    matching: Matching | None = model.evidence(view, ids, mask, usable)
-    assert matching is not None
-    rows = []
-    for (row_ids, _), places, values in zip(encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True):
-        rows.append([(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)])
-    return rows
-
-
-def action_units(view: View, row: int, links: list[tuple[str, float]], threshold: float) -> list[ActionUnit]:
-    """The kept action units of a clip, most conspicuous first; `peak` still a share of the clip."""
-    if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
-        return []
-    numbers, units = list(MAIN_AUS), []
-    for slot, place in enumerate(view.au_index[row].tolist()):
-        number = numbers[place]
-        curve = view.experts.au_frames[row, :, place]
-        word, similarity = links[slot] if links else ("", 0.0)
-        word = word if similarity > threshold else ""  # eq 11: a weaker pair is no pair
-        units.append(
-            ActionUnit(
-                id=number,
-                name=MAIN_AUS[number],
-                score=float(view.experts.au_scores[row, place]),
-                peak=float(curve.argmax()) / max(len(curve) - 1, 1),
-                words=[word] if word else [],
-                similarity=similarity if word else None,
-            )
-        )
-    return units
+    options: DecodeConfig
+    people: int = 0
+    evidence: bool = False
 
 
 class Captioner:
-    """A loaded captioner: `Captioner.from_pretrained(name)`, then `.caption(video)`."""
+    """A loaded captioner: `captioner.load(name)`, then `.caption(video)`, `.people(video, 2)`, `.windows(video, 5)`."""
 
-    def __init__(self, loaded: checkpoint.Checkpoint, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, loaded: checkpoint.Checkpoint, device: torch.device | str = "cpu", faces: str | None = None
+    ) -> None:
         self.checkpoint = loaded
         self.device = torch.device(device)
         self.model = loaded.model.to(self.device).eval()
         self.tokenizer = loaded.tokenizer
         self.pieces = TextPieces(loaded.tokenizer, loaded.foreign, self.model.config.fusion.max_text)
+        self.config = with_reader(self.model.config, faces, loaded.name)
+        self._room = 0  # clips a batch after a lack of memory; 0: as asked
 
     @classmethod
     def from_pretrained(
@@ -173,13 +74,17 @@ class Captioner:
         name: str | Path | None = None,
         *,
         device: str = "auto",
+        faces: str | None = None,
         revision: str | None = None,
         cache_dir: str | None = None,
         local_files_only: bool = False,
     ) -> "Captioner":
-        """A captioner by shipped name, checkpoint folder or hub repository."""
+        """A captioner by shipped name, checkpoint folder or hub repository; `faces` replaces its face reader."""
         chosen = pick_device(device)
-        return cls(checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir), chosen)
+        loaded = checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir)
+        if faces in BACKENDS and faces != "builtin":
+            open_reader(faces, local_files_only)  # what it has to fetch, it fetches now and not amid the clips
+        return cls(loaded, chosen, faces)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
@@ -202,26 +107,183 @@ class Captioner:
             done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message)
         return str(done)
 
+    @overload
+    def caption(
+        self, source: list[Any], *, beams: int = ..., max_words: int | None = ..., style: str = ...,
+        start: float = ..., end: float | None = ..., fps: float = ..., evidence: bool = ...,
+    ) -> list[Caption]: ...  # fmt: skip
+
+    @overload
+    def caption(
+        self, source: Source, *, beams: int = ..., max_words: int | None = ..., style: str = ...,
+        start: float = ..., end: float | None = ..., fps: float = ..., evidence: bool = ...,
+    ) -> Caption: ...  # fmt: skip
+
     def caption(
         self,
-        source: Any,
+        source: Source | list[Any],
         *,
         beams: int = 1,
         max_words: int | None = None,
+        style: str = "",
         start: float = 0.0,
         end: float | None = None,
-    ) -> Caption:
-        """The caption of a video file (or open file), or of its span from `start` to `end` seconds."""
-        options = DecodeConfig(beams=beams, max_words=max_words or 0)
-        seen = look(source, self.model.config, start=start, end=end)
-        batch = collate([seen.item()]).to(self.device)
+        fps: float = 25.0,
+        evidence: bool = False,
+    ) -> Caption | list[Caption]:
+        """The caption of a video: a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`.
+
+        `start` and `end` are seconds. A list of any of these gives a list. `evidence` keeps pictures and faces.
+        """
+        wish = self.wish(beams, max_words, style, 0, evidence)
+
+        def see(one: Any) -> Viewed:
+            return view(one, self.config, start=start, end=end, fps=fps, keep=evidence)
+
+        if isinstance(source, list):
+            return [captions[0] for captions in self._each(map(see, source), wish, 4)]
+        return self._describe([see(source)], wish)[0][0]
+
+    def people(
+        self,
+        source: Source,
+        count: int = 2,
+        *,
+        beams: int = 1,
+        max_words: int | None = None,
+        style: str = "",
+        evidence: bool = False,
+    ) -> list[Caption]:
+        """A caption for each of the `count` most dominant people of a video; one about the clip where nobody is."""
+        wish = self.wish(beams, max_words, style, count, evidence)
+        return self._describe([view(source, self.config, people=count, keep=evidence)], wish)[0]
+
+    def windows(
+        self,
+        source: Source,
+        seconds: float = 5.0,
+        *,
+        beams: int = 1,
+        max_words: int | None = None,
+        style: str = "",
+        people: int = 0,
+        evidence: bool = False,
+        batch: int = 1,
+    ) -> Iterator[Caption]:
+        """A caption for each `seconds` of a video, in order of time, while it is read; no window holds a cut.
+
+        With `people` one for each of so many people of each window. Memory does not grow with the video.
+        """
+        if not seconds >= LEAST_WINDOW:
+            raise ConfigError(f"windows of {seconds:g} s are too short: at least {LEAST_WINDOW:g} s are needed")
+        wish = self.wish(beams, max_words, style, people, evidence)
+        seen = view_windows(source, self.config, seconds, people=people, keep=evidence)
+        for captions in self._each(ahead(seen, batch + 1), wish, batch):
+            yield from captions
+
+    def each(
+        self,
+        sources: Iterable[Any],
+        *,
+        beams: int = 1,
+        max_words: int | None = None,
+        style: str = "",
+        people: int = 0,
+        evidence: bool = False,
+        batch: int = 4,
+    ) -> Iterator[list[Caption] | Failed]:
+        """For each source its captions, or what went wrong; `batch` clips at a time, decoded in a thread ahead."""
+        wish = self.wish(beams, max_words, style, people, evidence)
+
+        def see(source: Any) -> Viewed:
+            return view(source, self.config, people=people, keep=evidence)
+
+        seen = (viewed for _, viewed in tried(see, sources))
+        yield from self._each(ahead(seen, batch + 1), wish, batch)
+
+    def wish(self, beams: int, max_words: int | None, style: str, people: int, evidence: bool) -> Wish:
+        """Checked wishes: a style, or people, that this captioner does not know are an error."""
+        special_ids(self.tokenizer, self.config.styles, style)
+        if people and self.config.experts.margin is None:
+            raise ConfigError(faceless(self.checkpoint.name))
+        return Wish(DecodeConfig(beams=beams, max_words=max_words or 0, style=style), people, evidence)
+
+    def _each(self, seen: Iterable[Any], wish: Wish, batch: int) -> Iterator[Any]:
+        """Captions of what was seen, and the failures, in their order."""
+        waiting = iter(seen)
+        while group := list(islice(waiting, batch)):
+            made = iter(self._describe([each for each in group if isinstance(each, Viewed)], wish))
+            for each in group:
+                yield next(made) if isinstance(each, Viewed) else each
+
+    def _describe(self, views: list[Viewed], wish: Wish) -> list[list[Caption]]:
+        """The captions of each clip, one or one a person; all in one batch, in halves where memory lacks."""
+        rows = [(viewed, number) for viewed in views for number in range(len(viewed.seen))]
+        size = min(self._room or len(rows), len(rows)) or 1
         try:
-            result = caption_batch(self.model, self.tokenizer, self.pieces, batch, options)[0]
-        except torch.OutOfMemoryError:
-            raise CaptionerError(f"{self.device} is out of memory: use --device cpu") from None
-        result.start, result.end, result.frames = seen.times[0], seen.times[-1], seen.times
-        result.source, result.model = str(source), self.checkpoint.name
-        result.faces = seen.people or result.faces
-        for unit in result.action_units:
-            unit.peak = round(result.start + (unit.peak or 0.0) * (result.end - result.start), 3)
-        return result
+            captions = self._write_in(rows, wish, size)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            if size == 1 or self._room:
+                raise CaptionerError(f"{self.device} is out of memory: use --batch 1 or --device cpu") from None
+            self._room = (size + 1) // 2
+            log.warning("%s is out of memory: going on with %d clips at a time", self.device, self._room)
+            return self._describe(views, wish)
+        waiting = iter(captions)
+        return [list(islice(waiting, len(viewed.seen))) for viewed in views]
+
+    def _write_in(self, rows: list[tuple[Viewed, int]], wish: Wish, size: int) -> list[Caption]:
+        return [one for at in range(0, len(rows), size) for one in self._write(rows[at : at + size], wish)]
+
+    def _write(self, rows: Sequence[tuple[Viewed, int]], wish: Wish) -> list[Caption]:
+        batch = collate([viewed.seen[number].item() for viewed, number in rows]).to(self.device)
+        captions, sight, written = write_batch(self.model, self.tokenizer, self.pieces, batch, wish.options)
+        for row, ((viewed, number), caption) in enumerate(zip(rows, captions, strict=True)):
+            self._place(caption, viewed)
+            caption.person = number + 1 if wish.people and viewed.persons[number] >= 0 else 0
+            person = viewed.persons[number]
+            track = viewed.tracks[person] if person >= 0 else None
+            found = link_phrases(self.model, self.pieces, sight, row, caption.text, viewed.times, track)
+            caption.phrases = [asdict(link) for link in found]
+            support_units(caption)
+            if wish.evidence and viewed.clip is not None:
+                parts = (self.model, self.tokenizer, self.pieces, sight, row, written[row], caption.text)
+                caption.evidence = gather(*parts, viewed.clip, viewed.tracks, person)
+        return captions
+
+    def _place(self, caption: Caption, viewed: Viewed) -> None:
+        """Times and names, which the model does not know."""
+        caption.start, caption.end, caption.frames = viewed.start, viewed.end, viewed.times
+        caption.source, caption.model, caption.duration = viewed.source, self.checkpoint.name, viewed.duration
+        caption.faces = viewed.faces if self.config.experts.margin is not None else caption.faces
+        places = np.linspace(0, 1, len(viewed.times))
+        for unit in caption.action_units:
+            unit.peak = round(float(np.interp(unit.peak or 0.0, places, viewed.times)), 3)
+
+
+def support_units(caption: Caption) -> None:
+    """Give each action unit the facial phrase that rests on it; one without a phrase keeps the word it matched."""
+    for unit in caption.action_units:
+        unit.words = [each["text"] for each in caption.phrases if each["au"] == unit.id] or unit.words
+
+
+def with_reader(config: ModelConfig, faces: str | None, name: str) -> ModelConfig:
+    """The model's config with another reader of faces."""
+    if faces is None:
+        return config
+    if faces not in BACKENDS:
+        raise ConfigError(unknown("face reader", faces, BACKENDS))
+    if config.experts.margin is None:
+        raise ConfigError(faceless(name))
+    return replace(config, experts=replace(config.experts, reader=faces))  # type: ignore[arg-type]
+
+
+def faceless(name: str) -> str:
+    """One line for a model that cannot tell people apart."""
+    return f"model {name!r} looks at whole pictures, not at faces: leave out what asks for people or a face reader"
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of torch means that memory is full; on the CPU only its text says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

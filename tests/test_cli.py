@@ -5,32 +5,23 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import captioner
+from captioner.ahead import Failed
 from captioner.cli import main
 from captioner.data.video import read_clip, write_video
-from captioner.errors import CaptionerError, CheckpointError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.files import expand
-from captioner.report import WRITERS
+from captioner.result import ActionUnit, Caption
 
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass
-class FakeCaption:
-    text: str
-    score: float
-    source: str
-    emotion: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class FakeModel:
@@ -39,20 +30,48 @@ class FakeModel:
     device = "cpu"
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, int, int | None]] = []
-        self.loads: list[tuple[str | None, str, bool]] = []
-        self.hook: Any = None
+        self.calls: list[str] = []
+        self.wishes: list[dict[str, Any]] = []
+        self.loads: list[tuple[str | None, str, bool, str | None]] = []
+        self.hook: Callable[[str], Any] = lambda _: None
+        self.checkpoint = SimpleNamespace(name="fake")
 
-    def load(self, name: str | None = None, device: str = "auto", offline: bool = False) -> "FakeModel":
-        self.loads.append((name, device, offline))
+    def load(
+        self, name: str | None = None, device: str = "auto", offline: bool = False, faces: str | None = None
+    ) -> "FakeModel":
+        self.loads.append((name, device, offline, faces))
         return self
 
-    def caption(self, source: Any, *, beams: int = 1, max_words: int | None = None) -> FakeCaption:
-        self.calls.append((str(source), beams, max_words))
-        if self.hook:
-            self.hook(str(source))
-        clip = read_clip(source, 2, short_side=8)
-        return FakeCaption(f"Brightness {clip.frames.mean():.0f}.", 0.5, str(source), {"neutral": 1.0})
+    def wish(self, beams: int, max_words: int | None, style: str, people: int, evidence: bool) -> None:
+        if style not in ("", "faces"):
+            raise ConfigError(f"unknown style {style!r}; allowed: faces")
+
+    def one(self, source: Any, start: float = 0.0, end: float | None = None, person: int = 0) -> Caption:
+        self.calls.append(str(source))
+        self.hook(str(source))
+        clip = read_clip(source, 2, short_side=8, start=start, end=end)
+        text = f"Brightness {clip.frames.mean():.0f}."
+        told = {"neutral": 0.75, "anger": 0.25}
+        words = [{"word": "brightness", "log_prob": -0.5}]
+        unit = ActionUnit(12, "lip corner puller", 0.5, 0.04, ["smile"], 0.4)
+        until = clip.duration if end is None else end
+        return Caption(
+            text, 0.5, words, told, [unit], 1, start, until, [start], str(source), "fake", [], "own head", person,
+            clip.duration,
+        )  # fmt: skip
+
+    def each(self, sources: Iterable[Any], **wish: Any) -> Iterator[list[Caption] | Failed]:
+        self.wishes.append(wish)
+        for source in sources:
+            try:
+                yield [self.one(source, person=n) for n in range(1, wish["people"] + 1)] or [self.one(source)]
+            except Exception as error:
+                yield Failed(error)
+
+    def windows(self, source: Any, seconds: float, **wish: Any) -> Iterator[Caption]:
+        self.wishes.append(wish | {"seconds": seconds})
+        for start, end in ((0.0, 0.08), (0.08, 0.12)):
+            yield self.one(source, start, end)
 
 
 @pytest.fixture
@@ -84,23 +103,38 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 1
     assert done.stdout.endswith("set()\n")
-    assert done.stdout.count("\n  caption ") + done.stdout.count("| caption -") == 4
-    assert sum(line.lstrip().startswith("-") for line in done.stdout.splitlines()) <= 15
+    assert done.stdout.count("\n  caption ") + done.stdout.count("| caption -") == 5
+    assert sum(line.lstrip().startswith("-") for line in done.stdout.splitlines()) <= 20
 
 
 def test_one_video_one_line_and_nothing_written(
     folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(folder)
-    assert (
-        main(["clips/a.mp4", "-m", "tiny", "-d", "cpu", "--offline", "--beams", "3", "--max-words", "9"]) == 0
-    )
+    asked = ["-m", "tiny", "-d", "cpu", "--offline", "--beams", "3", "--max-words", "9", "--style", "faces"]
+    assert main(["clips/a.mp4", *asked, "--faces", "builtin", "--batch", "2"]) == 0
     out = capsys.readouterr()
     assert out.out == "Brightness 50.\n"
     assert out.err == "device: cpu\n"
     assert files(folder) == before
-    assert model.loads == [("tiny", "cpu", True)]
-    assert model.calls == [("clips/a.mp4", 3, 9)]
+    assert model.loads == [("tiny", "cpu", True, "builtin")]
+    wish = {"beams": 3, "max_words": 9, "style": "faces", "people": 0, "batch": 2, "evidence": False}
+    assert (model.calls, model.wishes) == (["clips/a.mp4"], [wish])
+
+
+def test_windows_and_people_say_when_and_who(
+    folder: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["clips/a.mp4", "--window", "5", "-q"]) == 0
+    assert capsys.readouterr().out == "0:00.0-0:00.1 Brightness 50.\n0:00.1-0:00.1 Brightness 50.\n"
+    assert model.wishes[-1]["seconds"] == 5.0
+    assert main(["clips/a.mp4", "clips/b.mkv", "--people", "2", "-q"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "clips/a.mp4\tperson 1: Brightness 50.",
+        "clips/a.mp4\tperson 2: Brightness 50.",
+        "clips/b.mkv\tperson 1: Brightness 100.",
+        "clips/b.mkv\tperson 2: Brightness 100.",
+    ]
 
 
 def test_bad_files_are_named_and_the_others_kept(
@@ -150,7 +184,7 @@ def test_standard_input_equals_the_file(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("clips/a.mp4").read_bytes())))
     assert main(["-", "-o", "out"]) == 0
     assert capsys.readouterr().out == "Brightness 50.\n"
-    assert files(folder / "out") == ["stdin.txt"]
+    assert files(folder / "out") == [".caption.jsonl", "stdin.txt"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     assert main(["-"]) == 1
     assert "error: 'standard input' is empty (0 bytes)" in capsys.readouterr().err
@@ -161,28 +195,52 @@ def test_files_are_written_and_a_second_run_does_no_work(
 ) -> None:
     command = ["clips", "-o", "out", "-f", "txt,json"]
     assert main(command) == 0
-    assert files(folder / "out") == [f"{name}.{f}" for name in ("a", "b", "deep/c") for f in ("json", "txt")]
+    written = [f"{name}.{f}" for name in ("a", "b", "deep/c") for f in ("json", "txt")]
+    assert files(folder / "out") == [".caption.jsonl", *written]
     assert (folder / "out" / "deep" / "c.txt").read_text() == "Brightness 150.\n"
-    record = json.loads((folder / "out" / "b.json").read_text())
-    assert record == {
-        "file": "clips/b.mkv",
-        "caption": "Brightness 100.",
-        "score": 0.5,
-        "emotion": {"neutral": 1.0},
-        "version": captioner.__version__,
-        "settings": {"device": "auto", "beams": 1, "max_words": None},
-    }
+    assert json.loads((folder / "out" / "b.json").read_text())["file"] == "clips/b.mkv"
     assert len(model.loads) == 1
     capsys.readouterr()
     assert main(command) == 0
     out = capsys.readouterr()
-    assert (out.out, out.err) == ("", "3 of 3 skipped: captioned before (--overwrite redoes them)\n")
+    assert (out.out, out.err) == ("", "3 skipped: done before (--overwrite captions them again)\n")
     assert len(model.loads) == 1
-    (folder / "out" / "a.txt").unlink()
-    assert main(command) == 0
-    assert capsys.readouterr().out == "clips/a.mp4\tBrightness 50.\n"
     assert main([*command, "--overwrite"]) == 0
-    assert len(model.calls) == 3 + 1 + 3
+    assert len(model.calls) == 3 + 3
+
+
+def test_what_is_known_is_written_again_without_captioning(folder: Path, model: FakeModel) -> None:
+    assert main(["clips", "-o", "out", "-f", "txt"]) == 0
+    (folder / "out" / "a.txt").unlink()
+    assert main(["clips", "-o", "out", "-f", "txt,json,srt,csv"]) == 0
+    assert (folder / "out" / "a.txt").read_text() == "Brightness 50.\n"
+    assert len((folder / "out" / "captions.csv").read_text().splitlines()) == 4
+    assert len(model.calls) == 3
+
+
+@pytest.mark.parametrize("change", [["--beams", "2"], ["-m", "other"], ["--window", "5"], ["--people", "1"]])
+def test_other_settings_are_captioned_again(folder: Path, model: FakeModel, change: list[str]) -> None:
+    assert main(["clips/a.mp4", "-o", "out"]) == 0
+    assert main(["clips/a.mp4", "-o", "out", *change]) == 0
+    assert len(model.loads) == 2
+
+
+def test_a_changed_file_is_captioned_again(folder: Path, model: FakeModel) -> None:
+    assert main(["clips", "-o", "out"]) == 0
+    (folder / "clips" / "a.mp4").write_bytes((folder / "clips" / "b.mkv").read_bytes())
+    assert main(["clips", "-o", "out"]) == 0
+    assert len(model.calls) == 4
+    assert (folder / "out" / "a.txt").read_text() == "Brightness 100.\n"
+
+
+def test_a_journal_cut_off_by_a_crash_costs_one_clip(folder: Path, model: FakeModel) -> None:
+    assert main(["clips", "-o", "out"]) == 0
+    journal = folder / "out" / ".caption.jsonl"
+    journal.write_bytes(b"\xff{]\n" + journal.read_bytes()[:-40])
+    assert main(["clips", "-o", "out"]) == 0
+    assert model.calls[3:] == ["clips/deep/c.mp4"]
+    assert main(["clips", "-o", "out"]) == 0
+    assert len(model.calls) == 4
 
 
 def test_an_interrupted_run_leaves_whole_files_and_resumes(
@@ -195,10 +253,10 @@ def test_an_interrupted_run_leaves_whole_files_and_resumes(
     model.hook = interrupt
     assert main(["clips", "-o", "out"]) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
-    assert files(folder / "out") == ["a.txt"]
-    model.hook = None
+    assert files(folder / "out") == [".caption.jsonl", "a.txt"]
+    model.hook = lambda _: None
     assert main(["clips", "-o", "out"]) == 0
-    assert files(folder / "out") == ["a.txt", "b.txt", "deep/c.txt"]
+    assert files(folder / "out") == [".caption.jsonl", "a.txt", "b.txt", "deep/c.txt"]
 
 
 def test_names_that_clash_are_kept_apart_or_refused(
@@ -206,7 +264,7 @@ def test_names_that_clash_are_kept_apart_or_refused(
 ) -> None:
     (folder / "clips" / "a.avi").write_bytes((folder / "clips" / "a.mp4").read_bytes())
     assert main(["clips", "-o", "out"]) == 0
-    assert files(folder / "out") == ["a.avi.txt", "a.mp4.txt", "b.txt", "deep/c.txt"]
+    assert files(folder / "out") == [".caption.jsonl", "a.avi.txt", "a.mp4.txt", "b.txt", "deep/c.txt"]
     (folder / "b.mkv").write_bytes((folder / "clips" / "b.mkv").read_bytes())
     assert main(["b.mkv", "clips/b.mkv", "-o", "out"]) == 2
     assert "'b.mkv' and 'clips/b.mkv' would both be written to 'out/b.mkv'.*" in capsys.readouterr().err
@@ -301,9 +359,13 @@ def test_the_bar_is_for_terminals(
 def test_a_reader_that_leaves_is_no_traceback(folder: Path) -> None:
     code = (
         "import captioner, sys, time\n"
+        "from captioner.result import Caption\n"
         "class M:\n"
-        "    text = 'x' * 100\n"
-        "    def caption(self, source, **_): time.sleep(0.1); return self\n"
+        "    device, checkpoint, wish = 'cpu', None, lambda self, *_: None\n"
+        "    def each(self, sources, **_):\n"
+        "        for source in sources:\n"
+        "            time.sleep(0.1)\n"
+        "            yield [Caption('x' * 100, 1.0, [], {}, [], 0, 0.0, 1.0)]\n"
         "captioner.load = lambda *_, **__: M()\n"
         "from captioner.cli import main\n"
         f"sys.exit(main([{str(folder / 'clips')!r}, '-q']))"
@@ -353,9 +415,3 @@ def test_outputs_are_named_after_what_an_argument_leaves_open(folder: Path) -> N
         "stdin",
         "some.film",
     ]
-
-
-def test_every_format_has_its_name() -> None:
-    assert list(WRITERS) == ["txt", "json"]
-    assert all(writer.suffix == name for name, writer in WRITERS.items())
-    assert issubclass(CheckpointError, CaptionerError)

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from captioner.data.video import Clip, probe, read_clip, windows, write_video
+from captioner.data.video import Clip, probe, read_clip, write_video
 from captioner.errors import VideoError
 
 BITS = 10
@@ -337,10 +337,3 @@ def test_a_web_address_reads_like_the_file(tmp_path: Path) -> None:
         with pytest.raises(VideoError, match=r"gone\.mp4' cannot be fetched: "):
             read_clip(f"{address}/gone.mp4", 6)
         server.shutdown()
-
-
-def test_windows_cover_the_video(tmp_path: Path) -> None:
-    assert windows(3.0, 5.0) == [(0.0, 3.0)]
-    spans = windows(12.0, 5.0)
-    assert spans == [(0.0, 5.0), (5.0, 10.0), (7.0, 12.0)]
-    assert windows(10.0, 5.0) == [(0.0, 5.0), (5.0, 10.0)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +40,7 @@ _OPEN: dict[str, Any] = {"timeout": TIMEOUT, "metadata_errors": "replace"}  # ol
 _LOCAL = {"protocol_whitelist": "none"}  # a playlist must not make us open other files or addresses
 _UPRIGHT = (1, 0, 0, 1)
 _TURNED = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise, as the legacy tag counts
+_threads = 0  # that decode a video; 0: FFmpeg chooses
 
 Orientation = tuple[int, int, int, int]  # a b c d of the display matrix: x' = a x + c y, y' = b x + d y
 
@@ -91,6 +92,18 @@ def read_clip(
 
     With `short_side` the short edge has that many pixels. Memory does not grow with the length of the video.
     """
+    return read_sizes(source, num_frames, [short_side], start=start, end=end)[0]
+
+
+def read_sizes(
+    source: str | Path | BinaryIO,
+    num_frames: int,
+    sides: Sequence[int | None],
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+) -> list[Clip]:
+    """As `read_clip`, decoded once and scaled to each of the short sides."""
     if num_frames < 1 or start < 0 or (end is not None and end <= start):
         raise ValueError(f"num_frames {num_frames}, start {start}, end {end}: need >= 1, >= 0, > start")
     opened = _Source(source)
@@ -99,11 +112,12 @@ def read_clip(
     if start > survey.last + 1 / survey.fps:
         raise VideoError(f"start {start:.2f} s is past the end of {opened.name!r} ({survey.duration:.2f} s)")
     last = survey.last if end is None else min(survey.last, max(start, end - 1 / survey.fps))
-    frames, times = _sample(opened, survey, np.linspace(start, max(start, last), num_frames), short_side)
+    frames, times = _sample(opened, survey, np.linspace(start, max(start, last), num_frames), sides)
     if last - times[-1] > max(0.1 * (last - start), 2 / survey.fps) and times[-1] > start:
         log.warning("%s: readable up to %.1f s of %.1f s", opened.name, times[-1], survey.duration)
-        frames, times = _sample(opened, survey, np.linspace(start, times[-1], num_frames), short_side)
-    return Clip(np.stack(frames), np.asarray(times, np.float64), opened.name, survey.fps, survey.duration)
+        frames, times = _sample(opened, survey, np.linspace(start, times[-1], num_frames), sides)
+    seconds = np.asarray(times, np.float64)
+    return [Clip(np.stack(sized), seconds, opened.name, survey.fps, survey.duration) for sized in frames]
 
 
 def frames_at(
@@ -113,24 +127,45 @@ def frames_at(
     opened = _Source(source)
     with _open(opened) as (container, stream):
         survey = _survey(container, stream, opened)
-    return np.stack(_sample(opened, survey, choose(survey.duration), short_side)[0])
+    return np.stack(_sample(opened, survey, choose(survey.duration), [short_side])[0][0])
 
 
-def windows(duration: float, seconds: float) -> list[tuple[float, float]]:
-    """(start, end) of windows of `seconds` that cover a long video; the last one reaches back to be whole."""
-    if duration <= seconds:
-        return [(0.0, duration)]
-    # brings torch, which short videos do not need
-    from pytorchvideo.data.clip_sampling import UniformClipSampler
+@dataclass(frozen=True)
+class Shown:
+    """One picture of a video in one size for each short side asked for, uint8 (H, W, 3), and when it comes on."""
 
-    sampler = UniformClipSampler(clip_duration=Fraction(seconds), backpad_last=True)
-    spans: list[tuple[float, float]] = []
-    previous, done = Fraction(0), False
-    while not done:
-        span = sampler(previous, Fraction(duration), None)
-        previous, done = span.clip_end_sec, span.is_last_clip
-        spans.append((float(span.clip_start_sec), float(span.clip_end_sec)))
-    return spans
+    second: float
+    pictures: list[np.ndarray]
+    source: str
+    fps: float
+    duration: float
+
+
+def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | None]) -> Iterator[Shown]:
+    """What is on screen every `step` seconds, each picture once, from one pass over a video of any length."""
+    opened = _Source(source)
+    with _open(opened) as (container, video):
+        survey = _survey(container, video, opened)
+    with _open(opened) as (container, video):
+        reader = _Reader(container, video, survey, opened.name)
+        reformatters, sizes = [VideoReformatter() for _ in sides], [(0, 0) for _ in sides]
+        previous: tuple[float, av.VideoFrame] | None = None
+        ticks = int(survey.last / step + 1e-6) + 1
+        for tick in range(ticks):
+            shown = reader.at(tick * step)
+            if shown is None:
+                raise VideoError(f"no frame of {opened.name!r} can be decoded; the file is damaged")
+            if shown is not previous:
+                turn = _orientation(shown[1], video)
+                if previous is None:
+                    sizes = [_scaled(_shown_size(shown[1], video, turn), side) for side in sides]
+                both = zip(sizes, reformatters, strict=True)
+                made = [_picture(shown[1], size, turn, reformatter) for size, reformatter in both]
+                second = max(shown[0], 0.0 if previous is None else previous[0])
+                yield Shown(second, made, opened.name, survey.fps, survey.duration)
+            elif reader.ended:
+                break
+            previous = shown
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> None:
@@ -157,13 +192,17 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
         container.mux(stream.encode(None))
 
 
+def one_thread() -> None:
+    """From now on this process decodes with one thread: for one of several that decode side by side."""
+    global _threads
+    _threads = 1
+
+
 class _Source:
     """Something that can be opened more than once: a file, a web address, or bytes held in memory."""
 
     def __init__(self, source: str | Path | BinaryIO) -> None:
-        self.name = (
-            str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
-        )
+        self.name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
         self.url = self.name if self.name.startswith(("http://", "https://")) else ""
         self.size: int | None = None
         self._data: BinaryIO | None = None
@@ -252,10 +291,9 @@ def _stream(container: InputContainer, source: _Source) -> Any:
         raise VideoError(f"{source.name!r} uses a video codec that this FFmpeg cannot decode")
     context = streams[0].codec_context
     if context.width * context.height > MAX_PIXELS:
-        raise VideoError(
-            f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged"
-        )
+        raise VideoError(f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged")
     streams[0].thread_type = "AUTO"
+    streams[0].thread_count = _threads
     return streams[0]
 
 
@@ -266,9 +304,7 @@ def _survey(container: InputContainer, stream: Any, source: _Source) -> _Survey:
     stated = stream.duration * base if stream.duration else (container.duration or 0) / av.time_base
     if stated > 0 and (source.size is None or source.size > SCAN_BYTES):
         first = (stream.start_time or 0) * base
-        return _Survey(
-            first, max(0.0, stated - 1 / fps), fps, stated, stream.frames or round(stated * fps), True
-        )
+        return _Survey(first, max(0.0, stated - 1 / fps), fps, stated, stream.frames or round(stated * fps), True)
     count, clock, tail = _scan(container, stream)
     if clock is None:
         duration = count / fps
@@ -324,6 +360,11 @@ class _Reader:
             self._now, self._ahead = self._ahead, next(self._frames, None)
         return self._now
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last picture is on screen."""
+        return self._ahead is None
+
     def _jump(self, second: float) -> None:
         """Continue from a key frame before `second`; stay where no such seek is possible."""
         here = self._ahead[0] if self._ahead else 0.0
@@ -375,12 +416,12 @@ class _Reader:
 
 
 def _sample(
-    source: _Source, survey: _Survey, wanted: np.ndarray, short_side: int | None
-) -> tuple[list[np.ndarray], list[float]]:
-    """The pictures on screen at the seconds `wanted` (T,), all of one size, and their own seconds."""
-    pictures: list[np.ndarray] = []
+    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
+) -> tuple[list[list[np.ndarray]], list[float]]:
+    """The pictures on screen at the seconds `wanted` (T,), in one size for each short side, and their own seconds."""
+    pictures: list[list[np.ndarray]] = [[] for _ in sides]
     times: list[float] = []
-    reformatter, size = VideoReformatter(), (0, 0)
+    reformatters, sizes = [VideoReformatter() for _ in sides], [(0, 0) for _ in sides]
     previous: tuple[float, av.VideoFrame] | None = None
     with _open(source) as (container, stream):
         reader = _Reader(container, stream, survey, source.name)
@@ -388,13 +429,12 @@ def _sample(
             shown = reader.at(float(second))
             if shown is None:
                 raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
-            if shown is previous:
-                pictures.append(pictures[-1])
-            else:
-                orientation = _orientation(shown[1], stream)
-                if previous is None:
-                    size = _scaled(_shown_size(shown[1], stream, orientation), short_side)
-                pictures.append(_picture(shown[1], size, orientation, reformatter))
+            orientation = _orientation(shown[1], stream)
+            if previous is None:
+                sizes = [_scaled(_shown_size(shown[1], stream, orientation), side) for side in sides]
+            for made, size, reformatter in zip(pictures, sizes, reformatters, strict=True):
+                again = shown is previous
+                made.append(made[-1] if again else _picture(shown[1], size, orientation, reformatter))
             previous = shown
             times.append(max(shown[0], *times[-1:], 0.0))  # damaged clocks may jump back
     return pictures, times

@@ -1,0 +1,147 @@
+"""From whatever holds a clip (file, array, window of a long video) to what the model looks at.
+
+Axes: T frames, H W pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from captioner.config import ModelConfig
+from captioner.data.crops import READ_SIDE, crop_side, expert_crops, face_tracks
+from captioner.data.seen import Seen, prior_belief, read_clips
+from captioner.data.shots import Piece, pieces
+from captioner.data.transforms import crop, resize_short
+from captioner.data.video import Clip
+from captioner.errors import VideoError
+from captioner.faces import FaceTrack
+
+
+@dataclass
+class Viewed:
+    """A clip ready for the model: one `Seen` for each person to describe, or one for the clip as a whole."""
+
+    seen: list[Seen]
+    persons: list[int]  # their places in `tracks`; -1 where no face is meant
+    tracks: list[FaceTrack]
+    clip: Clip | None  # the pictures in which they were read, where evidence is asked for
+    start: float
+    end: float
+    times: list[float]
+    source: str
+    duration: float  # of the whole file
+
+    @property
+    def faces(self) -> int:
+        """How many people were followed."""
+        return len(self.tracks)
+
+
+def view(
+    source: Any,
+    config: ModelConfig,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    fps: float = 25.0,
+    people: int = 0,
+    keep: bool = False,
+) -> Viewed:
+    """A video file, an open file, or frames uint8 (T, H, W, 3) of `fps`, between two seconds.
+
+    people: describe so many persons (fewer where fewer are there). keep: with pictures and faces for the evidence.
+    """
+    sides = view_sides(config, keep)
+    if isinstance(source, np.ndarray | Tensor):
+        clips = sample_array(source, config.video.frames, sides, fps, start, end)
+        prior = array_belief(clips[0], config)
+    else:
+        clips = read_clips(source, config, sides, start=start, end=end)
+        prior = prior_belief(source, config, start=start, end=end)
+    times = clips[0].times
+    return assemble(clips, config, (float(times[0]), float(times[-1])), prior, people, keep)
+
+
+def view_windows(
+    source: Any, config: ModelConfig, seconds: float, *, people: int = 0, keep: bool = False
+) -> Iterator[Viewed]:
+    """Window after window of at most `seconds`; none holds a cut, and only one is in memory."""
+    for piece in pieces(source, seconds, config.video.frames, view_sides(config, keep)):
+        yield view_piece(piece, source, config, people, keep)
+
+
+def view_piece(piece: Piece, source: Any, config: ModelConfig, people: int, keep: bool) -> Viewed:
+    """One window of a long video."""
+    span = (piece.start, piece.end)
+    prior = prior_belief(source, config, start=span[0], end=span[1]) if config.emotion_prior else None
+    return assemble(piece.clips, config, span, prior, people, keep)
+
+
+def view_sides(config: ModelConfig, keep: bool) -> list[int]:
+    """The short edges to decode at: the encoder's, the experts', and the face reader's where evidence is asked."""
+    sides = [config.video.size, crop_side(config.experts) if config.prompts.vep else config.video.size]
+    return [*sides, READ_SIDE] if keep else sides
+
+
+def assemble(
+    clips: list[Clip],
+    config: ModelConfig,
+    span: tuple[float, float],
+    prior: Tensor | None,
+    people: int,
+    keep: bool,
+) -> Viewed:
+    """What the model takes, from the clip at each of `view_sides`."""
+    small, for_experts, shown = clips[0], clips[1], clips[-1]
+    reads_faces = config.prompts.vep and config.experts.margin is not None
+    tracks = face_tracks(shown, config.experts) if reads_faces or keep else []
+    # The centre square, as in training.
+    frames = crop(resize_short(small.frames, config.video.size), config.video.size).contiguous()
+    times = [round(float(t), 3) for t in small.times]
+    persons = list(range(min(people, len(tracks)))) or [0 if reads_faces and tracks else -1]
+    base = Seen(frames, people=len(tracks), times=times, prior=prior)
+    seen = [base]
+    if config.prompts.vep:
+        seen = []
+        for person in persons:
+            own = [tracks[person]] if person >= 0 else []
+            crops, present, _ = expert_crops(for_experts, config.experts, own if reads_faces else None)
+            seen.append(replace(base, crops=crops, shown=present))
+    kept = shown if keep else None
+    return Viewed(seen, persons, tracks, kept, *span, times, small.source, small.duration)
+
+
+def sample_array(frames: Any, count: int, sides: list[int], fps: float, start: float, end: float | None) -> list[Clip]:
+    """`count` of the frames uint8 (T, H, W, 3) or (T, H, W), first and last included, as `read_clip` takes them."""
+    array = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
+    if array.ndim == 3 and array.shape[-1] not in (3, 4):
+        array = np.repeat(array[..., None], 3, -1)
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[-1] not in (3, 4) or not array.size or array.dtype != np.uint8:
+        given = f"{array.dtype} of shape {tuple(array.shape)}"
+        raise VideoError(f"frames are {given}: uint8 (T, H, W, 3) is needed, RGB, 0 to 255")
+    if fps <= 0 or start < 0 or (end is not None and end <= start):
+        raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
+    last = len(array) - 1
+    first = min(round(start * fps), last)
+    stop = last if end is None else max(first, min(last, round(end * fps) - 1))
+    # what is on screen at evenly spread seconds, as with files
+    places = np.floor(np.linspace(first, stop, count) + 1e-6).astype(int)
+    unique, back = np.unique(places, return_inverse=True)
+    chosen = np.ascontiguousarray(array[unique][..., :3])
+    clips = []
+    for side in sides:
+        sized = resize_short(chosen, side).permute(0, 2, 3, 1).numpy()[back]
+        clips.append(Clip(sized, places / fps, "frames", fps, len(array) / fps))
+    return clips
+
+
+def array_belief(clip: Clip, config: ModelConfig) -> Tensor | None:
+    """The emotion prior of frames in memory is not known: a captioner that needs one reads files."""
+    if not config.emotion_prior:
+        return None
+    raise VideoError("this captioner's emotion prior reads video files: give a path or an open file, not frames")
