@@ -50,6 +50,8 @@ class AURecipe:
     """Of every made clip."""
     photos: int = 3
     """Of the real portraits, those of every so manieth person take part; 0: none."""
+    minutes: float = 0.0
+    """Of training at most, however many epochs that is; 0: all epochs."""
     held: int = 12
     """Every so manieth person is kept back for early stopping."""
 
@@ -109,7 +111,7 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
     rows, held = torch.nonzero(~kept)[:, 0], torch.nonzero(kept)[:, 0]
     plan = Plan(
         folder, recipe.epochs, len(rows), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
-        seed=seed, device=best_device(),
+        seed=seed, device=best_device(), minutes=recipe.minutes,
     )  # fmt: skip
     pixels, frames = table.pixels[rows].to(plan.device), table.frames[rows].to(plan.device)
     labels, filmed = table.aus[rows].to(plan.device), table.filmed[rows].to(plan.device)

@@ -37,6 +37,8 @@ class Plan:
     warmup: float = 0.15
     seed: int = 0
     device: str = "cpu"
+    minutes: float = 0.0
+    """Of training, in which the rate falls to 0 however many epochs that is, `epochs` at most; 0: by the epochs."""
 
 
 @dataclass
@@ -83,12 +85,14 @@ def fit(net: nn.Module, plan: Plan, loss_of: Loss, score_of: Score) -> Course:
     run = _Run(net, plan)
     run.resume()
     steps = plan.count // plan.batch
-    while run.course.epoch < plan.epochs and run.course.epoch - run.course.best_epoch < plan.patience:
-        start, total = time.monotonic(), 0.0
+    while run.part < 1 and run.course.epoch - run.course.best_epoch < plan.patience:
+        losses = []
         order = torch.randperm(plan.count, generator=run.order)[: steps * plan.batch]
         for rows in order.split(plan.batch):
-            total += run.step(loss_of, rows.to(plan.device))
-        run.close_epoch(total / steps, score_of(run.mean), time.monotonic() - start)
+            losses.append(run.step(loss_of, rows.to(plan.device)))
+            if plan.minutes and run.part >= 1:
+                break
+        run.close_epoch(sum(losses) / len(losses), score_of(run.mean))
     net.load_state_dict(load_file(plan.folder / "best.safetensors"))
     net.eval()
     return run.course
@@ -109,13 +113,22 @@ class _Run:
         self.random = torch.Generator(plan.device).manual_seed(plan.seed)
         self.half = halves(plan.device)
         self.steps = 0
+        self.began = time.monotonic()  # of the epoch
+
+    @property
+    def part(self) -> float:
+        """Share of the run that is over."""
+        done = self.steps / self.total
+        if self.plan.minutes:
+            done = max(done, (self.course.seconds + time.monotonic() - self.began) / (60 * self.plan.minutes))
+        return done
 
     def step(self, loss_of: Loss, rows: Tensor) -> float:
         """One step of the optimiser; the loss."""
         with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16, enabled=self.half):
             loss = loss_of(self.net, rows, self.random)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.lr * wave(self.steps / self.total, self.plan.warmup)
+            group["lr"] = self.plan.lr * wave(min(1.0, self.part), self.plan.warmup)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -127,11 +140,12 @@ class _Run:
                 old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
         return loss.item()
 
-    def close_epoch(self, loss: float, score: float, seconds: float) -> None:
+    def close_epoch(self, loss: float, score: float) -> None:
         """Log, keep the best, write what a resume needs."""
-        course = self.course
+        course, seconds = self.course, time.monotonic() - self.began
         course.epoch += 1
         course.seconds += seconds
+        self.began = time.monotonic()
         better = score > course.best or course.best_epoch == 0  # a score of nan, too, leaves weights behind
         if better:
             course.best, course.best_epoch = score, course.epoch
