@@ -238,12 +238,28 @@ class DataConfig:
     drawn_seed: int = 0
     drawn_size: int = 112
     cache: str = ""
-    """Folder for decoded frames and frozen features; "": nothing is cached."""
+    """Folder of the feature store: decoded frames and what frozen parts say of them; "": nothing is kept."""
+    cache_frames: bool = True
+    """Keep frames in it too (5 MB a clip of 32 x 224 px); false: every epoch decodes them anew."""
     short_side: int = 0
     """Short edge after resizing, in pixels; larger than model.video.size gives random crops. 0: that size."""
+    crop: Literal["random", "centre"] = "random"
+    """Of training clips; with centre, the store keeps the tokens of a frozen video encoder in place of frames."""
     workers: int = 0
+    """Processes that decode and read ahead; 0: the training process does."""
+    prefetch: int = 2
+    """Batches that each of them holds ready."""
+    max_bad: float = 0.05
+    """Share of clips that may turn out unreadable, each replaced by another; beyond it the run stops."""
     flip: bool = False
     """Mirror clips at random; leave off where captions say left and right."""
+
+    def __post_init__(self) -> None:
+        faults = [f"data.{key} is {getattr(self, key)}: {least} or more is needed"
+                  for key, least in (("workers", 0), ("prefetch", 1)) if getattr(self, key) < least]  # fmt: skip
+        if not 0 <= self.max_bad <= 1:
+            faults.append(f"data.max_bad is {self.max_bad}: a share between 0 and 1 is needed")
+        check(faults)
 
 
 @dataclass(frozen=True)

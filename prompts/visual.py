@@ -23,9 +23,13 @@ class ExpertFeatures:
     au_frames: Tensor  # (B, T, N) score in each frame
     present: Tensor  # (B,) whether any face was seen
 
-    def to(self, device: torch.device | str) -> "ExpertFeatures":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ExpertFeatures":
         """The same on a device."""
-        return ExpertFeatures(**{name: value.to(device) for name, value in vars(self).items()})
+        return ExpertFeatures(**{name: v.to(device, non_blocking=non_blocking) for name, v in vars(self).items()})
+
+    def pin_memory(self) -> "ExpertFeatures":
+        """The same in pinned memory."""
+        return ExpertFeatures(**{name: value.pin_memory() for name, value in vars(self).items()})
 
 
 class FrozenExperts(nn.Module):

@@ -17,8 +17,9 @@ from typing import Any
 
 import captioner
 from captioner.config import Config, DecodeConfig
-from captioner.data.dataset import ClipDataset, FeatureCache
+from captioner.data.dataset import ClipDataset
 from captioner.data.manifest import Record, read_manifest
+from captioner.data.seen import FeatureStore
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.model import checkpoint
@@ -48,7 +49,7 @@ def evaluate(
     store = None
     if cache:
         experts = model.model.experts if model.model.config.prompts.vep else None
-        store = FeatureCache(cache, model.model.config, experts, short_side=size)
+        store = FeatureStore(cache, model.model.config, experts, short_side=size)
     data = ClipDataset(records, model.model.config, model.tokenizer, cache=store, short_side=size)
     captions = predict(model.model, model.tokenizer, model.pieces, data, config, model.device)
 

@@ -15,12 +15,15 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from captioner.config import Config, load, read_yaml
-from captioner.data.dataset import ClipDataset, FeatureCache, TextPieces, open_foreign
+from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
+from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
+from captioner.data.seen import FeatureStore, open_store
 from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, CheckpointError
@@ -32,7 +35,7 @@ from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
 from captioner.train.loop import Progress, Terminated, Trainer
 from captioner.train.plan import Offer, draft, plan
-from captioner.train.processes import World, join
+from captioner.train.processes import Told, World, join
 from eval.emotion import phrase_scores
 from eval.metrics import score
 
@@ -57,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Terminated as error:
         print(error, file=sys.stderr)
         return 143
+    except Told:
+        return 2
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,8 +98,9 @@ def train(config: Config) -> Progress:
     if not world.main:
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        progress = make_trainer(config, world).run()
-        world.wait()
+        with world.company():
+            progress = make_trainer(config, world).run()
+            world.wait()
         return progress
     finally:
         world.leave()
@@ -158,22 +164,31 @@ def prepare(
     model.config = settled
     pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
 
-    cache = None
-    if config.data.cache:
-        experts = model.experts.to(world.device) if settled.prompts.vep else None
-        cache = FeatureCache(config.data.cache, settled, experts, config.data.short_side)
-        cache.fill([*records, *held_out][world.rank :: world.size], progress=world.main)
-        world.wait()
-    if cache is not None and settled.prompts.vep:
-        seen = [cache.load(record.video).experts for record in records]
+    store = open_store(config.data, settled, model, world.device)
+    bad = fill_store(store, [*records, *held_out], config, world)
+    readable = [record for record in records if record.id not in bad]
+    if store is not None and settled.prompts.vep:
+        seen = [store.experts_of(record.video) for record in readable]
         model.visual.fit_scores(torch.cat([s.au_scores for s in seen if s is not None]))
+    given: dict[str, Any] = {"cache": store, "short_side": config.data.short_side, "bad": bad}
     data = ClipDataset(
-        records, settled, tokenizer, pieces if model.aligned else None, cache=cache, train=True,
-        short_side=config.data.short_side, flip=config.data.flip,
-        captions=config.train.captions, seed=config.train.seed,
+        records, settled, tokenizer, pieces if model.aligned else None, train=True, flip=config.data.flip,
+        centre=config.data.crop == "centre", captions=config.train.captions, seed=config.train.seed, **given,
     )  # fmt: skip
-    validation = ClipDataset(held_out, settled, tokenizer, cache=cache, short_side=config.data.short_side)
+    validation = ClipDataset(held_out, settled, tokenizer, **given)
     return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces
+
+
+def fill_store(store: FeatureStore | None, records: list[Record], config: Config, world: World) -> dict[str, str]:
+    """Compute what the store lacks, each process its share; returns {id: fault} of the clips that cannot be read."""
+    if store is None:
+        return {}
+    own = store.fill(records[world.rank :: world.size], workers=config.data.workers, progress=world.main)
+    bad = {name: fault for part in world.exchange(own) for name, fault in part.items()}
+    if len(bad) > config.data.max_bad * len(records):
+        path = Path(config.train.out) / BAD_LIST
+        BadVideos(len(records), config.data.max_bad, path, write=world.main).note(bad)  # which raises
+    return bad
 
 
 def has_split(manifest: Path, split: str) -> bool:

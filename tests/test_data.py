@@ -1,4 +1,4 @@
-"""Cache, dataset, batches: what an epoch sees, and that it depends on nothing but the seed."""
+"""Dataset and batches: what an epoch sees, and that it depends on nothing but the seed."""
 
 from pathlib import Path
 
@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from conftest import CAPTIONS, tiny_config, tiny_model, with_vocabulary
-from safetensors.torch import load_file
+from conftest import CAPTIONS, tiny_config, with_vocabulary
 from torch.utils.data import DataLoader
 
 from captioner.data import crops as crops_module
 from captioner.data.crops import expert_crops
-from captioner.data.dataset import ClipDataset, EpochOrder, FeatureCache, Place, TextPieces, collate
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
 from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
 from captioner.data.video import Clip, write_video
-from captioner.errors import VideoError
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces.reader import make_track
 from captioner.model.captioner import NO_LABEL
@@ -80,49 +78,6 @@ def test_epoch_order_resumes_and_shuffles() -> None:
 
 def test_clips_without_caption_are_not_trained_on(records: list[Record], tokenizer: Tokenizer) -> None:
     assert len(dataset(records, tokenizer)) == 4
-
-
-def test_cache_is_read_back_and_keyed_by_content(records: list[Record], tokenizer: Tokenizer, tmp_path: Path) -> None:
-    model = tiny_model()
-    cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
-    cache.fill(records, progress=False)
-    first = cache.load(records[0].video)
-    assert first.experts is not None
-    again = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
-    assert torch.equal(again.load(records[0].video).experts.er, first.experts.er)  # type: ignore[union-attr]
-    assert again.path(records[0].video) == cache.path(records[0].video)
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == len(records)
-
-    with torch.no_grad():
-        next(model.experts.parameters()).add_(1)
-    assert FeatureCache(tmp_path / "cache", model.config, model.experts, 72).path(records[0].video) != cache.path(
-        records[0].video
-    )
-    assert FeatureCache(tmp_path / "cache", model.config, None, 80).path(records[0].video) != cache.path(
-        records[0].video
-    )
-    records[0].video.write_bytes(records[1].video.read_bytes())
-    fresh = FeatureCache(tmp_path / "cache", tiny_model().config, tiny_model().experts, 72)
-    assert fresh.path(records[0].video) == fresh.path(records[1].video)
-
-
-def test_damaged_cache_file_is_computed_again(
-    records: list[Record], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    model = tiny_model()
-    cache = FeatureCache(tmp_path / "cache", model.config, model.experts, 72)
-    wanted, path = cache.load(records[0].video), cache.path(records[0].video)
-    path.write_bytes(path.read_bytes()[:100])
-    assert torch.equal(cache.load(records[0].video).frames, wanted.frames)
-    assert "damaged" in caplog.text
-    assert load_file(path)
-
-
-def test_unreadable_clip_is_named(records: list[Record], tmp_path: Path) -> None:
-    records[2].video.write_bytes(b"no video")
-    model = tiny_model()
-    with pytest.raises(VideoError, match="clip 'clip2'"):
-        FeatureCache(tmp_path / "cache", model.config, model.experts, 72).fill(records, progress=False)
 
 
 def clip_of(frames: np.ndarray) -> Clip:

@@ -11,8 +11,9 @@ from conftest import tiny_batch, tiny_config
 from test_pe_clip import LABELS, model_of
 
 from captioner.config import ModelConfig, build, to_dict
-from captioner.data.dataset import ClipDataset, FeatureCache, Place, TextPieces, collate, look
+from captioner.data.dataset import ClipDataset, Place, TextPieces, collate
 from captioner.data.manifest import Record
+from captioner.data.seen import FeatureStore, look
 from captioner.data.tokenizer import Tokenizer
 from captioner.data.video import write_video
 from captioner.emotion import folder, prior
@@ -107,16 +108,18 @@ def test_belief_is_computed_once(
 ) -> None:
     config = replace(config_of(source), vocab_size=tokenizer.vocab_size)
     model = EmotionCaptioner(config)
-    cache = FeatureCache(tmp_path, config, model.experts, 72)
+    cache = FeatureStore(tmp_path, config, model.experts, 72)
     first = cache.load(video).prior
     with monkeypatch.context() as patch:  # in one process without a cache, too
         patch.setattr(prior.EmotionPrior, "compute", None)
         assert torch.equal(look(video, config).prior, first)  # type: ignore[arg-type]
     monkeypatch.setattr(prior.EmotionPrior, "belief", None)  # nobody may call it again
-    again = FeatureCache(tmp_path, config, model.experts, 72)
+    again = FeatureStore(tmp_path, config, model.experts, 72)
     assert first is not None and torch.equal(again.load(video).prior, first)  # type: ignore[arg-type]
-    plain = FeatureCache(tmp_path, replace(config, emotion_prior=None), model.experts, 72)
-    assert plain.path(video) != cache.path(video)
+    assert FeatureStore(tmp_path, replace(config, emotion_prior=None), model.experts, 72).missing(video) == []
+    assert FeatureStore(tmp_path, config_of(source, labels=LABELS[::-1]), model.experts, 72).missing(video) == [
+        "belief"
+    ]
 
     records = [Record(f"clip{i}", video, "train", ("A woman nods.",), emotion="joy") for i in range(2)]
     pieces = TextPieces(tokenizer, None, config.fusion.max_text)

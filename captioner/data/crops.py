@@ -1,6 +1,9 @@
 """What the frozen experts look at: crops of the dominant face, or of the whole picture where they ask for that."""
 
+import hashlib
+from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
@@ -9,29 +12,56 @@ from torch import Tensor
 from captioner.config import ExpertsConfig
 from captioner.data.transforms import prepare
 from captioner.data.video import Clip
-from captioner.faces import FaceReader, open_reader
+from captioner.faces import FaceReader, FaceTrack, open_reader
+from captioner.faces.builtin import WEIGHTS
 
 READ_SIDE = 360  # short edge in pixels at which faces are sought; small faces need it, more costs time
 
 
-def expert_crops(clip: Clip, config: ExpertsConfig) -> tuple[Tensor, Tensor | None, int]:
+def expert_crops(
+    clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] | None = None
+) -> tuple[Tensor, Tensor | None, int]:
     """Crops (1, T_e, 3, s, s) uint8 of frames spread over the clip, which of them show a face, people in the clip.
 
     Without a margin in the config, the centre squares of the frames: taken to show a face, and nobody is counted.
+    `tracks` are those that `face_tracks` read before from the same frames.
     """
     places = np.linspace(0, len(clip.frames) - 1, config.frames).round().astype(int)
     if config.margin is None:
         unique, back = np.unique(places, return_inverse=True)
         return prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None], None, 0
-    reader = _reader(config.reader)
-    # Every frame is read, also those not asked for: the closer in time, the surer who is who.
-    tracks = reader.read(clip.frames, clip.times.tolist())
+    tracks = face_tracks(clip, config) if tracks is None else tracks
     if not tracks:
         nobody = torch.zeros(1, len(places), 3, config.size, config.size, dtype=torch.uint8)
         return nobody, torch.zeros(1, len(places), dtype=torch.bool), 0
-    crops = reader.crops(clip.frames, tracks[0], config.size, config.margin)[places]
+    crops = _reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
     shown = torch.from_numpy(tracks[0].present[places])
     return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None], shown[None], len(tracks)
+
+
+def face_tracks(clip: Clip, config: ExpertsConfig) -> list[FaceTrack]:
+    """The people in a clip, most dominant first.
+
+    Every frame is read, also those not asked for: the closer in time, the surer who is who.
+    """
+    return _reader(config.reader).read(clip.frames, clip.times.tolist())
+
+
+def crop_side(config: ExpertsConfig) -> int:
+    """The short edge in pixels at which a clip is decoded for the experts."""
+    return config.size if config.margin is None else READ_SIDE
+
+
+def reader_version(config: ExpertsConfig) -> list[str]:
+    """What the faces depend on besides the frames: the backend, its weights or its release."""
+    if config.reader == "builtin":
+        files = [(WEIGHTS / name).read_bytes() for name in ("config.json", "model.safetensors")]
+        return ["builtin", hashlib.sha256(b"".join(files)).hexdigest()[:16]]
+    package = {"mediapipe": "mediapipe", "fan": "face-alignment"}[config.reader]
+    try:
+        return [config.reader, version(package)]
+    except PackageNotFoundError:  # named when faces are asked for
+        return [config.reader, ""]
 
 
 @cache

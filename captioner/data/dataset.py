@@ -1,12 +1,11 @@
-"""Clips for training and scoring: what is cached of each, the dataset, and batches.
+"""Clips for training and scoring: the dataset, the order of an epoch, and batches.
 
 Everything random about an item (crop, caption, hidden words) follows from (seed, epoch, item), so the
 order of workers and a resumed run change nothing.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,123 +13,22 @@ import tokenizers
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
 
 from captioner.config import ModelConfig
-from captioner.data.crops import READ_SIDE, expert_crops
-from captioner.data.kept import Kept, weights_hash
 from captioner.data.manifest import Record
+from captioner.data.seen import FeatureStore, Seen, look
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.transforms import crop, resize_short
-from captioner.data.video import read_clip
+from captioner.data.transforms import crop
 from captioner.errors import CheckpointError, VideoError
 from captioner.model.captioner import NO_LABEL, Batch
 from prompts.textual import hide_words
-from prompts.visual import ExpertFeatures, FrozenExperts
+from prompts.visual import ExpertFeatures
 
-log = logging.getLogger(__name__)
-
-FORMAT = 1  # of the cache's files; a new one leaves old files unread
-
-
+STAND_INS = 50  # clips tried in place of an unreadable one
 FUNCTION_WORDS = frozenset(
     """a an the and or but of to in on at by for from with as is are was were be
     his her their its he she they it him them that this while then who""".split()  # noqa: SIM905
 )
-
-
-@dataclass
-class Seen:
-    """What is kept of a clip: frames (T, 3, H, W) uint8, and expert features (batch of one) or face crops."""
-
-    frames: Tensor
-    experts: ExpertFeatures | None = None
-    crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
-    shown: Tensor | None = None  # (1, T_e) which of them hold a face
-    people: int = 0  # faces that were followed; not cached
-    times: list[float] = field(default_factory=list)  # seconds of the frames; not cached
-    prior: Tensor | None = None  # (1, C) belief of the emotion prior
-
-    def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
-        """What `collate` takes of a clip."""
-        return {"id": name, "emotion": emotion} | {
-            key: getattr(self, key) for key in ("frames", "experts", "crops", "shown", "prior")
-        }
-
-
-def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
-    """Decode the sampled frames of a video and cut the experts' crops from them."""
-    wanted = short_side or config.video.size
-    side = max(wanted, config.experts.size if config.experts.margin is None else READ_SIDE)
-    clip = read_clip(source, config.video.frames, short_side=side if config.prompts.vep else wanted, **span)
-    crops, shown, people = expert_crops(clip, config.experts) if config.prompts.vep else (None, None, 0)
-    return Seen(
-        resize_short(clip.frames, wanted),
-        crops=crops,
-        shown=shown,
-        people=people,
-        times=[round(float(t), 3) for t in clip.times],
-        prior=prior_belief(source, config, **span),
-    )
-
-
-def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None:
-    """What the configured emotion prior believes of a video, (1, C); None without one."""
-    if not config.emotion_prior:
-        return None
-    from captioner.emotion.prior import prior_probs  # brings transformers, which other captioners do without
-
-    return prior_probs(config, source, **span)
-
-
-class FeatureCache(Kept[Seen]):
-    """Decoded frames and expert features on disk, one file a clip; they change with the experts' weights."""
-
-    def __init__(self, folder: str | Path, config: ModelConfig, experts: FrozenExperts | None, short_side: int) -> None:
-        self.config, self.experts, self.short_side = config, experts, short_side
-        settings: dict[str, Any] = {
-            "format": FORMAT,
-            "frames": config.video.frames,
-            "side": short_side or config.video.size,
-            "experts": asdict(config.experts) if experts is not None else None,
-            "weights": weights_hash(experts) if experts is not None else "",
-        }
-        if config.emotion_prior:
-            from captioner.emotion.prior import open_prior
-
-            prior = open_prior(config)
-            settings["prior"] = [prior.digest if prior else "", config.labels]
-        super().__init__(folder, settings)
-
-    def compute(self, video: Path) -> Seen:
-        """Frames and expert features; the crops themselves are not kept."""
-        seen = look(video, self.config, self.short_side)
-        if self.experts is not None and seen.crops is not None:
-            device, shown = next(self.experts.parameters()).device, seen.shown
-            features = self.experts(seen.crops.to(device), shown.to(device) if shown is not None else None)
-            seen = Seen(seen.frames, features.to("cpu"), prior=seen.prior)
-        return seen
-
-    def pack(self, result: Seen) -> dict[str, Tensor]:
-        """Tensors of a cached clip by name."""
-        features = vars(result.experts) if result.experts else {}
-        experts = {f"experts.{k}": v.contiguous() for k, v in features.items()}
-        prior = {"prior": result.prior.contiguous()} if result.prior is not None else {}
-        return {"frames": result.frames.contiguous(), **experts, **prior}
-
-    def unpack(self, tensors: dict[str, Tensor]) -> Seen:
-        """The inverse of `pack`."""
-        parts = {k.removeprefix("experts."): v for k, v in tensors.items() if k.startswith("experts.")}
-        return Seen(tensors["frames"], ExpertFeatures(**parts) if parts else None, prior=tensors.get("prior"))
-
-    def fill(self, records: Sequence[Record], progress: bool = True) -> None:
-        """Compute what is missing, so that an epoch costs the trainable part only."""
-        for record in tqdm(records, desc="features", unit="clip", disable=None if progress else True):
-            if not self.path(record.video).exists():
-                try:
-                    self.load(record.video)
-                except VideoError as error:
-                    raise VideoError(f"clip {record.id!r}: {error}") from None
 
 
 class TextPieces:
@@ -232,36 +130,65 @@ class ClipDataset(Dataset[dict[str, Any]]):
         tokenizer: Tokenizer,
         pieces: TextPieces | None = None,
         *,
-        cache: FeatureCache | None = None,
+        cache: FeatureStore | None = None,
         train: bool = False,
         short_side: int = 0,
         flip: bool = False,
+        centre: bool = False,
         captions: int = 1,
         seed: int = 0,
+        bad: Mapping[str, str] | None = None,
     ) -> None:
+        """centre: no random crops. bad: {id: fault} so far; unreadable clips give way to others, else they raise."""
         self.records = [r for r in records if r.captions] if train else list(records)
         self.config, self.tokenizer, self.pieces = config, tokenizer, pieces
         self.cache, self.train, self.short_side = cache, train, short_side
         self.flip, self.captions, self.seed = flip, captions, seed
+        self.moving = train and not centre
+        self.bad = None if bad is None else dict(bad)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
-        record = self.records[place.index]
         mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
         generator = torch.Generator().manual_seed(mixed % (1 << 63))
-        seen = self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
-        frames = crop(seen.frames, self.config.video.size, train=self.train, generator=generator)
+        asked = self.records[place.index]
+        record, seen = self.readable(place, mixed)
+        frames = seen.frames
+        if seen.video is None:
+            frames = crop(frames, self.config.video.size, train=self.moving, generator=generator)
         if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
             frames = frames.flip(-1)
         emotion = NO_LABEL
         if record.emotion in self.config.labels:
             emotion = self.config.labels.index(record.emotion)
-        item = replace(seen, frames=frames).item(record.id, emotion)
+        item = replace(seen, frames=frames).item(asked.id, emotion)
+        if record is not asked:
+            item["bad"] = {asked.id: (self.bad or {})[asked.id]}
         if self.train:
             item |= self.caption_parts(record, generator)
         return item
+
+    def readable(self, place: Place, mixed: int) -> tuple[Record, Seen]:
+        """The record at a place and what is seen of it; for an unreadable one another, which follows from `mixed`."""
+        record = self.records[place.index]
+        draw = torch.Generator().manual_seed((mixed + 1) * 7919 % (1 << 63))
+        for _ in range(STAND_INS):
+            if not self.bad or record.id not in self.bad:
+                try:
+                    return record, self.see(record)
+                except (VideoError, OSError) as error:
+                    fault = " ".join(str(error).split())
+                    if self.bad is None:
+                        raise VideoError(f"clip {record.id!r}: {fault}") from None
+                    self.bad[record.id] = fault
+            record = self.records[int(torch.randint(len(self.records), (), generator=draw))]
+        raise VideoError(f"none of {STAND_INS} clips drawn in place of {self.records[place.index].id!r} can be read")
+
+    def see(self, record: Record) -> Seen:
+        """What is seen of a record's video; a VideoError where it cannot be read."""
+        return self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
 
     def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
         """Captions by the place of their style in the model's list; a style nobody wrote in is left out."""
@@ -315,12 +242,14 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
     crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
     shown = torch.cat([i["shown"] for i in items]) if items[0].get("shown") is not None else None
     priors = [item["prior"] for item in items if item.get("prior") is not None]
+    tokens = [item["video"] for item in items if item.get("video") is not None]
     return Batch(
         frames=torch.stack([i["frames"] for i in items]),
         experts=experts,
         crops=crops,
         shown=shown,
         prior=torch.cat(priors) if priors else None,
+        video=torch.cat(tokens) if tokens else None,
         masked=padded("masked", pad_id),
         targets=padded("targets", NO_LABEL),
         text_ids=padded("text_ids", pad_id),
@@ -328,4 +257,5 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
         text_words=padded("text_words", 0, torch.bool),
         emotion=torch.tensor([i["emotion"] for i in items]),
         ids=[i["id"] for i in items],
+        bad={key: fault for i in items for key, fault in i.get("bad", {}).items()},
     )

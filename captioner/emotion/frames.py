@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from captioner.data.kept import Kept, weights_hash
+from captioner.data.store import Kept, weights_hash
 from captioner.data.transforms import crop, resize_short
 from captioner.data.video import frames_at
 from captioner.emotion.clip import VisionTower
@@ -89,7 +89,9 @@ def read_frames(
 
 
 class FrameFeatures(Kept[Tensor]):
-    """Features of videos (T, F, E) at the centre crop, one file a video; they change with the image tower."""
+    """Features of videos (T, F, E) at the centre crop, one entry a video; they change with the image tower."""
+
+    name = "clip"
 
     def __init__(self, folder: str | Path, config: PEClipConfig, vision: VisionTower, candidates: int) -> None:
         self.config, self.vision, self.candidates = config, vision, candidates

@@ -43,20 +43,24 @@ class Batch:
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
     shown: Tensor | None = None  # (B, T_e) which of them hold a face; None: all
     prior: Tensor | None = None  # (B, C) belief of the emotion prior
-    masked: Tensor | None = (
-        None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
-    )
+    video: Tensor | None = None  # (B, M, C) kept tokens of a frozen video encoder; frames may be (B, 0, 3, S, S) then
+    masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
     targets: Tensor | None = None  # (B * R, L) the word to predict there, NO_LABEL elsewhere
     text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
     text_mask: Tensor | None = None  # (B, J) not padding
     text_words: Tensor | None = None  # (B, J) places that AUs may match: no specials, no masked words
     emotion: Tensor | None = None  # (B,) label index or NO_LABEL
     ids: list[str] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)  # ids of clips that could not be read, and why
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on a device."""
-        moved = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
+        """The same on a device; pinned tensors travel while the caller goes on."""
+        moved = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in vars(self).items()}
         return Batch(**moved)
+
+    def pin_memory(self) -> "Batch":
+        """The same in pinned memory, as a data loader asks for it."""
+        return Batch(**{k: v.pin_memory() if hasattr(v, "pin_memory") else v for k, v in vars(self).items()})
 
 
 @dataclass
@@ -123,7 +127,8 @@ class EmotionCaptioner(nn.Module):
 
     def see(self, batch: Batch) -> View:
         """Encode a batch of clips and run the right block once."""
-        video = self.video_drop(self.video_out(self.video_in(self.video(batch.frames))))  # (B, M, D)
+        tokens_in = self.video(batch.frames) if batch.video is None else batch.video
+        video = self.video_drop(self.video_out(self.video_in(tokens_in)))  # (B, M, D)
         seen = self.expert_features(batch)
         er, au, belief, emotion, class_token, tokens = None, None, None, None, None, None
         if seen is not None:
@@ -211,9 +216,7 @@ class EmotionCaptioner(nn.Module):
         if prompts.own_words:
             assert view.au_index is not None and view.au_scores is not None
             seen = view.au_scores > 0.5  # standard deviations above the AU's mean
-            soft, searched = own_words_loss(
-                view.au, view.au_index, seen, words, batch.text_words, prompts.temperature
-            )
+            soft, searched = own_words_loss(view.au, view.au_index, seen, words, batch.text_words, prompts.temperature)
         loss, positives = au_word_loss(
             similarity,
             batch.text_words,

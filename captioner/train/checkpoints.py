@@ -115,7 +115,7 @@ class Store:
             if self.world.main:
                 for half in (staging, staging.with_name(f".{staging.name}.writing")):  # the second is the model's own
                     shutil.rmtree(half, ignore_errors=True)
-            raise CheckpointError(
+            raise self.world.error(
                 f"no checkpoint could be written to {self.out} ({causes[0]}): make room; the one before is untouched"
             )
 
@@ -254,6 +254,9 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
         "train.keep_every",
         "data.workers",
         "data.cache",
+        "data.cache_frames",
+        "data.prefetch",
+        "data.max_bad",
     }
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from captioner.config import Config, build, to_dict
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
+from captioner.data.loader import BAD_LIST, BadVideos, Feeder
 from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import write_text
@@ -86,18 +86,9 @@ class Progress:
     best: float = -math.inf
 
 
-class Portion(Sampler[list[Place]]):
+def portion(order: EpochOrder, world: World) -> list[list[Place]]:
     """A process's part of every batch of an order; a stand-in, which will not count, where there is none for it."""
-
-    def __init__(self, order: EpochOrder, world: World) -> None:
-        parts = ([batch[i] for i in world.share(len(batch))] or batch[:1] for batch in order)
-        self.batches = list(parts)
-
-    def __iter__(self) -> Iterator[list[Place]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+    return [[batch[i] for i in world.share(len(batch))] or batch[:1] for batch in order]
 
 
 class Trainer:
@@ -125,6 +116,12 @@ class Trainer:
         self.out, self.world = Path(train.out), engine.world
         self.store = Store(self.out, self.world, train.keep)
         self.meter = Meter()
+        gathered = partial(collate, pad_id=tokenizer.pad_id)
+        pin = engine.device.type == "cuda"
+        self.feeder = Feeder(data, config.data, gathered, seed=train.seed * 1009 + self.world.rank, pin=pin)
+        clips = len(data) + len(validation.records if validation is not None else ())
+        self.bad = BadVideos(clips, config.data.max_bad, self.out / BAD_LIST, write=self.world.main)
+        self.unread: dict[str, str] = dict(data.bad or {})  # found, not yet told to the other processes
         self.stopping = False  # SIGTERM came
         self.batches = math.ceil(len(data) / train.batch)
         self.steps_an_epoch = math.ceil(self.batches / train.accumulate)
@@ -146,6 +143,7 @@ class Trainer:
             if main:
                 (self.out / "log.jsonl").unlink(missing_ok=True)
         self.curves = open_curves(self.out, self.progress.step) if main else None
+        self.note_bad()
         self.weigh()
         if self.config.train.compile:
             compile_encoders(self.model)
@@ -193,7 +191,9 @@ class Trainer:
         self.model.train()
         began = time.perf_counter()
         self.meter.start()
-        for batch in self.timed(self.loader(progress.epoch, progress.batch)):
+        order = EpochOrder(len(self.data), train.batch, train.seed, progress.epoch, progress.batch)
+        for batch in self.timed(self.feeder.epoch(portion(order, self.world))):
+            self.unread |= batch.bad
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)
             progress.batch += 1
@@ -209,9 +209,8 @@ class Trainer:
             self.save_in_passing(last_of_epoch)
         self.close_epoch()
 
-    def timed(self, loader: DataLoader[Any]) -> Iterator[Any]:
-        """The loader's batches, the wait for each counted."""
-        batches = iter(loader)
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, the wait for each counted."""
         while True:
             with self.meter.waiting():
                 batch = next(batches, None)
@@ -257,6 +256,7 @@ class Trainer:
 
     def close_epoch(self) -> None:
         """Epoch means into DWA, validation, checkpoints."""
+        self.note_bad()
         progress, train = self.progress, self.config.train
         means = {name: value / progress.count for name, value in progress.sums.items()}
         self.dwa.close_epoch(means)
@@ -277,19 +277,11 @@ class Trainer:
         if stopping:
             raise Terminated(f"stopped by SIGTERM after step {progress.step}: the same command goes on from there")
 
-    def loader(self, epoch: int, start: int) -> DataLoader[Any]:
-        """Batches of an epoch from batch `start` on."""
-        train, data = self.config.train, self.config.data
-        order = EpochOrder(len(self.data), train.batch, train.seed, epoch, start)
-        return DataLoader(
-            self.data,
-            batch_sampler=Portion(order, self.world),
-            num_workers=data.workers,
-            collate_fn=partial(collate, pad_id=self.tokenizer.pad_id),
-            pin_memory=self.engine.device.type == "cuda",
-            # Without a generator of its own, opening a loader draws from the one that dropout uses.
-            generator=torch.Generator().manual_seed(epoch),
-        )
+    def note_bad(self) -> None:
+        """Tell all processes of videos that could not be read, and stop all of them once there are too many."""
+        found = self.world.exchange(self.unread)
+        self.unread = {}
+        self.bad.note({name: fault for part in found for name, fault in part.items()})
 
     # -- validation -------------------------------------------------------------------------------------------
 
@@ -300,9 +292,11 @@ class Trainer:
             own = predict(
                 self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device, self.world
             )
+        self.unread |= self.validation.bad or {}
+        self.note_bad()
         made = {i: [c.text, c.emotion] for i, c in own.items()}
         found: dict[str, list[Any]] = {i: pair for part in self.world.exchange(made) for i, pair in part.items()}
-        captions = {r.id: found[r.id] for r in self.validation.records}
+        captions = {r.id: found[r.id] for r in self.validation.records if r.id in found}
         score = self.scored(captions) if self.world.main else None
         return self.world.exchange(score)[0]
 
@@ -313,9 +307,10 @@ class Trainer:
         write_text(self.out / "validation.jsonl", "\n".join(lines) + "\n")
         if self.scorer is None:
             return None
-        refs = {r.id: r.captions for r in self.validation.records if r.captions}
+        records = [r for r in self.validation.records if r.id in captions]
+        refs = {r.id: r.captions for r in records if r.captions}
         scores = self.scorer(refs, {i: captions[i][0] for i in refs})
-        named = {r.id: r.emotion for r in self.validation.records if r.emotion in self.config.model.labels}
+        named = {r.id: r.emotion for r in records if r.emotion in self.config.model.labels}
         beliefs = {i: captions[i][1] for i in named}
         right = [max(beliefs[i], key=beliefs[i].__getitem__) == e for i, e in named.items() if beliefs[i]]
         scores = {**scores, **({"emotion accuracy": sum(right) / len(right)} if right else {})}
@@ -335,7 +330,10 @@ class Trainer:
         step = self.progress.step
         row = {"step": step, "epoch": self.progress.epoch, **row}
         due = step % self.config.train.log_every == 0 or step == self.total
-        speed: dict[str, float] = self.meter.report() if due else {}
+        speed: dict[str, float] = {}
+        if due:
+            self.note_bad()
+            speed = self.meter.report() | {"bad_videos": len(self.bad.faults)}
         if not self.world.main:
             return
         self.recent.append({**row, **speed})
@@ -406,7 +404,7 @@ class Trainer:
         values, folder = found.values, found.folder
         changed = differences(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
         if changed:
-            raise CheckpointError(
+            raise self.world.error(
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
@@ -445,14 +443,17 @@ def predict(
     device: torch.device,
     world: World | None = None,
 ) -> dict[str, Caption]:
-    """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was."""
+    """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was.
+
+    Clips that cannot be read have none where the dataset lets others take their place.
+    """
     kept = random_state()
     was_training = model.training
     model.eval()
     captions: dict[str, Caption] = {}
     for batch in batches_of(data, config, tokenizer, world or World()):
         made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
-        captions.update(zip(batch.ids, made, strict=True))
+        captions.update((i, caption) for i, caption in zip(batch.ids, made, strict=True) if i not in batch.bad)
     model.train(was_training)
     restore_random_state(kept)
     return captions
@@ -460,12 +461,5 @@ def predict(
 
 def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, world: World) -> Iterator[Any]:
     """A dataset in order: every batch that is this process's turn."""
-    order = EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False)
-    return iter(
-        DataLoader(
-            data,
-            batch_sampler=list(order)[world.rank :: world.size],
-            num_workers=config.data.workers,
-            collate_fn=partial(collate, pad_id=tokenizer.pad_id),
-        )
-    )
+    order = list(EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False))
+    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(order[world.rank :: world.size])
