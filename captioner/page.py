@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ MANY = 4  # captions from which on a page keeps fewer pictures of each
 FEW_FRAMES, MOST_SLOTS = 4, 8
 HEAT = (232, 112, 20)  # colour of attention
 DENSEST = 190  # its opacity where it is highest, of 255
+
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # controls, and marks that turn the line
 
 # Which of the 68 landmarks an action unit moves, and what they are called.
 _BROWS, _EYES, _NOSE, _MOUTH, _CHIN = range(17, 27), range(36, 48), range(27, 36), range(48, 68), range(5, 12)
@@ -63,7 +66,7 @@ def page(captions: Sequence[Any], file: str, run: Mapping[str, Any], duration: f
     model = str(run.get("model") or (captions[0].model if captions else ""))
     facts = [f"{duration:.1f} s" if duration else "", f"model {model}" if model else ""]
     return _template().render(
-        file=printable(file),
+        file=file,
         facts=[fact for fact in facts if fact],
         captions=shown,
         most_looks=max((len(each["looks"]) for each in shown), default=0),
@@ -79,7 +82,7 @@ def caption_view(caption: Any, name: str, many: bool = False) -> dict[str, Any]:
     person, span = getattr(caption, "person", 0), f"{caption.start:.1f} to {caption.end:.1f} s"
     view: dict[str, Any] = {
         "id": name,
-        "text": printable(caption.text),
+        "text": caption.text,
         "parts": parts(caption.text, links),
         "where": f"person {person}, {span}" if person else span,
         "start": f"{caption.start:.1f}",
@@ -110,13 +113,13 @@ def parts(text: str, links: Sequence[Link]) -> list[Part]:
         cut += [Part(text[at : each.start], None), Part(text[each.start : each.end], number)]
         at = each.end
     cut.append(Part(text[at:], None))
-    return [Part(printable(part.text), part.link) for part in cut if part.text]
+    return [part for part in cut if part.text]
 
 
 def printable(text: str) -> str:
-    """The text without what UTF-8 cannot write (file names may hold any byte) and without control characters."""
+    """The text with marks for what UTF-8 cannot write (file names may hold any byte), controls and turned letters."""
     safe = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in safe)
+    return _ODD.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
 
 
 def _facts(caption: Any) -> list[str]:
@@ -171,7 +174,7 @@ def _phrase(link: Link, evidence: Evidence, span: tuple[float, float]) -> dict[s
     face = evidence.portraits.get(link.au)
     region, points = region_of(link.au)
     return {
-        "text": printable(link.text),
+        "text": link.text,
         "au": link.au,
         "name": link.name,
         "region": region,
@@ -213,7 +216,7 @@ def _face(face: Portrait, points: tuple[int, ...]) -> dict[str, Any]:
 
 def _unit(unit: Unit, links: Sequence[Link], span: tuple[float, float]) -> dict[str, Any]:
     note = "" if unit.source == "experts" else f"by the {unit.source}"
-    words = [{"text": printable(each.text), "link": i} for i, each in enumerate(links) if each.au == unit.id]
+    words = [{"text": each.text, "link": i} for i, each in enumerate(links) if each.au == unit.id]
     return {"id": unit.id, "name": unit.name, "note": note, "words": words, "chart": _chart(unit, span)}
 
 
@@ -257,7 +260,7 @@ def _looks(evidence: Evidence) -> dict[str, Any]:
         "has_prompts": bool(evidence.prompts),
         "looks": [
             {
-                "name": printable(look.name) if i < len(said) else _prompt(look.name, evidence),
+                "name": look.name if i < len(said) else _prompt(look.name, evidence),
                 "prompt": i >= len(said),
                 "first_prompt": i == len(said),
                 "chosen": i == chosen,
@@ -268,7 +271,7 @@ def _looks(evidence: Evidence) -> dict[str, Any]:
         "look_columns": ["words before", *(_prompt(name, evidence) for name in names), "video"],
         "look_rows": [
             {
-                "name": printable(look.name),
+                "name": look.name,
                 "shares": [f"{v:.3f}" for v in (look.words, *(look.prompts[n] for n in names), look.video)],
             }
             for look in looks
@@ -301,7 +304,7 @@ def told(look: Look, evidence: Evidence) -> str:
     densest = ""
     if look.map is not None and look.map.size > 1 and look.map.sum() > 0:
         densest = f" Its most watched place had {look.map.max() / look.map.mean():.1f} times an even share."
-    return f"“{printable(look.name)}”: {', '.join(said)}.{densest}"
+    return f"“{look.name}”: {', '.join(said)}.{densest}"
 
 
 def _slots(evidence: Evidence, looks: Sequence[Look]) -> list[dict[str, Any]]:
@@ -370,7 +373,7 @@ def _flat(run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _flat(value)
         elif value is not None and value != "":
-            yield printable(f"{key}".replace("_", " ")), printable(str(value))
+            yield str(key).replace("_", " "), str(value)
 
 
 @cache
@@ -378,7 +381,12 @@ def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     shelf = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return shelf.get_template("page.html.j2")
 
