@@ -25,7 +25,8 @@ def test_config(path: Path) -> None:
         load(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
-        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe, "clip_small": PairConfig}
+        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
+        recipes |= {"clip_small": PairConfig, "clip_face": PairConfig}
         load(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
 
 

@@ -1,6 +1,7 @@
 """CLIP pairs from the hub, a folder, one weights file, or sizes; OpenAI's and Hugging Face's layouts, strictly.
 
-The image tower is transformers'; the text tower is ours (tower.py), because its layers are taken apart.
+The image tower is transformers' or our own face net (vision.py); the text tower is ours (tower.py), because its
+layers are taken apart.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.transforms import CLIP_MEAN, CLIP_STD, normalise
 from captioner.emotion.settings import ClipConfig
 from captioner.emotion.tower import TextTower
+from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError
 from captioner.files import missing
 from captioner.model.checkpoint import fill, read_weights
 from captioner.model.convert import read_tensors
+from captioner.model.experts import WEIGHTS as SHIPPED
 
 log = logging.getLogger(__name__)
 
@@ -33,40 +34,6 @@ MARKS = (("<|startoftext|>", "<|endoftext|>"), ("[CLS]", "[SEP]"))  # CLIP's own
 HEAD_WIDTH = 64  # in every CLIP of OpenAI; a state dict does not tell
 UNREAD = ("position_ids", "logit_scale", "input_resolution", "context_length", "vocab_size")
 State = dict[str, Tensor]
-
-
-class VisionTower(nn.Module):
-    """Frames uint8 (B, T, 3, S, S) -> features (B, T, E), frozen, never with gradients, not normalised."""
-
-    def __init__(self, config: ClipConfig, chunk: int = 64) -> None:
-        super().__init__()
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-        sizes = CLIPVisionConfig(
-            hidden_size=config.vision_width,
-            intermediate_size=4 * config.vision_width,
-            num_hidden_layers=config.vision_layers,
-            num_attention_heads=config.vision_heads,
-            image_size=config.image_size,
-            patch_size=config.patch,
-            projection_dim=config.width,
-            hidden_act=config.activation,
-        )
-        self.net = CLIPVisionModelWithProjection(sizes)
-        self.chunk = chunk  # frames at a time: memory does not grow with the number of segments
-        self.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> VisionTower:
-        """Always in evaluation."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, frames: Tensor) -> Tensor:
-        rows = [
-            self.net(pixel_values=normalise(part, CLIP_MEAN, CLIP_STD)).image_embeds
-            for part in frames.flatten(0, 1).split(self.chunk)
-        ]
-        return torch.cat(rows).unflatten(0, frames.shape[:2])
 
 
 @dataclass
@@ -80,12 +47,12 @@ class Clip:
 
 
 def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
-    """The CLIP pair of a configuration; one built from sizes takes its vocabulary from `texts`."""
+    """The CLIP pair of a configuration, shipped ones by name; one built from sizes takes its words from `texts`."""
     if not config.source:
         return build_clip(config, texts)
     path = Path(config.source)
     if not path.exists():
-        path = download(config.source)
+        path = SHIPPED / config.source if (SHIPPED / config.source).is_dir() else download(config.source)
     folder = path if path.is_dir() else path.parent
     state = read_state(path)
     if "visual.conv1.weight" in state or "visual.proj" in state:
@@ -159,6 +126,7 @@ def read_sizes(folder: Path, state: State, source: str) -> ClipConfig:
     if text.hidden_act != vision.hidden_act:
         raise CheckpointError(f"{source}: towers with two activations ({text.hidden_act}, {vision.hidden_act})")
     return ClipConfig(
+        tower=getattr(vision, "tower", "vit"),
         image_size=vision.image_size,
         patch=vision.patch_size,
         vision_width=vision.hidden_size,

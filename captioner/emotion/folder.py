@@ -16,13 +16,14 @@ from captioner import __version__
 from captioner.config import build as build_config
 from captioner.config import to_dict
 from captioner.emotion.classifier import Anchors
-from captioner.emotion.clip import VisionTower
 from captioner.emotion.pe_clip import PEClip, Prototypes
 from captioner.emotion.settings import PEClipConfig
 from captioner.emotion.tower import Decoder
+from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
 from captioner.model.checkpoint import fill, read_weights, recover, state_of, swap_in
+from captioner.model.experts import WEIGHTS as SHIPPED
 
 FORMAT, KIND = 1, "pe_clip"
 FILES = ("config.json", "model.safetensors")
@@ -50,14 +51,25 @@ def save(
     swap_in(staging, folder)
 
 
-def load(folder: str | Path) -> PEClip:
-    """The recogniser in a folder, in evaluation mode and without gradients."""
-    folder = recover(Path(folder))
+def find(source: str | Path) -> Path:
+    """The folder of that path, or of a shipped recogniser by that name."""
+    shipped = SHIPPED / source
+    return shipped if not Path(source).exists() and (shipped / FILES[0]).is_file() else Path(source)
+
+
+def shipped_names() -> list[str]:
+    """The recognisers that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{FILES[0]}") if KIND in path.read_text("utf-8"))
+
+
+def load(source: str | Path) -> PEClip:
+    """The recogniser in a folder, or a shipped one by name, in evaluation mode and without gradients."""
+    folder = recover(find(source))
     for name in FILES:
         if not (folder / name).is_file():
             raise CheckpointError(
                 f"{folder} holds no trained PE-CLIP: {missing(folder / name)}; make one with scripts/train.py and a "
-                f"configuration of configs/emotion"
+                f"configuration of configs/emotion; shipped: {', '.join(shipped_names()) or 'none'}"
             )
     config = read_config(folder / "config.json")
     state = read_weights(folder / "model.safetensors")

@@ -19,8 +19,9 @@ from torchvision.transforms.v2 import functional as TF
 from captioner.data.store import Kept, weights_hash
 from captioner.data.transforms import crop, resize_short
 from captioner.data.video import frames_at
-from captioner.emotion.clip import VisionTower
+from captioner.emotion.faces import READ_SIDE, TrunkFeatures, face_frames
 from captioner.emotion.settings import PEClipConfig
+from captioner.emotion.vision import FaceTower, VisionTower
 
 log = logging.getLogger(__name__)
 
@@ -71,21 +72,30 @@ def read_frames(
     *,
     start: float = 0.0,
     end: float | None = None,
+    face: bool = False,
 ) -> Tensor:
     """uint8 (T * F, 3, S, S); with a generator random seconds and a random crop, else centres and the centre square.
 
-    A video with fewer frames than segments shows each of them as long as it lasts, so frames repeat.
+    With `face`, of the dominant face instead of the picture. A video with fewer frames than segments shows each of
+    them as long as it lasts, so frames repeat.
     """
-    if generator is None:
+    seconds = np.empty(0)
 
-        def centres(duration: float) -> np.ndarray:
+    def choose(duration: float) -> np.ndarray:
+        nonlocal seconds
+        if generator is not None:
+            seconds = segment_seconds(duration, segments, generator)
+        else:
             stop = duration if end is None else min(end, duration)
-            return start + candidate_seconds(max(0.0, stop - start), segments, candidates)
+            seconds = start + candidate_seconds(max(0.0, stop - start), segments, candidates)
+        return seconds
 
-        return crop(resize_short(frames_at(video, centres, size), size), size).contiguous()
-    short_side = math.ceil(SPARE * size)
-    pictures = frames_at(video, lambda duration: segment_seconds(duration, segments, generator), short_side)
-    return random_crop(resize_short(pictures, short_side), size, generator)
+    side = size if generator is None else math.ceil(SPARE * size)
+    pictures = frames_at(video, choose, READ_SIDE if face else side)
+    sized = face_frames(pictures, side, seconds.tolist()) if face else resize_short(pictures, side)
+    if generator is None:
+        return crop(sized, size).contiguous()
+    return random_crop(sized, size, generator)
 
 
 class FrameFeatures(Kept[Tensor]):
@@ -99,16 +109,25 @@ class FrameFeatures(Kept[Tensor]):
             "format": FORMAT,
             "segments": config.segments,
             "candidates": candidates,
+            "crop": config.crop,
             "clip": asdict(config.clip) | {"source": "", "vocab_size": 0},
             "weights": weights_hash(vision),
         }
+        self.trunks: TrunkFeatures | None = None
+        if isinstance(vision.net, FaceTower):
+            count = config.segments * candidates
+            self.trunks = TrunkFeatures(folder, config.clip.image_size, count, vision.net)
         super().__init__(folder, settings)
 
     def compute(self, video: Path) -> Tensor:
         """(T, F, E) of the segments' centres."""
-        frames = read_frames(video, self.config.clip.image_size, self.config.segments, self.candidates)
         device = next(self.vision.parameters()).device
-        features = self.vision(frames[None].to(device))[0].cpu()
+        if self.trunks is not None:
+            features = self.vision.project(self.trunks.load(video).to(device)).cpu()
+        else:
+            size, face = self.config.clip.image_size, self.config.crop == "face"
+            frames = read_frames(video, size, self.config.segments, self.candidates, face=face)
+            features = self.vision(frames[None].to(device))[0].cpu()
         return features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
 
     def pack(self, result: Tensor) -> dict[str, Tensor]:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.classifier import build_classifier, encode_texts
-from captioner.emotion.clip import Clip, VisionTower, open_clip
+from captioner.emotion.clip import Clip, open_clip
 from captioner.emotion.settings import PEClipConfig, PromptConfig
 from captioner.emotion.temporal import build_temporal
 from captioner.emotion.tower import Decoder
+from captioner.emotion.vision import VisionTower
 from captioner.emotion.wording import all_aggregated, readable, templated
 from captioner.errors import ConfigError
 

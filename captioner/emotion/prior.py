@@ -1,7 +1,7 @@
 """The belief of a trained recogniser as the captioner's emotion prior: opened once, computed once a clip.
 
     model.emotion_prior: pe_clip
-    model.emotion_prior_source: runs/emotion/mafw/split-0/model
+    model.emotion_prior_source: runs/emotion/mafw/split-0/model     # or pe-clip, which is shipped
 
 The captioner weighs its [CLASS-k] embeddings with belief.fuse(own, prior, model.emotion_prior_weight).
 """
@@ -28,13 +28,14 @@ class EmotionPrior:
     """A trained PE-CLIP and the digest of its files."""
 
     def __init__(self, source: str) -> None:
+        path = folder.find(source)
         try:
-            self.model: PEClip = folder.load(source)
+            self.model: PEClip = folder.load(path)
         except CheckpointError as error:
             raise CheckpointError(f"model.emotion_prior_source: {error}") from None
         digest = hashlib.sha256()
         for name in folder.FILES:
-            digest.update((Path(source) / name).read_bytes())
+            digest.update((path / name).read_bytes())
         self.digest = digest.hexdigest()[:16]
         # a worker of a data loader must leave the GPU alone
         here = torch.cuda.is_available() and torch.utils.data.get_worker_info() is None
@@ -55,7 +56,8 @@ class EmotionPrior:
     def compute(self, source: str | Path | BinaryIO, start: float, end: float | None) -> EmotionBelief:
         """The same, whether it is known or not."""
         config = self.model.config
-        frames = read_frames(source, config.clip.image_size, config.segments, start=start, end=end)
+        face = config.crop == "face"
+        frames = read_frames(source, config.clip.image_size, config.segments, start=start, end=end, face=face)
         features = self.model.features(frames[None].to(self.device))
         made = self.model.predict(features)
         return EmotionBelief(made.labels, made.probs.cpu(), made.features.cpu())

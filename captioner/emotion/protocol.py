@@ -11,7 +11,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import MAFW_LABELS, folder, plots
 from captioner.emotion.clip import open_clip
 from captioner.emotion.frames import FrameFeatures, read_frames
+from captioner.emotion.pair import PERSONS
 from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
+from captioner.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
 from captioner.emotion.settings import EmotionDataConfig, EmotionRun, PEClipConfig
 from captioner.emotion.splits import official_split, random_split, shared_groups
 from captioner.errors import ConfigError, ManifestError, VideoError
-from captioner.files import atomic, write_text
+from captioner.files import atomic, missing, write_text
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +71,17 @@ class Tested:
 # -- videos and splits ----------------------------------------------------------------------------------------
 
 
-def find_splits(data: EmotionDataConfig) -> tuple[tuple[str, ...], list[Split], list[str]]:
-    """Category names, the splits, and what is to be reported of the dataset."""
+def find_splits(
+    data: EmotionDataConfig, without: Collection[str] = ()
+) -> tuple[tuple[str, ...], list[Split], list[str]]:
+    """Category names, the splits, and what is to be reported; of a manifest, clips `without` some groups."""
     if not data.root:
         raise ConfigError("data.root is missing: give the dataset's folder, as in --data.root DIR")
     root = Path(data.root)
     if data.dataset == "mafw":
         return MAFW_LABELS, *mafw_folds(root, data)
     if data.dataset == "manifest":
-        listed = viewer.Listed([record for record in read_manifest(root) if record.emotion])
+        listed = viewer.Listed([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
         names = tuple(sorted({str(record.emotion) for record in listed.records}))
         listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
     else:
@@ -109,6 +113,20 @@ def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[s
         splits.append(Split(records, *official_split(records)))
         notices.append(f"MAFW, fold {fold}: {len(records)} clips, {absent} without video or label left out")
     return splits, notices
+
+
+def seen_persons(run: EmotionRun) -> set[str]:
+    """The persons whom the run's CLIP pair has learned from and the run is to leave out."""
+    if not run.data.unseen:
+        return set()
+    if run.data.dataset != "manifest":
+        raise ConfigError(f"data.unseen is for data.dataset=manifest, here it is {run.data.dataset}: leave it out")
+    path = Path(run.emotion.clip.source) / PERSONS
+    if not path.is_file():
+        raise ConfigError(
+            f"data.unseen is set, but {missing(path)}: scripts/train_clip.py writes it into a pair's folder"
+        )
+    return set(path.read_text(encoding="utf-8").split("\n"))
 
 
 def settle(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
@@ -144,7 +162,8 @@ class VideoFeatures:
             return candidates[torch.arange(len(candidates)), chosen]
         size, segments = self.config.clip.image_size, self.config.segments
         try:
-            frames = read_frames(record.video, size, segments, generator=generator)
+            face = self.config.crop == "face"
+            frames = read_frames(record.video, size, segments, generator=generator, face=face)
         except VideoError as error:
             raise VideoError(f"clip {record.id!r}: {error}") from None
         return self.vision(frames[None].to(next(self.vision.parameters()).device))[0].cpu()
@@ -166,7 +185,9 @@ class VideoFeatures:
 # -- one split ------------------------------------------------------------------------------------------------
 
 
-def train_split(run: EmotionRun, model: PEClip, data: VideoFeatures, split: Split, number: int) -> list[float]:
+def train_split(
+    run: EmotionRun, model: PEClip, data: VideoFeatures, split: Split, number: int, photos: Photos | None = None
+) -> list[float]:
     """Train in place; returns the mean loss of the neutral prototype in each epoch."""
     device = next(model.vision.parameters()).device
     labels = model.config.labels
@@ -182,13 +203,26 @@ def train_split(run: EmotionRun, model: PEClip, data: VideoFeatures, split: Spli
             features = torch.stack([data.drawn(record, draw) for record in records]).to(device)
             wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
             losses = model.losses(features, wanted, draw)
+            total = losses.total
+            if photos is not None:
+                seen, votes = (x.to(device) for x in photos.draw(run.train.photo_batch, draw))
+                total = total + photo_loss(model, seen, votes, photos.known.to(device))
             optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()
+            total.backward()
             optimizer.step()
             costs.append(float(losses.neutral) * len(records))
         curve.append(sum(costs) / len(order))
     model.eval()
     return curve
+
+
+def open_photos(run: EmotionRun, model: PEClip) -> tuple[Photos | None, Photos | None]:
+    """The photos to learn from and those to be scored, if the run has any."""
+    if not run.data.photos:
+        return None, None
+    cache = run.data.cache or str(Path(run.train.out) / "features")
+    train, unseen = (Photos(run.data.photos, part, model.config.labels, model, cache) for part in (TRAIN, VALIDATION))
+    return train, unseen
 
 
 def predict(model: PEClip, data: VideoFeatures, records: Sequence[Record], batch: int) -> tuple[Tensor, Tensor]:
@@ -218,7 +252,8 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
     data = VideoFeatures(run, model)
     records = [split.records[i] for i in split.test]
     data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
-    curve = train_split(run, model, data, split, number)
+    photos, unseen = open_photos(run, model)
+    curve = train_split(run, model, data, split, number, photos)
     probs, features = predict(model, data, records, run.train.batch)
     truth = torch.tensor([config.labels.index(str(record.emotion)) for record in records])
     tested = Tested([record.id for record in records], truth, probs, features)
@@ -235,6 +270,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_mb": peak_memory(device),
         "seconds": time.perf_counter() - began,
+        **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
     folder.save(out / "model", model, meta={"dataset": run.data.dataset}, card=card(run, result), half=run.train.half)
     write_split(out, tested, config.labels, result)
@@ -258,7 +294,7 @@ def fingerprint(run: EmotionRun, config: PEClipConfig, split: Split) -> str:
     """A digest of everything that a split's result depends on."""
     train = {k: v for k, v in to_dict(run.train).items() if k not in ("out", "only", "plots", "threads")}
     clips = [[(split.records[i].id, split.records[i].emotion) for i in side] for side in (split.train, split.test)]
-    data = {"crop": run.data.crop, "candidates": run.data.candidates, "clips": clips}
+    data = {"crop": run.data.crop, "candidates": run.data.candidates, "photos": bool(run.data.photos), "clips": clips}
     whole = json.dumps([to_dict(config), train, data], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -292,7 +328,7 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     """The whole run; returns, and writes to train.out, what was measured."""
     if run.train.plots == "always":
         plots.check_plots()
-    names, splits, notices = find_splits(run.data)
+    names, splits, notices = find_splits(run.data, seen_persons(run))
     for notice in notices:
         log.info("%s", notice)
     wrong = [number for number in run.train.only if not 0 <= number < len(splits)]

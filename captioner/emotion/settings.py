@@ -12,6 +12,8 @@ class ClipConfig:
 
     source: str = "openai/clip-vit-base-patch32"
     """Hub name, folder, weights file in OpenAI's or Hugging Face's layout; "": random weights of the sizes below."""
+    tower: Literal["vit", "face"] = "vit"
+    """What looks at pictures: CLIP's transformer, or the emotion expert's small net for aligned face crops."""
     image_size: int = 224
     patch: int = 32
     vision_width: int = 768
@@ -99,6 +101,8 @@ class PEClipConfig:
     """Category names in their order; empty: the dataset's."""
     segments: int = 64
     """A video is one frame from each of so many equal parts (Table 6)."""
+    crop: Literal["frame", "face"] = "frame"
+    """What is seen of a frame: its centre square, or the dominant face, upright and grey, as the experts see it."""
     prototype: Literal["aggregated", "learned"] = "aggregated"
     tokens: int = 14
     """Length of learned prototypes (Table 8)."""
@@ -142,6 +146,8 @@ class PEClipConfig:
             faults.append(
                 f"decoder.start is {self.decoder.start}: the text encoder has layers 0 to {clip.text_layers - 1}"
             )
+        if known and clip.tower == "face" and self.crop != "face":
+            faults.append("clip.tower is face: it looks at aligned faces alone, set crop=face")
         if self.temperature <= 0 or self.supervision.temperature <= 0:
             faults.append("temperature and supervision.temperature must be above 0")
         if self.supervision.weight < 0 or (self.supervision.kind == "pull" and self.supervision.weight > 1):
@@ -173,6 +179,10 @@ class EmotionDataConfig:
     """In training; centre lets frame features be computed once and kept. Evaluation always takes the centre."""
     candidates: int = 5
     """Frames kept of a segment when the crop is fixed, an odd number: training draws one, the middle one is tested."""
+    unseen: bool = False
+    """Leave out the clips of persons whom the CLIP pair has learned from, as its persons.txt lists them."""
+    photos: str = ""
+    """A folder with FER+, whose training part joins every split: people's votes on photos of faces (crop: face)."""
     cache: str = ""
     """Folder for frame features; "": train.out/features."""
 
@@ -194,6 +204,8 @@ class EmotionTrainConfig:
     out: str = "runs/emotion"
     epochs: int = 50
     batch: int = 16
+    photo_batch: int = 32
+    """Photos beside each batch of clips, where data.photos names some."""
     lr: float = 2e-4
     decoder_lr_scale: float = 0.05
     """Rate of pretrained weights that are trained, relative to lr."""
@@ -223,3 +235,8 @@ class EmotionRun:
     emotion: PEClipConfig = field(default_factory=PEClipConfig)
     data: EmotionDataConfig = field(default_factory=EmotionDataConfig)
     train: EmotionTrainConfig = field(default_factory=EmotionTrainConfig)
+
+    def __post_init__(self) -> None:
+        crop = self.emotion.crop
+        check([f"data.photos are aligned faces, but emotion.crop is {crop}: set it to face"]
+              if self.data.photos and crop != "face" else [])  # fmt: skip
