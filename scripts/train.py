@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from captioner.config import Config, load, read_yaml
+from captioner.config import Config, ModelConfig, load, read_yaml
 from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
@@ -147,23 +147,10 @@ def what_it_takes(config: Config, gpus: int, price: float) -> str:
 def prepare(
     config: Config, world: World
 ) -> tuple[Config, EmotionCaptioner, Tokenizer, ClipDataset, ClipDataset | None, TextPieces]:
-    """Clips, vocabulary, network and cached features of a run; the config comes back with what they settled."""
-    torch.manual_seed(config.train.seed)
-    with world.first():
-        manifest = draw_if_missing(config)
-    known = {"fold": config.data.fold, "labels": config.model.labels}
-    records = read_manifest(manifest, split="train", **known)
-    held_out = read_manifest(manifest, split="val", **known) if has_split(manifest, "val") else []
+    """Clips, vocabulary, network and kept features of a run; the config comes back with what they settled."""
+    records, held_out = read_clips(config, world)
     held_out = held_out[: config.train.val_clips or None]
-
-    tokenizer = find_tokenizer(config, records, world)
-    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
-    model = EmotionCaptioner(settled)
-    own = model.text.foreign if model.aligned else 0
-    settled = replace(settled, text=replace(settled.text, vocab_size=own))
-    model.config = settled
-    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
-
+    settled, model, tokenizer, pieces = build_model(config, records, world)
     store = open_store(config.data, settled, model, world.device)
     bad = fill_store(store, [*records, *held_out], config, world)
     readable = [record for record in records if record.id not in bad]
@@ -177,6 +164,31 @@ def prepare(
     )  # fmt: skip
     validation = ClipDataset(held_out, settled, tokenizer, **given)
     return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces
+
+
+def read_clips(config: Config, world: World) -> tuple[list[Record], list[Record]]:
+    """The clips of training and of validation; drawn first where the config says so."""
+    with world.first():
+        manifest = draw_if_missing(config)
+    fold, labels = config.data.fold, config.model.labels
+    records = read_manifest(manifest, split="train", fold=fold, labels=labels)
+    held_out = has_split(manifest, "val")
+    return records, read_manifest(manifest, split="val", fold=fold, labels=labels) if held_out else []
+
+
+def build_model(
+    config: Config, records: list[Record], world: World
+) -> tuple[ModelConfig, EmotionCaptioner, Tokenizer, TextPieces]:
+    """The network at the start of a run, the same for equal configs; its config comes back with what was settled."""
+    torch.manual_seed(config.train.seed)
+    tokenizer = find_tokenizer(config, records, world)
+    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
+    model = EmotionCaptioner(settled)
+    own = model.text.foreign if model.aligned else 0
+    settled = replace(settled, text=replace(settled.text, vocab_size=own))
+    model.config = settled
+    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
+    return settled, model, tokenizer, pieces
 
 
 def fill_store(store: FeatureStore | None, records: list[Record], config: Config, world: World) -> dict[str, str]:

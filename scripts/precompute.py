@@ -1,0 +1,127 @@
+"""Compute what frozen parts say of a run's clips, before it starts or beside it: python scripts/precompute.py CONFIG
+
+    python scripts/precompute.py configs/mafw.yaml [data.workers=8 ...]        what training would compute first
+    python scripts/precompute.py configs/mafw.yaml --shard 2/4                 a fourth of the clips
+    torchrun --nproc-per-node 8 scripts/precompute.py configs/mafw.yaml        a process a GPU
+    python scripts/precompute.py configs/mafw.yaml --stale | --prune [--also configs/other.yaml]
+
+Face tracks, expert features, emotion beliefs, frames, and tokens of a frozen video encoder go into data.cache. Entries
+that are there are checked and left; broken ones are told and computed anew, so the same command goes on after a kill.
+--stale lists what no longer belongs to the config and its clips, --prune deletes it. A folder that several configs
+share is pruned for all of them at once: name the others with --also. --splits train,val are the clips (default).
+"""
+
+import argparse
+import logging
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from train import build_model, draw_if_missing
+
+from captioner.config import Config, load
+from captioner.data.loader import BadVideos
+from captioner.data.manifest import SPLITS, Record, read_manifest
+from captioner.data.seen import FeatureStore, open_store
+from captioner.data.store import prune, stale
+from captioner.errors import CaptionerError, ConfigError, ManifestError, unknown
+from captioner.pipeline import pick_device
+from captioner.train.processes import World, join
+
+log = logging.getLogger("precompute")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("settings", nargs="*", help="key=value changes to the config")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts of the clips")
+    parser.add_argument("--splits", default="train,val", help="which clips (default: train,val)")
+    parser.add_argument("--stale", action="store_true", help="only list what no longer belongs to the config")
+    parser.add_argument("--prune", action="store_true", help="only delete it")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="configs that use the same folder")
+    options, extra = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        config = load(Config, options.config, [*options.settings, *extra])
+        if not config.data.cache:
+            raise ConfigError("data.cache is empty: name the folder of the store")
+        if options.stale or options.prune:
+            others = [load(Config, path, [f"data.cache={config.data.cache}"]) for path in options.also]
+            clean([config, *others], delete=options.prune)
+        else:
+            fill(config, options.splits.split(","), *parse_shard(options.shard))
+    except CaptionerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(place from 0, number of parts) of "2/4"."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    place, count = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= place <= count:
+        raise ConfigError(f"--shard {text}: write I/N with I from 1 to N, as 2/4")
+    return place - 1, count
+
+
+def open_run(config: Config, world: World) -> tuple[FeatureStore, list[Record]]:
+    """The store of a run, with the networks as training builds them, and all clips of its manifest."""
+    with world.first():
+        manifest = draw_if_missing(config)
+    records = read_manifest(manifest, fold=config.data.fold, labels=config.model.labels, check_files=False)
+    train = [record for record in records if record.split == "train"]
+    if not train:
+        raise ManifestError(f"{manifest}: no record of split 'train', whose words make the vocabulary")
+    settled, model, _, _ = build_model(config, train, world)
+    store = open_store(config.data, settled, model, world.device)
+    assert store is not None  # data.cache is set
+    return store, records
+
+
+def fill(config: Config, splits: list[str], place: int, count: int) -> None:
+    """Compute what is missing of this process's clips."""
+    if strange := [name for name in splits if name not in SPLITS]:
+        raise ManifestError(unknown("split", strange[0], SPLITS))
+    world = join(pick_device("auto"))
+    try:
+        store, records = open_run(config, world)
+        wanted = [record for record in records if record.split in splits][place::count]
+        own = wanted[world.rank :: world.size]
+        log.info("%s: %d clips; %s", config.data.cache, len(wanted), ", ".join(store.parts))
+        began = time.perf_counter()
+        found = store.fill(own, workers=config.data.workers, progress=world.main, check=True)
+        faults = {name: fault for part in world.exchange(found) for name, fault in part.items()}
+        log.info("%.1f clips/s", len(wanted) / (time.perf_counter() - began))
+        name = "bad_videos.jsonl" if count == 1 else f"bad_videos-{place + 1}-of-{count}.jsonl"
+        path = Path(config.data.cache) / name
+        BadVideos(len(wanted), config.data.max_bad, path, write=world.main).note(faults)
+    finally:
+        world.leave()
+
+
+def clean(configs: list[Config], delete: bool) -> None:
+    """List, or delete, what belongs to none of the configs."""
+    runs = [open_run(config, World()) for config in configs]
+    parts = [part for store, _ in runs for part in store.parts.values()]
+    videos = {record.video for _, records in runs for record in records}
+    found = stale(configs[0].data.cache, parts, videos)
+    counts = Counter(entry.why for entry in found)
+    for why, number in counts.most_common():
+        size = sum(entry.size for entry in found if entry.why == why)
+        print(f"{number:6d} entries, {size / 1e6:8.1f} MB: {why}")
+    if delete:
+        print(f"{prune(found) / 1e6:.1f} MB are free now")
+    elif not found:
+        print("nothing is stale")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
