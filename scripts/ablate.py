@@ -1,10 +1,12 @@
-"""The paper's ablations on drawn (synthetic) clips: python scripts/ablate.py [--table IV] [--seeds 3] [key=value ...]
+"""The paper's ablations on synthetic clips: python scripts/ablate.py [--table IV] [--seeds 3] [key=value ...]
 
 Trains every row of a table with every seed from configs/ablate.yaml, scores the test split, and prints two tables:
 mean and spread (standard deviation over seeds) of BLEU-4, METEOR, ROUGE-L, CIDEr and phrase F1, with the seconds of a
 training iteration, measured with the rows taking turns in one process; then every metric with its 95 % bootstrap
 interval over the clips of all seeds, and the p of its difference to the first row. Finished runs are kept.
-Tables: IV (components), V (alignments), VI (losses), K, T and M (Figs 6, 7, 8).
+Tables: IV (components), V (alignments), VI (losses), K, T and M (Figs 6, 7, 8), E (experts: untrained, trained).
+The clips are drawn unless a config or data.manifest names others; E with the experts that ship, on made clips:
+    python scripts/ablate.py --config configs/ablate_clips.yaml --table E data.manifest=clips/manifest.jsonl
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +33,13 @@ from captioner.data.dataset import EpochOrder, collate
 from captioner.data.manifest import read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
 from eval.emotion import phrase_counts
 from eval.metrics import score
 from eval.significance import PHRASES, compare, intervals
+from prompts.au_graph import AUGraph
+from prompts.er_net import ERNet
 
 BASE = {"vep": "false", "tep": "false", "er_sentence": "off", "au_word": "off"}
 FULL: dict[str, str] = {}
@@ -60,13 +66,29 @@ TABLES: dict[str, dict[str, dict[str, str]]] = {
     "K": {f"K = {k}": {"k": str(k)} for k in (1, 2, 3, 4, 5)},
     "T": {f"T_C = {t}": {"threshold": str(t)} for t in (0.1, 0.2, 0.3, 0.4, 0.5)},
     "M": {f"m = {m}": {"margin": str(m)} for m in (0.3, 0.4, 0.5, 0.6, 0.7)},
+    "E": {"untrained experts": {"experts": "untrained"}, "trained experts": FULL},
 }
-COLUMNS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "phrase F1")
+COLUMNS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", PHRASES)
 
 
 def overrides(row: dict[str, str], extra: Iterable[str]) -> list[str]:
-    """A row as `key=value` words of the config."""
-    return [f"model.prompts.{key}={value}" for key, value in row.items()] + list(extra)
+    """A row as `key=value` words of the config; its experts are named by `with_untrained`."""
+    return [f"model.prompts.{key}={value}" for key, value in row.items() if key != "experts"] + list(extra)
+
+
+def with_untrained(row: dict[str, str], options: argparse.Namespace) -> list[str]:
+    """The settings of a row; for untrained experts the same nets with random weights, made beside the runs."""
+    if row.get("experts") != "untrained":
+        return overrides(row, options.settings)
+    trained = load(Config, options.config, options.settings).model.experts.source
+    folder = options.out / "untrained-experts"
+    if not (folder / "config.json").exists():
+        known = load_experts(trained)
+        torch.manual_seed(0)
+        er, au = ERNet(known.er.config), AUGraph(known.au.config)
+        spec = replace(known.config, training_data="nothing: random weights")
+        save_experts(folder, er, au, spec, card=f"# The nets of {trained} with random weights\n", whole_au=False)
+    return overrides(row, [*options.settings, f"model.experts.source={folder}"])
 
 
 def folder_name(row: dict[str, str], seed: int) -> str:
@@ -80,13 +102,13 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
     result = out / "test.json"
     if result.exists():
         return json.loads(result.read_text(encoding="utf-8"))
-    words = overrides(row, [*options.settings, f"train.seed={seed}", f"train.out={out}"])
+    words = [*with_untrained(row, options), f"train.seed={seed}", f"train.out={out}"]
     config = load(Config, options.config, words)
     script = Path(__file__).with_name("train.py")  # a finished run returns at once
     subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
     records = read_manifest(config.data.manifest, split="test")
     train = read_manifest(config.data.manifest, split="train", check_files=False)
-    captions, scores = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
     refs = {r.id: list(r.captions) for r in records if r.captions}
     kept = {"scores": scores, "refs": refs, "hyps": {i: captions[i].text for i in refs}}
     write_text(result, json.dumps(kept, indent=1) + "\n")
@@ -96,10 +118,7 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
 def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Every row with every seed, a few at a time."""
     with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {
-            n: [pool.submit(run_row, row, s, options) for s in range(options.seeds)]
-            for n, row in rows.items()
-        }
+        waiting = {n: [pool.submit(run_row, row, s, options) for s in range(options.seeds)] for n, row in rows.items()}
         return {name: [job.result() for job in jobs] for name, jobs in waiting.items()}
 
 
@@ -107,13 +126,11 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
     """Median seconds of a training step with cached experts; the rows take turns, so all meet the same machine."""
     setups = []
     for name, row in rows.items():
-        config = load(Config, options.config, overrides(row, options.settings))
+        config = load(Config, options.config, with_untrained(row, options))
         config, model, tokenizer, data, _, _ = prepare(config, torch.device("cpu"))
         engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
-        setups.append(
-            (name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order]))
-        )
+        setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for turn in range(options.turns + 2):
         for name, engine, batch in setups:
@@ -166,9 +183,7 @@ def interval_table(results: dict[str, list[dict[str, Any]]], samples: int = 1000
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "ablate.yaml")
     parser.add_argument("--table", choices=TABLES, default="IV", help="which ablation (default: IV)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
@@ -182,19 +197,19 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rows = TABLES[options.table]
     try:
+        for row in rows.values():
+            with_untrained(row, options)  # once, before runs share it
         results = run_all(rows, options)
         seconds = iteration_seconds(rows, options)
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:
-        print(
-            "error: a training run failed (see above); the same command goes on from there", file=sys.stderr
-        )
+        print("error: a training run failed (see above); the same command goes on from there", file=sys.stderr)
         return error.returncode if error.returncode > 0 else 1
     both = [table(results, seconds), "95 % intervals over clips, p against the first row:", interval_table(results)]
     text = "\n\n".join(both)
-    print(f"Table {options.table} on drawn (synthetic) clips, {options.seeds} seeds, scores x 100:\n\n{text}")
+    print(f"Table {options.table} on synthetic clips, {options.seeds} seeds, scores x 100:\n\n{text}")
     write_text(options.out / f"table_{options.table}.md", text + "\n")
     return 0
 

@@ -1,9 +1,12 @@
 """The scripts that measure: they run on small things and print what they promise."""
 
+import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -14,6 +17,7 @@ import evaluate
 import train
 
 from captioner.config import Config, load
+from captioner.model.experts import load_experts
 from captioner.phrases import PHRASES
 from captioner.pipeline import ActionUnit, Caption
 from captioner.synth.clips import make_clips
@@ -76,6 +80,19 @@ def test_ablation_rows_are_valid_configurations() -> None:
     names = [ablate.folder_name(row, 0) for row in ablate.TABLES["IV"].values()]
     assert len(set(names)) == 4
     assert ablate.TABLES["V"]["both"] == ablate.TABLES["IV"]["+ECA"]
+
+
+def test_untrained_experts_are_the_same_nets(tmp_path: Path) -> None:
+    """Same shapes and the same list of untrained units, other weights; made once."""
+    options = argparse.Namespace(config=ROOT / "configs" / "ablate.yaml", settings=["data.drawn=9"], out=tmp_path)
+    row = ablate.TABLES["E"]["untrained experts"]
+    words = ablate.with_untrained(row, options)
+    assert words == ["data.drawn=9", f"model.experts.source={tmp_path / 'untrained-experts'}"]
+    assert ablate.with_untrained(row, options) == words
+    trained, other = load_experts("drawn-experts"), load_experts(tmp_path / "untrained-experts")
+    assert other.config == replace(trained.config, training_data=other.config.training_data)
+    assert not torch.equal(trained.au.head.main_sc, other.au.head.main_sc)
+    assert ablate.with_untrained({"k": "2"}, options) == ["model.prompts.k=2", "data.drawn=9"]
 
 
 def test_ablation_tables() -> None:
