@@ -17,7 +17,9 @@ from captioner.data.video import Clip, Shown, stream
 STEP = 0.125  # seconds between the pictures that are compared
 HELD = 96  # pictures kept at most of a window and a half
 LEAST = 1.0  # seconds; a shorter shot joins the one after it
-_HARD, _SOFT, _OUTLIER = 28.0, 9.0, 5.0  # difference of two pictures that is a cut, or one if it stands out so far
+# A cut changes the picture and its colours; movement changes the picture, a pan keeps the colours.
+_APART, _COLOURS = 28.0, 0.12  # mean difference (0..255) and share of other colours that make a cut
+_OUTLIER, _LEAST_APART, _MORE_COLOURS = 5.0, 9.0, 0.3  # or: so many times the usual difference, and more colours
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,19 @@ class Piece:
 class Cuts:
     """Says of each picture whether a new shot begins with it."""
 
-    last: NDArray[np.float32] | None = None
+    last: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
 
     def is_new(self, picture: NDArray[np.uint8]) -> bool:
         """Whether (H, W, 3) differs from the picture before it as no movement does."""
-        small = _thumb(picture)
-        before, self.last = self.last, small
+        before, self.last = self.last, (_thumb(picture), _colours(picture))
         if before is None:
             return False
-        apart = float(np.abs(small - before).mean())
+        apart = float(np.abs(self.last[0] - before[0]).mean())
+        other = float(np.abs(self.last[1] - before[1]).sum()) / 2
         usual = float(np.median(self.recent)) if self.recent else 0.0
-        new = apart > _HARD or (len(self.recent) > 2 and apart > max(_SOFT, _OUTLIER * usual))
+        stands_out = len(self.recent) > 2 and apart > max(_LEAST_APART, _OUTLIER * usual)
+        new = (apart > _APART and other > _COLOURS) or (stands_out and other > _MORE_COLOURS)
         if new:
             self.recent.clear()
         else:
@@ -117,3 +120,10 @@ def _thumb(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         (1, 3), dtype=np.float32
     )
     return means
+
+
+def _colours(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How often each of 8 levels is there of each colour (24,), as shares that sum to 1."""
+    levels = (picture[::4, ::4] >> 5).reshape(-1, 3) + np.array([0, 8, 16], np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=24)
+    return counts / counts.sum()

@@ -30,6 +30,7 @@ SCAN_BYTES = 64 << 20  # smaller files are read through once (not decoded) for e
 SEEK_GAP = 2.0  # seconds; decoding on is cheaper than a seek below this
 SLACK = 0.002  # seconds at most: containers that count milliseconds round their timestamps
 MAX_PIXELS = 100_000_000  # a frame of 8K video has a third of that; more is a broken header
+MAX_RATIO = 50  # of the sides: scaled to a short side, a thinner picture would fill the memory
 TIMEOUT = 60.0  # seconds for opening, and for each read
 _NOT_SEEKABLE = ("gif", "apng", "_pipe")  # each picture builds on those before, or there is only one
 # swscale's BILINEAR | FULL_CHR_H_INT | ACCURATE_RND; plain bilinear darkens by two levels when it resizes
@@ -284,13 +285,16 @@ def _open(source: _Source) -> Iterator[tuple[InputContainer, Any]]:
 def _stream(container: InputContainer, source: _Source) -> Any:
     # cover art of a song counts as a video stream for FFmpeg
     streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
+    if not len(container.streams):
+        raise VideoError(f"{source.name!r} is cut off or damaged: its index cannot be found")
     if not streams:
         audio = " (only audio)" if container.streams.audio else ""
         raise VideoError(f"{source.name!r} holds no video{audio}")
     if streams[0].codec_context is None:
         raise VideoError(f"{source.name!r} uses a video codec that this FFmpeg cannot decode")
     context = streams[0].codec_context
-    if context.width * context.height > MAX_PIXELS:
+    size = (context.width, context.height)
+    if context.width * context.height > MAX_PIXELS or max(size) > MAX_RATIO * max(1, min(size)):
         raise VideoError(f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged")
     streams[0].thread_type = "AUTO"
     streams[0].thread_count = _threads
@@ -477,7 +481,8 @@ def _orientation(frame: av.VideoFrame, stream: Any) -> Orientation:
 
 def _shown_size(frame: av.VideoFrame, stream: Any, orientation: Orientation) -> tuple[int, int]:
     """(width, height) on screen: square pixels, upright."""
-    width = max(1, round(frame.width * float(stream.sample_aspect_ratio or 1)))
+    pixel = float(stream.sample_aspect_ratio or 1)
+    width = max(1, round(frame.width * (pixel if 1 / 8 < pixel < 8 else 1)))  # no camera has thinner pixels
     return (width, frame.height) if orientation[0] else (frame.height, width)
 
 
