@@ -50,9 +50,9 @@ def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
     """The CLIP pair of a configuration, shipped ones by name; one built from sizes takes its words from `texts`."""
     if not config.source:
         return build_clip(config, texts)
-    path = Path(config.source)
+    path = find_pair(config.source)
     if not path.exists():
-        path = SHIPPED / config.source if (SHIPPED / config.source).is_dir() else download(config.source)
+        path = download(config.source)
     folder = path if path.is_dir() else path.parent
     state = read_state(path)
     if "visual.conv1.weight" in state or "visual.proj" in state:
@@ -65,6 +65,12 @@ def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
     fill(vision, ours, f"{path} (image tower)")
     fill(text, theirs, f"{path} (text tower)")
     return Clip(settled, vision.eval(), text.eval().requires_grad_(False), open_vocabulary(folder, settled))
+
+
+def find_pair(source: str) -> Path:
+    """The path that is meant, which need not be there, or the folder of a shipped pair by that name."""
+    shipped = SHIPPED / source
+    return shipped if not Path(source).exists() and shipped.is_dir() else Path(source)
 
 
 def build_clip(config: ClipConfig, texts: Iterable[str]) -> Clip:
@@ -91,6 +97,7 @@ def download(name: str) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=offline))
         except Exception as error:  # network, name, permission: the library has a dozen types for them
             cause = str(error).strip().splitlines()[0] or type(error).__name__
+            cause = "not in the local cache, and HF_HUB_OFFLINE is set" if offline else cause
             break
         if (folder / patterns[-1]).is_file():
             return folder

@@ -27,7 +27,7 @@ from captioner.data.adapters import mafw, viewer
 from captioner.data.adapters.layout import Videos
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import MAFW_LABELS, folder, plots
-from captioner.emotion.clip import open_clip
+from captioner.emotion.clip import find_pair, open_clip
 from captioner.emotion.frames import FrameFeatures, read_frames
 from captioner.emotion.pair import PERSONS
 from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
@@ -121,7 +121,7 @@ def seen_persons(run: EmotionRun) -> set[str]:
         return set()
     if run.data.dataset != "manifest":
         raise ConfigError(f"data.unseen is for data.dataset=manifest, here it is {run.data.dataset}: leave it out")
-    path = Path(run.emotion.clip.source) / PERSONS
+    path = find_pair(run.emotion.clip.source) / PERSONS
     if not path.is_file():
         raise ConfigError(
             f"data.unseen is set, but {missing(path)}: scripts/train_clip.py writes it into a pair's folder"
