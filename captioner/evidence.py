@@ -25,6 +25,7 @@ from captioner.model import attention
 from captioner.model.captioner import EmotionCaptioner, View
 from captioner.model.decoding import Written
 from captioner.phrases import find_phrases
+from captioner.writing import emotion_source
 from prompts.alignment import cosine
 from prompts.au_graph import MAIN_AUS
 
@@ -62,8 +63,9 @@ class Unit:
     source: str
     seconds: list[float]
     scores: list[float]
-    peak: float
-    strength: float
+    peak: float  # second where it shows best
+    strength: float  # mean of the highest quarter of its scores
+    seen: bool
     kept: bool  # whether the model had it as a prompt
     words: list[str] = field(default_factory=list)
 
@@ -232,14 +234,8 @@ def unit_courses(
     scores = seen.au_frames[row].float().cpu().numpy()  # (T_e, N); frames without a face are 0
     at = expert_places(len(seconds), len(scores))
     shown: NDArray[np.bool_] = np.any(scores, axis=1)
-    visual = model.visual
-    return courses | expert_courses(
-        scores[shown],
-        [seconds[place] for place, there in zip(at, shown, strict=True) if there],
-        visual.au_mean.cpu().numpy(),
-        visual.au_std.cpu().numpy(),
-        visual.au_usable.cpu().numpy(),
-    )
+    when = [seconds[place] for place, there in zip(at, shown, strict=True) if there]
+    return courses | expert_courses(scores[shown], when, model.visual.au_usable.cpu().numpy())
 
 
 def expert_places(frames: int, read: int) -> list[int]:
@@ -263,6 +259,7 @@ def _units(courses: dict[int, Course], links: list[Link], kept: list[int]) -> li
             scores=[round(value, 4) for value in courses[au].values],
             peak=courses[au].seconds[courses[au].best],
             strength=round(courses[au].strength, 4),
+            seen=courses[au].seen,
             kept=au in kept,
             words=[each.text for each in links if each.au == au],
         )
@@ -274,8 +271,7 @@ def _emotions(model: EmotionCaptioner, view: View, row: int) -> list[Belief]:
     """What the captioner believed while it wrote, and what the emotion expert says of the face crops."""
     beliefs = []
     if view.emotion is not None:
-        prior = model.config.emotion_prior
-        source = f"captioner and {prior} prior" if prior else "captioner"
+        source = f"captioner ({emotion_source(model)})"
         beliefs.append(_belief(source, model.config.labels, view.emotion[row]))
     labels = model.config.experts.er_labels
     if view.experts is not None and bool(view.experts.present[row]) and view.experts.er_probs.shape[1] == len(labels):

@@ -17,7 +17,9 @@ from prompts.au_graph import MAIN_AUS
 EYES_CLOSED = 43  # no unit of the experts
 NAMES: dict[int, str] = {**MAIN_AUS, EYES_CLOSED: "eyes closed"}
 EXPERT, READER, WORDS = "experts", "face reader", "words alone"
-SEEN = 0.5  # standard deviations above the mean, or the reader's value, from which on a unit counts as shown
+# Strength from which on a unit counts as shown. On frames of 40 made training clips .6 found 77 % of the commanded
+# units and 4 % of the others; a clip's mean half a deviation above the usual found 69 % and 7 %.
+SEEN = 0.6
 
 # What the face reader estimates of a unit, 0..1; units without an entry show in no value of it.
 SIGNS: dict[int, str] = {
@@ -29,20 +31,30 @@ SIGNS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Course:
-    """A unit through a clip: its values at seconds, who says so, and how far the clip stands out (SEEN: shown)."""
+    """A unit through a clip: its values 0..1 at seconds, and who says so."""
 
     au: int
     source: str
     seconds: tuple[float, ...]
     values: tuple[float, ...]
-    strength: float
 
     @property
     def best(self) -> int:
-        """The place of the highest value, of equal ones the middle one: rises and ends show less."""
-        top = max(self.values)
-        places = [i for i, value in enumerate(self.values) if value >= top - 0.02]
+        """The place of the highest value, of nearly equal ones the middle one: rises and ends show less."""
+        top, low = max(self.values), min(self.values)
+        places = [i for i, value in enumerate(self.values) if value >= top - 0.05 * (top - low)]
         return places[len(places) // 2]
+
+    @property
+    def strength(self) -> float:
+        """Mean of the highest quarter: expressions last longer than a blink, shorter than a clip."""
+        highest = sorted(self.values)[-max(1, round(len(self.values) / 4)) :]
+        return sum(highest) / len(highest)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the unit counts as shown."""
+        return self.strength >= SEEN
 
 
 @dataclass(frozen=True)
@@ -72,20 +84,13 @@ def units_of(phrase: str) -> tuple[int, ...]:
 
 
 def expert_courses(
-    scores: NDArray[np.float32],
-    seconds: Sequence[float],
-    mean: NDArray[np.float32],
-    std: NDArray[np.float32],
-    usable: NDArray[np.bool_],
+    scores: NDArray[np.float32], seconds: Sequence[float], usable: NDArray[np.bool_]
 ) -> dict[int, Course]:
-    """Courses of the units the experts know from scores (T, N) of frames with a face; mean, std, usable (N,)."""
-    courses = {}
-    for place, au in enumerate(MAIN_AUS):
-        if usable[place] and len(scores):
-            values = scores[:, place]
-            strength = float((values.mean() - mean[place]) / std[place])
-            courses[au] = Course(au, EXPERT, tuple(seconds), tuple(map(float, values)), strength)
-    return courses
+    """Courses of the units that the experts know: scores (T, N) of frames with a face, usable (N,)."""
+    if not len(scores):
+        return {}
+    known = [(place, au) for place, au in enumerate(MAIN_AUS) if usable[place]]
+    return {au: Course(au, EXPERT, tuple(seconds), tuple(map(float, scores[:, place]))) for place, au in known}
 
 
 def reader_courses(track: FaceTrack | None, seconds: Sequence[float]) -> dict[int, Course]:
@@ -97,7 +102,7 @@ def reader_courses(track: FaceTrack | None, seconds: Sequence[float]) -> dict[in
     for au, sign in SIGNS.items():
         if sign in track.names:
             values = np.clip(track.value(sign)[track.present], 0, 1)
-            courses[au] = Course(au, READER, at, tuple(map(float, values)), float(values.max()))
+            courses[au] = Course(au, READER, at, tuple(map(float, values)))
     return courses
 
 
@@ -121,12 +126,11 @@ def link(
         source=course.source if course else WORDS,
         score=max(course.values) if course else None,
         second=course.seconds[course.best] if course else None,
-        seen=course is not None and course.strength >= SEEN,
+        seen=course is not None and course.seen,
         similarity=similarity.get(au),
     )
 
 
 def _support(course: Course | None, similarity: float | None) -> float:
-    """What speaks for a unit: how far it stands out, and how near its prompt is to the phrase."""
-    strength = -1.0 if course is None else min(max(course.strength, -3.0), 3.0)
-    return strength + 2 * (similarity or 0.0)
+    """What speaks for a unit: how clearly it is shown, and how near its prompt is to the phrase."""
+    return (course.strength if course else -1.0) + (similarity or 0.0)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 MOST_UNITS = 8  # drawn; all are in the table
 MOST_BARS = 5
-STANDS_OUT = 0.5  # standard deviations above the mean from which on a unit that nothing names is drawn
 MANY = 4  # captions from which on a page keeps fewer pictures of each
 FEW_FRAMES, MOST_SLOTS = 4, 8
 HEAT = (232, 112, 20)  # colour of attention
@@ -98,7 +97,7 @@ def caption_view(caption: Any, name: str, many: bool = False) -> dict[str, Any]:
     frames = _thin(evidence.frames, FEW_FRAMES if many else len(evidence.frames))
     view["frames"] = [_frame(each, evidence) for each in frames]
     view["phrases"] = [_phrase(each, evidence, times) for each in links]
-    drawn = [u for u in evidence.units if u.words or u.kept or u.strength >= STANDS_OUT][:MOST_UNITS]
+    drawn = [u for u in evidence.units if u.words or u.kept or u.seen][:MOST_UNITS]
     view["units"] = [_unit(each, links, times) for each in drawn]
     view["tables"] = _tables(evidence.units)
     if not many:

@@ -87,8 +87,8 @@ def test_prompt_attention_is_the_one_of_the_right_block(mask: tuple[str, ...], s
         attention.of_prompts(model.fusion, memory.repeat(2), 5)
 
 
-def course(au: int, values: tuple[float, ...], strength: float, source: str = EXPERT) -> Course:
-    return Course(au, source, tuple(i / 4 for i in range(len(values))), values, strength)
+def course(au: int, *values: float) -> Course:
+    return Course(au, EXPERT, tuple(i / 4 for i in range(len(values))), values)
 
 
 def linked(text: str, courses: dict[int, Course], similarity: dict[int, float] | None = None) -> list[tuple[int, bool]]:
@@ -99,7 +99,7 @@ def linked(text: str, courses: dict[int, Course], similarity: dict[int, float] |
 
 def test_a_phrase_is_linked_to_the_unit_that_stands_out() -> None:
     text = "A man nods. The open mouth and the raised eyebrows."
-    courses = {25: course(25, (0.2, 0.9), 0.1), 26: course(26, (0.1, 0.4), 1.5)}
+    courses = {25: course(25, 0.2, 0.4), 26: course(26, 0.1, 0.9)}
     assert linked(text, courses) == [(26, True), (1, False)]
     assert linked(text, courses, {25: 0.9, 26: 0.0}) == [(25, False), (1, False)]  # the matching outweighs it
     assert linked("He frowns.", courses) == [(4, False)]  # the lexicon alone, confirmed by nobody
@@ -108,7 +108,7 @@ def test_a_phrase_is_linked_to_the_unit_that_stands_out() -> None:
 def test_a_link_says_when_and_by_whom() -> None:
     text = "The smile."
     found = find_phrases(text)[0]
-    best = link(found, text, {12: course(12, (0.1, 0.9, 0.89, 0.9, 0.2), 2.0)}, {12: 0.4})
+    best = link(found, text, {12: course(12, 0.1, 0.9, 0.89, 0.9, 0.2)}, {12: 0.4})
     assert (best.second, best.score, best.source, best.similarity) == (0.5, 0.9, EXPERT, 0.4)  # midst of the plateau
     unknown = link(found, text, {}, {})
     assert (unknown.second, unknown.score, unknown.source, unknown.seen) == (None, None, WORDS, False)
@@ -145,9 +145,15 @@ def test_the_face_reader_stands_in_for_units_that_no_expert_knows() -> None:
     assert reader_courses(None, [0.0]) == {}
     usable = np.ones(27, bool)
     usable[1] = False
-    known = expert_courses(np.full((2, 27), 0.5, np.float32), [0, 1], np.full(27, 0.3), np.full(27, 0.1), usable)
+    known = expert_courses(np.full((2, 27), 0.5, np.float32), [0, 1], usable)
     assert set(known) == set(MAIN_AUS) - {2}
-    assert known[1].strength == pytest.approx(2.0)
+    assert expert_courses(np.zeros((0, 27), np.float32), [], usable) == {}
+
+
+def test_strength_is_that_of_the_best_quarter() -> None:
+    assert course(12, 0.0, 0.0, 0.8, 0.0).strength == pytest.approx(0.8)
+    assert course(12, *[0.0] * 7, 1.0).strength == pytest.approx(0.5)  # one frame of eight: a blink
+    assert course(12, 0.4).strength == pytest.approx(0.4)
 
 
 def test_grids_of_video_tokens() -> None:
@@ -266,5 +272,5 @@ def test_links_of_unseen_drawn_faces(drawn: Captioner, tmp_path: Path) -> None:
         true = [each for each in found.phrases if each.phrase in scene.phrases]
         total += len(true)
         right += sum(each.au in commanded for each in true)
-    assert total >= 6
+    assert total >= 4
     assert right / total > 0.85

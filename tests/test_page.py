@@ -66,9 +66,9 @@ def evidence(**changes: Any) -> Evidence:
         Link("closed_eyes", "closed eyes", 30, 41, 43, "eyes closed", READER, 0.2, 1.0, False),
     ]
     units = [
-        Unit(4, "brow lowerer", EXPERT, seconds, [0.1, 0.9, 0.8, 0.2], 0.5, 2.0, True, ["frown"]),
-        Unit(43, "eyes closed", READER, [1.0], [0.2], 1.0, 0.2, False, ["closed eyes"]),
-        Unit(12, "lip corner puller", EXPERT, seconds, [0.0] * 4, 0.0, -1.0, False),
+        Unit(4, "brow lowerer", EXPERT, seconds, [0.1, 0.9, 0.8, 0.2], 0.5, 0.9, True, True, ["frown"]),
+        Unit(43, "eyes closed", READER, [1.0], [0.2], 1.0, 0.2, False, False, ["closed eyes"]),
+        Unit(12, "lip corner puller", EXPERT, seconds, [0.0] * 4, 0.0, 0.0, False, False),
     ]
     shares = {"class": 0.1, "emotion": 0.1, "AU4": 0.3}
     video = np.arange(8, dtype=np.float32).reshape(2, 2, 2) / 100
