@@ -144,10 +144,12 @@ def gather(
 ) -> Evidence:
     """The evidence of clip `row` of a view, written as `text`; `tracks[person]` is whose face is captioned.
 
-    clip: the frames that faces were sought in; tracks: empty without faces; person: -1 for nobody.
+    clip: the frames that faces were sought in; tracks: empty without faces; person: -1 where no
+    face is meant, then the only one is shown beside the phrases, but nothing is read from it.
     """
     seconds = [round(float(t), 3) for t in clip.times]
     track = tracks[person] if 0 <= person < len(tracks) else None
+    shown = tracks[0] if track is None and len(tracks) == 1 else track  # models that do not look for faces
     courses = unit_courses(model, view, row, seconds, track)
     links = _link(model, pieces, view, row, text, courses)
     kept = kept_units(view, row)
@@ -159,7 +161,7 @@ def gather(
         people=[_person(each, each is track, clip) for each in tracks],
         seconds=seconds,
         frames=[_picture(clip, place) for place in _spread(clip)],
-        portraits=_portraits(clip, track, links, seconds),
+        portraits=_portraits(clip, shown, links, seconds),
         words=looks,
         prompts=prompts,
         square=square,

@@ -185,7 +185,7 @@ def seen(tracks: list[FaceTrack], person: int = 0, *overrides: str) -> tuple[Emo
     with torch.inference_mode():
         view = model.see(batch)
         found = gather(model, tokenizer, pieces, view, 1, Written(ids, [-1.0] * len(ids)), text, clip, tracks, person)
-        light = link_phrases(model, pieces, view, 1, text, found.seconds, tracks[person] if tracks else None)
+        light = link_phrases(model, pieces, view, 1, text, found.seconds, tracks[person] if person >= 0 else None)
     assert light == found.phrases
     return model, found, text
 
@@ -219,6 +219,14 @@ def test_evidence_is_complete() -> None:
         assert float(look.map.sum()) == pytest.approx(look.video, abs=1e-3)
     assert list(found.words[0].prompts) == [look.name for look in found.prompts]
     assert json.loads(json.dumps(found.to_dict()))["phrases"][0]["text"] == "frown"
+
+
+def test_the_only_face_is_shown_though_nothing_was_read_from_it() -> None:
+    _, found, _ = seen([track()], -1)
+    assert set(found.portraits) == {each.au for each in found.phrases}
+    assert [person.captioned for person in found.people] == [False]
+    assert found.phrases[1].source == WORDS
+    assert seen([track(), track()], -1)[1].portraits == {}
 
 
 def test_evidence_without_a_face_and_without_prompts() -> None:
