@@ -1,12 +1,15 @@
-"""Prove on CPU processes that training is the same however it is shared out, and that a killed run loses nothing.
+"""Prove on CPU processes that training is the same however it is shared out, and that a stopped run loses nothing.
 
     python scripts/prove_training.py engines configs/tiny.yaml [--steps 50 --processes 1,2,4] [key=value ...]
     python scripts/prove_training.py kills configs/tiny.yaml [--kills 20 --steps 60] [key=value ...]
+    python scripts/prove_training.py stops configs/tiny.yaml [--steps 12] [key=value ...]
 
 engines: the losses of torch alone and ZeRO 0 to 3 in every number of processes, against one process of torch alone.
 kills: SIGKILL of one process or of all at random moments; the run goes on in as many processes (its losses must be
-those of a run left alone, bit for bit) or in others, under other engines (to 1e-5). No dropout: processes draw their
-own. Everything is written under --out (a new folder by default); the clips are drawn. Exit code 1: something differs.
+those of a run left alone, bit for bit) or in others, under other engines (to 1e-5).
+stops: SIGTERM, a truncated newest checkpoint, a full disk; the run goes on in other processes, under other engines.
+No dropout: processes draw their own. Clips are drawn; everything is written under --out (a new folder by default),
+where a run that came to its end before is not made again. Exit code 1: something differs.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import json
 import multiprocessing
 import os
 import random
+import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -39,7 +44,7 @@ SAVE_EVERY = 2  # steps; writing takes a good part of the time then, and kills f
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("engines", "kills"))
+    parser.add_argument("what", choices=("engines", "kills", "stops"))
     parser.add_argument("config")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--processes", default="1,2,4", type=lambda text: [int(n) for n in text.split(",")])
@@ -57,6 +62,8 @@ def main(arguments: list[str]) -> int:
     print(f"{options.config} in {out}")
     if options.what == "engines":
         return prove_engines(runs, engines, options.processes, options.steps or 50)
+    if options.what == "stops":
+        return prove_stops(runs, options.steps or 12)
     moments = Moments(options.kills, random.Random(options.seed), options.processes, engines)
     return prove_kills(runs, moments, options.steps or 60)
 
@@ -106,8 +113,10 @@ class Runs:
         path.write_text(json.dumps(settings), encoding="utf-8")
         return path
 
-    def start(self, name: str, size: int, engine: str = "plain", more: Sequence[str] = ()) -> list[BaseProcess]:
-        """The processes of a run, just started; what they say goes to NAME.log."""
+    def start(
+        self, name: str, size: int, engine: str = "plain", more: Sequence[str] = (), largest: int = -1
+    ) -> list[BaseProcess]:
+        """The processes of a run, just started; what they say goes to NAME.log. `largest` bounds a file's bytes."""
         with socket.socket() as door:
             door.bind(("127.0.0.1", 0))
             port = door.getsockname()[1]
@@ -116,7 +125,7 @@ class Runs:
         for rank in range(size):
             environment = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_PORT": port}
             texts = {key: str(value) for key, value in environment.items()} | {"MASTER_ADDR": "127.0.0.1"}
-            process = self.context.Process(target=train, args=(given, texts, self.out / f"{name}.log"))
+            process = self.context.Process(target=train, args=(given, texts, self.out / f"{name}.log", largest))
             process.start()
             started.append(process)
         return started
@@ -125,14 +134,19 @@ class Runs:
         """A run to its end, or on to it; its losses by step."""
         codes = ended(self.start(name, size, engine, more), PATIENCE)
         if any(codes):
-            said = (self.out / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-            raise SystemExit(f"{name} ended with {codes}:\n{said[-3000:]}")
+            raise SystemExit(f"{name} ended with {codes}:\n{self.said(name)[-3000:]}")
         return losses(self.folder(name))
 
+    def said(self, name: str) -> str:
+        """What a run's processes wrote to stdout and stderr."""
+        return (self.out / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-def train(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+
+def train(arguments: list[str], environment: dict[str, str], log: Path, largest: int) -> None:
     """One process of a run."""
     os.environ |= environment
+    if largest >= 0:  # the nearest thing to a full disk that needs no rights
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -153,8 +167,8 @@ def ended(processes: Sequence[BaseProcess], patience: float) -> list[int | None]
     return codes
 
 
-def losses(folder: Path) -> dict[int, list[float]]:
-    """What a run's log says of every step: loss, word loss, ER, AU (as configured)."""
+def losses(folder: Path, keys: Sequence[str] = ("loss", "mlm", "er", "au")) -> dict[int, list[float]]:
+    """What a run's log says of every step: the whole loss, word loss, ER, AU (as configured)."""
     found = {}
     path = folder / "log.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -162,7 +176,7 @@ def losses(folder: Path) -> dict[int, list[float]]:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue  # cut short by a kill; the run drops it when it goes on
-        found[int(row["step"])] = [row[key] for key in ("loss", "mlm", "er", "au") if key in row]
+        found[int(row["step"])] = [row[key] for key in keys if key in row]
     return found
 
 
@@ -213,6 +227,8 @@ class Moments:
     chance: random.Random
     sizes: Sequence[int]
     engines: Sequence[str]
+    chain: int = 5
+    """Kills of one run before it may come to its end."""
     span: float = 0.0
     """Seconds within which a kill falls, after the first step of a start."""
 
@@ -246,7 +262,7 @@ def prove_kills(runs: Runs, moments: Moments, steps: int) -> int:
         number += 1
         same = number % 2 == 1
         victim = Victim(runs, f"run{number}", same, more, moments, tally)
-        found = victim.live(min(5, moments.kills - tally.kills))
+        found = victim.live(min(moments.chain, moments.kills - tally.kills))
         far = distance(found, alone)
         tally.worst[same] = max(tally.worst[same], far)
         print(f"  run {number} came to its end: losses {far:.1e} from those of the run left alone", flush=True)
@@ -295,7 +311,7 @@ class Victim:
         before = newest_step(folder)
         processes = self.runs.start(self.name, size, engine, self.more)
         if chance.random() > EARLY:
-            self.first_step(processes, before)
+            reach(folder, processes, before + 1)
         time.sleep(chance.uniform(0, self.moments.span))
         if all(process.exitcode == 0 for process in processes):
             return False
@@ -319,12 +335,6 @@ class Victim:
         )
         return True
 
-    def first_step(self, processes: Sequence[BaseProcess], before: int) -> None:
-        """Until a step is done, or a process has ended."""
-        folder = self.runs.folder(self.name)
-        while max(losses(folder), default=0) <= before and all(process.exitcode is None for process in processes):
-            time.sleep(0.05)
-
     def judge(self, seen: int, codes: Sequence[int | None]) -> int:
         """The step that the run will go on from; what is wrong is noted."""
         from captioner.train.checkpoints import BEFORE, LAST, read, verify
@@ -339,6 +349,88 @@ class Victim:
         if found < (seen - 1) // SAVE_EVERY * SAVE_EVERY:
             self.tally.faults.append(f"{self.name}: step {seen} was done, but the newest checkpoint is of {found}")
         return found
+
+
+# -- stops --------------------------------------------------------------------------------------------------------
+
+# (processes, engine) that are stopped, and those that go on.
+MOVES = (
+    ((4, "zero3"), (1, "plain")),
+    ((1, "plain"), (4, "zero3")),
+    ((4, "zero2"), (2, "zero3")),
+    ((2, "plain"), (4, "zero1")),
+    ((4, "plain"), (2, "zero0")),
+)
+
+
+def prove_stops(runs: Runs, steps: int) -> int:
+    """Runs that are stopped half-way and go on elsewhere, against one process left alone; then a full disk."""
+    more = [f"train.max_steps={steps}", f"train.save_every={SAVE_EVERY}"]
+    alone = runs.whole("alone-1", 1, more=more)
+    faults: list[str] = []
+    moves = MOVES if find_spec("deepspeed") else [((2, "plain"), (1, "plain")), ((1, "plain"), (2, "plain"))]
+    for number, (old, new) in enumerate(moves):
+        name = f"move{number + 1}"
+        codes = stopped(runs, name, old, steps // 2, more)
+        saved = newest_step(runs.folder(name))
+        truncate = number % 2 == 1
+        if truncate:
+            os.truncate(runs.folder(name) / "last" / "model.safetensors", 5000)
+        far = distance(runs.whole(name, *new, more), alone)
+        warned = "passed over for the one before" in runs.said(name)
+        harm = ", the newest checkpoint truncated" + (" (warned)" if warned else "") if truncate else ""
+        print(
+            f"  {old[0]} x {old[1]} stopped by SIGTERM (exit codes {codes}) at step {saved}{harm}; "
+            f"{new[0]} x {new[1]} went on: losses {far:.1e} from one process left alone",
+            flush=True,
+        )
+        if set(codes) != {143} or far > TOLERANCE or truncate != warned:
+            faults.append(name)
+    faults += full_disk(runs, steps, more)
+    print("; ".join(["WRONG", *faults]) if faults else "all went on as if nothing had happened")
+    return int(bool(faults))
+
+
+def stopped(runs: Runs, name: str, old: tuple[int, str], step: int, more: Sequence[str]) -> list[int | None]:
+    """Start a run, send SIGTERM to all its processes at a step; their exit codes."""
+    if newest_step(runs.folder(name)):
+        return [143]  # of an earlier start of this script
+    processes = runs.start(name, *old, more)
+    reach(runs.folder(name), processes, step)
+    for process in processes:
+        if process.pid is not None and process.exitcode is None:
+            os.kill(process.pid, signal.SIGTERM)
+    return ended(processes, PARTING)
+
+
+def full_disk(runs: Runs, steps: int, more: Sequence[str]) -> list[str]:
+    """A run of two processes whose files may not grow beyond a checkpoint's, after one checkpoint; what is wrong."""
+    name, begun = "full", runs.folder("full")
+    if not newest_step(begun):
+        stopped(runs, name, (2, "plain"), SAVE_EVERY + 1, more)
+    before = newest_step(begun)
+    largest = (begun / "last" / "model.safetensors").stat().st_size // 2
+    codes = ended(runs.start(name, 2, "plain", more, largest), PATIENCE)
+    told = [line for line in runs.said(name).splitlines() if line.startswith("error: ")]
+    print(f"  files of {largest} bytes at most: exit codes {codes}, {told[-1] if told else 'nothing was said'}")
+    faults = []
+    if codes != [2, 2] or len(told) != 1 or "Traceback" in runs.said(name):
+        faults.append("a full disk is not told in one line")
+    if newest_step(begun) != before:
+        faults.append("a full disk harmed a checkpoint")
+    if any(path.name.endswith(".writing") for path in begun.glob(".*")):
+        faults.append("a full disk left something half written")
+    if not faults:
+        far = distance(runs.whole(name, 2, "plain", more), runs.whole("alone-1", 1, "plain", more))
+        print(f"  with room again it went on from step {before}: losses {far:.1e} from one process left alone")
+        faults += ["a run differs after a full disk"] if far > TOLERANCE else []
+    return faults
+
+
+def reach(folder: Path, processes: Sequence[BaseProcess], step: int) -> None:
+    """Until a step is done, or a process has ended."""
+    while max(losses(folder), default=0) < step and all(process.exitcode is None for process in processes):
+        time.sleep(0.05)
 
 
 def newest_step(folder: Path) -> int:

@@ -1,15 +1,21 @@
 """The planner and the meter: arithmetic by hand, measured things within bounds, the printed table."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_batch, tiny_config, tiny_model
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from captioner.config import Config, DataConfig, TrainConfig
-from captioner.train.plan import Offer, draft, invented, memory, plan, saved_bytes, sizes
+from captioner.data.tokenizer import Tokenizer
+from captioner.model import checkpoint
+from captioner.train.engine import PlainEngine
+from captioner.train.plan import Offer, activations, draft, invented, memory, plan, saved_bytes, sizes
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from scripts.train import split_options
 
@@ -44,6 +50,42 @@ def test_saved_bytes_of_a_linear_layer() -> None:
     with saved_bytes(layer) as total:  # type: ignore[arg-type]
         layer(x)
     assert total[0] == 4 * (3 * 10 + 3 * 20)  # the input, and tanh's output
+
+
+def peak_growth(call: Callable[[], None]) -> int:
+    """Bytes that torch held at most while the call ran, beyond those held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        call()
+    found = trace.profiler.kineto_results.events()  # type: ignore[union-attr]
+    level, peak = 0, 0
+    for _, change in sorted((event.start_ns(), event.nbytes()) for event in found if event.name() == "[memory]"):
+        level += change
+        peak = max(peak, level)
+    return peak
+
+
+def test_planned_memory_against_a_measured_step() -> None:
+    """The second of two summed micro-batches, when weights, gradients, moments and activations are all there."""
+    model, clips = tiny_model().train(), 6
+    run = draft(RUN, 60, clips=22).config
+    engine = PlainEngine(model, run.train, torch.device("cpu"))
+    counts = sizes(model).values()
+    trained, frozen = sum(s.trained for s in counts), sum(s.frozen for s in counts)
+    planned = memory(0, trained, frozen, 1, clips * activations(engine, run))
+    batch = invented(model, run, clips)
+
+    def micro_batch() -> None:
+        engine.backward(torch.stack(list(engine.losses(batch, True).live.values())).sum())
+
+    micro_batch()
+    engine.step(1.0)
+    micro_batch()
+    grown = peak_growth(micro_batch)
+    moments = [v for state in engine.optimizer.state.values() for v in state.values()]
+    held = [*model.parameters(), *(p.grad for p in model.parameters() if p.grad is not None), *moments]
+    measured = sum(tensor.nbytes for tensor in held) + grown
+    assert planned.activations == pytest.approx(grown, rel=0.25)
+    assert planned.total == pytest.approx(measured, rel=0.1)
 
 
 def test_work_of_is_the_sum_of_its_products_and_leaves_no_trace() -> None:
@@ -113,9 +155,13 @@ def test_peak_is_a_plausible_number() -> None:
     assert "measured" in peak.source
 
 
-def test_compiling_keeps_the_names_of_weights() -> None:
-    model = tiny_model()
+def test_a_compiled_model_is_saved_without_a_trace(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = tiny_model(f"vocab_size={tokenizer.vocab_size}")
     names = list(model.state_dict())
     compile_encoders(model)
     assert list(model.state_dict()) == names
     assert model.video._compiled_call_impl is not None
+    checkpoint.save(tmp_path / "folder", model, tokenizer)
+    saved = checkpoint.load(tmp_path / "folder").model
+    assert saved.video._compiled_call_impl is None
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in model.state_dict().items())
