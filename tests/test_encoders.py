@@ -1,10 +1,12 @@
 """Video Swin equals torchvision's; any number of frames; text encoders by configuration."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_batch, tiny_config, tiny_model
+from conftest import ROOT, tiny_batch, tiny_config, tiny_model
 
 from captioner.config import TextConfig, VideoConfig
 from captioner.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
@@ -119,3 +121,30 @@ def test_shared_words_are_one_table() -> None:
     model = tiny_model("text.share_words=true")
     assert model.text.net.embeddings.word_embeddings.weight is model.fusion.head.decoder.weight
     assert tiny_config("text.share_words=true").text.share_words
+
+
+@pytest.mark.parametrize("dropout", [None, 0.0])
+def test_own_bert_equals_that_of_transformers(dropout: float | None) -> None:
+    """Same names, same states, same gradients; a checkpoint of one opens in the other."""
+    config = TextConfig(pretrained="", layers=2, width=32, heads=4, dropout=dropout)
+    torch.manual_seed(0)
+    theirs, ours = TextEncoder(config, 60).eval(), TextEncoder(config, 60, load=False).eval()
+    assert type(ours.net).__module__ == "captioner.model.bert"
+    ours.load_state_dict(theirs.state_dict())
+    ids = torch.randint(0, 60, (3, 9))
+    mask = torch.arange(9)[None] < torch.tensor([9, 4, 1])[:, None]
+    outputs = [encoder(ids, mask)[mask] for encoder in (theirs, ours)]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for output in outputs:
+        output.square().sum().backward()
+    gradients = {name: p.grad for name, p in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], msg=name)
+    drops = [sorted(m.p for m in e.modules() if isinstance(m, torch.nn.Dropout)) for e in (theirs, ours)]
+    assert set(drops[0]) == set(drops[1]) == {0.1 if dropout is None else 0.0}
+
+
+def test_opening_a_shipped_captioner_imports_no_transformers() -> None:
+    code = "import captioner, sys; captioner.load(device='cpu'); print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

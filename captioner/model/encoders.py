@@ -21,6 +21,7 @@ from captioner.config import ExpertsConfig, TextConfig, VideoConfig
 from captioner.data.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
+from captioner.model.bert import Bert
 from captioner.model.experts import load_experts
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
@@ -262,16 +263,14 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
-        kind, scratch = text_class(config, config.vocab_size or vocab_size)
-        name = config.pretrained if load else ""
-        self.net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
         self.width = config.width
-        given = hidden_size(self.net.config)
-        if given != config.width:
-            raise ConfigError(
-                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
-            )
-        own = int(getattr(self.net.config, "vocab_size", vocab_size))
+        if config.arch == "bert" and not load:  # a checkpoint fills it; transformers is not needed for that
+            words = config.vocab_size or vocab_size
+            dropout = 0.1 if config.dropout is None else config.dropout
+            self.net: nn.Module = Bert(words, config.width, config.layers, config.heads, dropout)
+            own = words
+        else:
+            self.net, own = self._of_transformers(config, vocab_size, config.pretrained if load else "")
         self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)
@@ -280,8 +279,22 @@ class TextEncoder(nn.Module):
         """A frozen encoder stays in evaluation: no dropout."""
         return super().train(mode and not self.config.frozen)
 
+    @staticmethod
+    def _of_transformers(config: TextConfig, vocab_size: int, name: str) -> tuple[nn.Module, int]:
+        """A network of transformers and the size of its vocabulary."""
+        kind, scratch = text_class(config, config.vocab_size or vocab_size)
+        net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
+        given = hidden_size(net.config)
+        if given != config.width:
+            raise ConfigError(
+                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
+            )
+        return net, int(getattr(net.config, "vocab_size", vocab_size))
+
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            if isinstance(self.net, Bert):
+                return self.net(ids, mask)
             return self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
