@@ -16,9 +16,7 @@ def ramp(height: int, width: int, count: int = 3) -> np.ndarray:
     return frames
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"), [((40, 100), (20, 50)), ((100, 40), (50, 20)), ((10, 31), (20, 62))]
-)
+@pytest.mark.parametrize(("shape", "expected"), [((40, 100), (20, 50)), ((100, 40), (50, 20)), ((10, 31), (20, 62))])
 def test_the_short_edge_is_resized_and_the_picture_stays_upright(
     shape: tuple[int, int], expected: tuple[int, int]
 ) -> None:
@@ -32,11 +30,11 @@ def test_the_short_edge_is_resized_and_the_picture_stays_upright(
 
 
 def test_resizing_agrees_with_the_size_that_decoding_gives() -> None:
-    from captioner.data.video import _scaled
+    from captioner.data.pictures import scaled_size
 
     for height, width in [(720, 1280), (1080, 607), (240, 321), (7, 1000), (99, 99)]:
         long = resize_short(np.zeros((1, height, width, 3), np.uint8), 24).shape[-2:]
-        assert _scaled((width, height), 24) == (long[1], long[0])
+        assert scaled_size((width, height), 24) == (long[1], long[0])
 
 
 def test_a_clip_of_the_right_size_is_not_resampled() -> None:
@@ -76,12 +74,8 @@ def test_normalising_any_leading_axes() -> None:
     assert out.dtype == torch.float32
     assert out.shape == frames.shape
     for channel in range(3):
-        assert out[0, 0, channel, 0, 0].item() == pytest.approx(
-            (1 - CLIP_MEAN[channel]) / CLIP_STD[channel], rel=1e-5
-        )
-    assert normalise(torch.zeros(3, 1, 1, dtype=torch.uint8))[0].item() == pytest.approx(
-        -0.485 / 0.229, rel=1e-5
-    )
+        assert out[0, 0, channel, 0, 0].item() == pytest.approx((1 - CLIP_MEAN[channel]) / CLIP_STD[channel], rel=1e-5)
+    assert normalise(torch.zeros(3, 1, 1, dtype=torch.uint8))[0].item() == pytest.approx(-0.485 / 0.229, rel=1e-5)
 
 
 def test_preparing_gives_contiguous_squares() -> None:

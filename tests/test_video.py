@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from captioner.data import pictures, video
 from captioner.data.video import Clip, probe, read_clip, write_video
 from captioner.errors import VideoError
 
@@ -150,11 +151,9 @@ def test_seeking_in_a_long_video_finds_the_same_frames(tmp_path: Path, name: str
 
 
 def test_only_sampled_frames_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import captioner.data.video as video
-
     converted = []
-    original = video._picture
-    monkeypatch.setattr(video, "_picture", lambda *a: converted.append(1) or original(*a))
+    original = pictures.picture
+    monkeypatch.setattr(pictures, "picture", lambda *a: converted.append(1) or original(*a))
     read_clip(make(tmp_path / "a.mp4", 200), 4)
     assert len(converted) == 4
     read_clip(make(tmp_path / "b.mp4", 2), 16)
@@ -170,9 +169,7 @@ def test_the_short_side_is_exact(tmp_path: Path, wide: bool) -> None:
 
 @pytest.mark.parametrize("short_side", [None, 20, 90])
 def test_resizing_does_not_change_the_brightness(tmp_path: Path, short_side: int | None) -> None:
-    write_video(
-        tmp_path / "a.mkv", np.stack([np.full((48, 64, 3), level, np.uint8) for level in (0, 50, 255)]), 1
-    )
+    write_video(tmp_path / "a.mkv", np.stack([np.full((48, 64, 3), level, np.uint8) for level in (0, 50, 255)]), 1)
     frames = read_clip(tmp_path / "a.mkv", 3, short_side=short_side).frames.astype(int)
     assert np.abs(frames - np.array([0, 50, 255])[:, None, None, None]).max() <= 1
 
@@ -185,9 +182,7 @@ def test_one_frame_fills_every_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
 @pytest.mark.parametrize("mirror", [False, True])
-@pytest.mark.skipif(
-    not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write rotation"
-)
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write rotation")
 def test_the_rotation_flag_turns_the_picture(tmp_path: Path, degrees: int, mirror: bool) -> None:
     plain = read_clip(make(tmp_path / "plain.mp4", 3, size=(80, 40)), 1).frames[0].astype(int)
     path = make(tmp_path / "turned.mp4", 3, size=(80, 40), rotate=degrees, mirror=mirror)
@@ -337,3 +332,101 @@ def test_a_web_address_reads_like_the_file(tmp_path: Path) -> None:
         with pytest.raises(VideoError, match=r"gone\.mp4' cannot be fetched: "):
             read_clip(f"{address}/gone.mp4", 6)
         server.shutdown()
+
+
+def film(path: Path, codec: str = "libx264", size: tuple[int, int] = (48, 64), count: int = 60, **options: str) -> None:
+    """Moving noise at 25 frames a second: every picture differs from every other."""
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, (size[0] * 2, size[1] * 2, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25)
+        stream.height, stream.width = size
+        stream.pix_fmt = options.pop("pix_fmt", "yuv420p")
+        stream.options = options
+        for number in range(count):
+            picture = np.ascontiguousarray(noise[number // 2 : number // 2 + size[0], number : number + size[1]])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+CODINGS = {
+    "default": {},
+    "short groups": {"g": "12"},
+    "pyramid": {"bf": "5", "x264-params": "b-pyramid=normal:b-adapt=0"},
+    "no b frames": {"bf": "0"},
+    "open groups": {"g": "10", "x264-params": "open-gop=1:b-adapt=0"},
+    "intra refresh": {"x264-params": "intra-refresh=1"},
+    "one key frame": {"g": "1000", "x264-params": "scenecut=0"},
+}
+
+
+@pytest.mark.parametrize("seconds", [(0.0, None), (0.7, 1.5)])
+@pytest.mark.parametrize("coding", CODINGS)
+def test_picked_pictures_are_those_of_whole_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str, seconds: tuple[float, float | None]
+) -> None:
+    path = tmp_path / "film.mp4"
+    film(path, **CODINGS[coding])
+    refused = []
+    monkeypatch.setattr("captioner.data.video.log.debug", lambda *words: refused.append(words))
+    given = {"start": seconds[0], "end": seconds[1], "short_side": 40}
+    picked = read_clip(path, 7, **given)  # type: ignore[arg-type]
+    assert not refused
+    monkeypatch.setattr("captioner.data.video.CODECS", ())
+    whole = read_clip(path, 7, **given)  # type: ignore[arg-type]
+    assert np.array_equal(picked.times, whole.times)
+    assert np.array_equal(picked.frames, whole.frames)
+
+
+def test_fewer_pictures_are_decoded_than_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "film.mp4"
+    film(path, g="15", **{"x264-params": "b-adapt=0:scenecut=0"})
+    decoded = []
+    pick = video.pick
+
+    def counted(*given: Any) -> Any:
+        for frame in pick(*given):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(video, "pick", counted)
+    times = read_clip(path, 2, start=0.2, end=1.0).times
+    assert times.tolist() == pytest.approx([0.2, 0.96])
+    assert 2 <= len(decoded) < 16  # of sixty: half of two groups' beginnings
+
+
+def test_what_cannot_be_picked_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "film.mp4"
+    film(path)
+    whole = read_clip(path, 5)
+    said: list[Any] = []
+    monkeypatch.setattr("captioner.data.video.log.debug", lambda *words: said.append(words))
+    monkeypatch.setattr(video, "pick", lambda *given: iter(()))  # as if the decoder kept them back
+    again = read_clip(path, 5)
+    assert len(said) == 1
+    assert np.array_equal(again.frames, whole.frames)
+    monkeypatch.undo()
+    film(tmp_path / "film.mpg", codec="mpeg2video")
+    assert len(read_clip(tmp_path / "film.mpg", 5).frames) == 5
+
+
+@pytest.mark.parametrize("side", [None, 40])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p"])
+def test_planes_hold_the_same_as_packed_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: str, side: int | None
+) -> None:
+    path = tmp_path / "film.mp4"
+    film(path, pix_fmt=pixels, crf="10")
+    planes = read_clip(path, 4, short_side=side).frames
+    monkeypatch.setattr(pictures, "_PLANAR", ())
+    packed = read_clip(path, 4, short_side=side).frames
+    assert np.array_equal(planes, packed)
+    assert planes.strides[-1] > planes.strides[-2]
+    assert packed.flags.c_contiguous
+
+
+def test_several_sizes_are_those_of_single_readings(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    film(path)
+    for side, clip in zip((24, None, 40), video.read_sizes(path, 5, [24, None, 40]), strict=True):
+        assert np.array_equal(clip.frames, read_clip(path, 5, short_side=side).frames)

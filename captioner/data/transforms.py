@@ -17,7 +17,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def resize_short(frames: np.ndarray, size: int) -> Tensor:
     """uint8 (T, H, W, 3) array -> uint8 (T, 3, h, w) tensor whose short edge is `size`."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    upright = min(frames.strides) > 0  # torch knows no other; frames that are planes in memory stay so
+    pixels = torch.from_numpy(frames if upright else np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     if min(pixels.shape[-2:]) == size:  # the decoder has resized already
         return pixels
     return F.resize(pixels, [size], antialias=True)
@@ -35,17 +36,13 @@ def crop(frames: Tensor, size: int, train: bool = False, generator: torch.Genera
     return frames[..., top : top + size, left : left + size]
 
 
-def normalise(
-    frames: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
-) -> Tensor:
+def normalise(frames: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """uint8 (..., 3, S, S) -> float32 of the same shape: scaled to [0, 1], then standardised per channel."""
     shift = torch.tensor(mean, device=frames.device).view(3, 1, 1)
     scale = torch.tensor(std, device=frames.device).view(3, 1, 1)
     return (frames.float() / 255 - shift) / scale
 
 
-def prepare(
-    frames: np.ndarray, size: int, train: bool = False, generator: torch.Generator | None = None
-) -> Tensor:
+def prepare(frames: np.ndarray, size: int, train: bool = False, generator: torch.Generator | None = None) -> Tensor:
     """uint8 (T, H, W, 3) array -> contiguous uint8 (T, 3, S, S): short edge resized, one crop for all."""
     return crop(resize_short(frames, size), size, train, generator).contiguous()

@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import VideoReformatter
 
+from captioner.data.picking import CODECS, Index, Unpickable, on_screen, pick
+from captioner.data.pictures import Scaler, orientation_of, shown_size
 from captioner.errors import VideoError
 from captioner.files import atomic, missing
 
@@ -33,17 +33,11 @@ MAX_PIXELS = 100_000_000  # a frame of 8K video has a third of that; more is a b
 MAX_RATIO = 50  # of the sides: scaled to a short side, a thinner picture would fill the memory
 TIMEOUT = 60.0  # seconds for opening, and for each read
 _NOT_SEEKABLE = ("gif", "apng", "_pipe")  # each picture builds on those before, or there is only one
-# swscale's BILINEAR | FULL_CHR_H_INT | ACCURATE_RND; plain bilinear darkens by two levels when it resizes
-_SCALING = 0x2 | 0x2000 | 0x40000
 _INDEXED = (".mp4", ".m4v", ".mov")  # written with the index first, so that they play while they arrive
 _WEB = {"protocol_whitelist": "http,https,tcp,tls"}
 _OPEN: dict[str, Any] = {"timeout": TIMEOUT, "metadata_errors": "replace"}  # old tags are not UTF-8
 _LOCAL = {"protocol_whitelist": "none"}  # a playlist must not make us open other files or addresses
-_UPRIGHT = (1, 0, 0, 1)
-_TURNED = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}  # clockwise, as the legacy tag counts
 _threads = 0  # that decode a video; 0: FFmpeg chooses
-
-Orientation = tuple[int, int, int, int]  # a b c d of the display matrix: x' = a x + c y, y' = b x + d y
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ def probe(path: str | Path) -> VideoInfo:
         shown = _Reader(container, stream, survey, source.name).at(0.0)
         if shown is None:
             raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
-        width, height = _shown_size(shown[1], stream, _orientation(shown[1], stream))
+        width, height = shown_size(shown[1], stream, orientation_of(shown[1], stream))
     return VideoInfo(width, height, survey.fps, survey.duration, survey.n_frames)
 
 
@@ -149,7 +143,7 @@ def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | Non
         survey = _survey(container, video, opened)
     with _open(opened) as (container, video):
         reader = _Reader(container, video, survey, opened.name)
-        reformatters, sizes = [VideoReformatter() for _ in sides], [(0, 0) for _ in sides]
+        scaler = Scaler(video, sides)
         previous: tuple[float, av.VideoFrame] | None = None
         ticks = int(survey.last / step + 1e-6) + 1
         for tick in range(ticks):
@@ -157,13 +151,8 @@ def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | Non
             if shown is None:
                 raise VideoError(f"no frame of {opened.name!r} can be decoded; the file is damaged")
             if shown is not previous:
-                turn = _orientation(shown[1], video)
-                if previous is None:
-                    sizes = [_scaled(_shown_size(shown[1], video, turn), side) for side in sides]
-                both = zip(sizes, reformatters, strict=True)
-                made = [_picture(shown[1], size, turn, reformatter) for size, reformatter in both]
                 second = max(shown[0], 0.0 if previous is None else previous[0])
-                yield Shown(second, made, opened.name, survey.fps, survey.duration)
+                yield Shown(second, scaler(shown[1]), opened.name, survey.fps, survey.duration)
             elif reader.ended:
                 break
             previous = shown
@@ -265,6 +254,7 @@ class _Survey:
     duration: float
     n_frames: int
     clocked: bool  # frames carry timestamps
+    index: Index | None = None  # of a stream whose packets were read through
 
 
 @contextmanager
@@ -309,7 +299,8 @@ def _survey(container: InputContainer, stream: Any, source: _Source) -> _Survey:
     if stated > 0 and (source.size is None or source.size > SCAN_BYTES):
         first = (stream.start_time or 0) * base
         return _Survey(first, max(0.0, stated - 1 / fps), fps, stated, stream.frames or round(stated * fps), True)
-    count, clock, tail = _scan(container, stream)
+    index = Index()
+    count, clock, tail = _scan(container, stream, index)
     if clock is None:
         duration = count / fps
         return _Survey(0.0, max(0.0, duration - 1 / fps), fps, duration, count, False)
@@ -319,16 +310,18 @@ def _survey(container: InputContainer, stream: Any, source: _Source) -> _Survey:
     duration = last + (tail * base if tail else 1 / fps)
     if stated - duration > max(1.0, 0.2 * stated):
         log.warning("%s: pictures end at %.1f s though %.1f s are stated", source.name, duration, stated)
-    return _Survey(first, last, fps, duration, count, True)
+    return _Survey(first, last, fps, duration, count, True, index)
 
 
-def _scan(container: InputContainer, stream: Any) -> tuple[int, tuple[int, int] | None, int]:
+def _scan(container: InputContainer, stream: Any, index: Index) -> tuple[int, tuple[int, int] | None, int]:
     """Number of pictures, their first and last timestamp (None if any lacks one), duration of the last."""
     count, tail = 0, 0
     stamps: tuple[int, int] | None = None
     unclocked = False
     try:
         for packet in container.demux(stream):
+            if packet.size:
+                index.add(packet)
             if not packet.size or packet.is_discard:
                 continue
             count += 1
@@ -344,12 +337,16 @@ def _scan(container: InputContainer, stream: Any) -> tuple[int, tuple[int, int] 
     return count, None if unclocked else stamps, tail
 
 
+def _slack(stream: Any, survey: _Survey) -> float:
+    return min(1.01 * float(stream.time_base), SLACK, 0.25 / survey.fps)
+
+
 class _Reader:
     """Frames in order of display, one looked at ahead: what is on screen at a given second."""
 
     def __init__(self, container: InputContainer, stream: Any, survey: _Survey, name: str) -> None:
         self._container, self._stream, self._survey, self._name = container, stream, survey, name
-        self._slack = min(1.01 * float(stream.time_base), SLACK, 0.25 / survey.fps)
+        self._slack = _slack(stream, survey)
         self._gap = SEEK_GAP
         self._seekable = survey.clocked and not any(mark in container.format.name for mark in _NOT_SEEKABLE)
         self._now: tuple[float, av.VideoFrame] | None = None
@@ -423,74 +420,45 @@ def _sample(
     source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
 ) -> tuple[list[list[np.ndarray]], list[float]]:
     """The pictures on screen at the seconds `wanted` (T,), in one size for each short side, and their own seconds."""
-    pictures: list[list[np.ndarray]] = [[] for _ in sides]
-    times: list[float] = []
-    reformatters, sizes = [VideoReformatter() for _ in sides], [(0, 0) for _ in sides]
+    shown = _picked(source, survey, wanted, sides) or _read(source, survey, wanted, sides)
+    times = np.maximum.accumulate([max(second, 0.0) for second, _ in shown])  # damaged clocks may jump back
+    return [[sized[place] for _, sized in shown] for place in range(len(sides))], times.tolist()
+
+
+def _read(
+    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
+) -> list[tuple[float, list[np.ndarray]]]:
+    """(second, pictures) of what is on screen at each wanted second; all in between is decoded."""
+    made: list[tuple[float, list[np.ndarray]]] = []
     previous: tuple[float, av.VideoFrame] | None = None
     with _open(source) as (container, stream):
-        reader = _Reader(container, stream, survey, source.name)
+        reader, scaler = _Reader(container, stream, survey, source.name), Scaler(stream, sides)
         for second in wanted:
             shown = reader.at(float(second))
             if shown is None:
                 raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
-            orientation = _orientation(shown[1], stream)
-            if previous is None:
-                sizes = [_scaled(_shown_size(shown[1], stream, orientation), side) for side in sides]
-            for made, size, reformatter in zip(pictures, sizes, reformatters, strict=True):
-                again = shown is previous
-                made.append(made[-1] if again else _picture(shown[1], size, orientation, reformatter))
+            made.append(made[-1] if shown is previous else (shown[0], scaler(shown[1])))
             previous = shown
-            times.append(max(shown[0], *times[-1:], 0.0))  # damaged clocks may jump back
-    return pictures, times
+    return made
 
 
-def _picture(
-    frame: av.VideoFrame, size: tuple[int, int], orientation: Orientation, reformatter: VideoReformatter
-) -> np.ndarray:
-    """uint8 (H, W, 3) of `size` (width, height), upright, transparency over black."""
-    a, b, c, d = orientation
-    width, height = size if a else size[::-1]
-    alpha = any(component.is_alpha for component in frame.format.components)
-    small = reformatter.reformat(
-        frame,
-        width=width,
-        height=height,
-        format="rgba" if alpha else "rgb24",
-        interpolation=_SCALING,
-    ).to_ndarray()
-    if alpha:
-        small = (small[..., :3].astype(np.uint16) * small[..., 3:] // 255).astype(np.uint8)
-    if a == 0:
-        small = small.swapaxes(0, 1)
-    across, down = (a, d) if a else (c, b)
-    return np.ascontiguousarray(small[:: down or 1, :: across or 1])
-
-
-def _orientation(frame: av.VideoFrame, stream: Any) -> Orientation:
-    """How the camera was held: the frame's display matrix, else the legacy `rotate` tag."""
-    sides: Any = frame.side_data
-    side = sides.get(SideDataType.DISPLAYMATRIX)
-    if side is not None:
-        m = np.frombuffer(bytes(side), dtype="<i4")[:5]
-        a, b, c, d = (int(np.sign(v)) for v in (m[0], m[1], m[3], m[4]))
-        return (a, 0, 0, d) if abs(int(m[0])) >= abs(int(m[1])) else (0, b, c, 0)
-    tags = {key.lower(): value for key, value in stream.metadata.items()}
-    degrees = tags.get("rotate", "0").split(".")[0]
-    return _TURNED.get(int(degrees) % 360, _UPRIGHT) if degrees.lstrip("-").isdigit() else _UPRIGHT
-
-
-def _shown_size(frame: av.VideoFrame, stream: Any, orientation: Orientation) -> tuple[int, int]:
-    """(width, height) on screen: square pixels, upright."""
-    pixel = float(stream.sample_aspect_ratio or 1)
-    width = max(1, round(frame.width * (pixel if 1 / 8 < pixel < 8 else 1)))  # no camera has thinner pixels
-    return (width, frame.height) if orientation[0] else (frame.height, width)
-
-
-def _scaled(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    width, height = size
-    if short_side is None:
-        return size
-    # the long edge is cut to whole pixels in the way of torchvision's resize
-    if width <= height:
-        return short_side, max(1, int(short_side * height / width))
-    return max(1, int(short_side * width / height)), short_side
+def _picked(
+    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
+) -> list[tuple[float, list[np.ndarray]]] | None:
+    """As `_read`, by decoding only what is needed; None where a stream does not allow it."""
+    if survey.index is None:
+        return None
+    try:
+        with _open(source) as (container, stream):
+            if stream.codec_context.name not in CODECS:
+                return None
+            base, scaler = float(stream.time_base), Scaler(stream, sides)
+            asked = on_screen(survey.index, wanted.tolist(), survey.first, base, _slack(stream, survey))
+            found: dict[int, tuple[float, list[np.ndarray]]] = {}
+            for frame in pick(container, stream, survey.index, set(asked)):
+                if frame.pts in asked and frame.pts not in found:
+                    found[frame.pts] = (frame.pts * base - survey.first, scaler(frame))
+        return [found[stamp] for stamp in asked]
+    except (Unpickable, KeyError, VideoError) as error:
+        log.debug("%s: read whole (%s)", source.name, error)
+        return None
