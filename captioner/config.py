@@ -301,7 +301,7 @@ class TrainConfig:
     compile: bool = False
     """Compile the encoders (torch.compile): faster steps after a slow first one, losses equal to rounding."""
     validate_every: int = 1
-    """Validate after every so many epochs."""
+    """Validate after every so many epochs; 0: never, and `best` is the end."""
     best_by: str = "CIDEr"
     """Score of the validation that chooses `best`."""
     val_clips: int = 0

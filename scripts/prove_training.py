@@ -58,14 +58,15 @@ def main(arguments: list[str]) -> int:
     engines = options.engines or ["plain", *(f"zero{n}" for n in range(4) if has_deepspeed)]
     if not has_deepspeed:
         print("deepspeed is not installed: torch alone is compared")
-    runs = Runs(options.config, out, overrides)
+    steps = options.steps or {"engines": 50, "kills": 60, "stops": 12}[options.what]
+    runs = Runs(options.config, out, overrides, steps=steps)
     print(f"{options.config} in {out}")
     if options.what == "engines":
-        return prove_engines(runs, engines, options.processes, options.steps or 50)
+        return prove_engines(runs, engines, options.processes)
     if options.what == "stops":
-        return prove_stops(runs, options.steps or 12)
+        return prove_stops(runs)
     moments = Moments(options.kills, random.Random(options.seed), options.processes, engines)
-    return prove_kills(runs, moments, options.steps or 60)
+    return prove_kills(runs, moments)
 
 
 # -- runs ---------------------------------------------------------------------------------------------------------
@@ -79,6 +80,7 @@ class Runs:
     out: Path
     overrides: Sequence[str] = ()
     clips: int = 200
+    steps: int = 0
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -93,14 +95,14 @@ class Runs:
         """Where a run writes."""
         return self.out / name
 
-    def arguments(self, name: str, engine: str, more: Sequence[str]) -> list[str]:
+    def arguments(self, name: str, engine: str) -> list[str]:
         """The command line of a run."""
         given = [
             self.config, f"train.out={self.folder(name)}", f"data.drawn={self.clips}",
             f"data.manifest={self.out / 'clips' / 'manifest.jsonl'}", f"data.cache={self.out / 'cache'}",
             "model.text.dropout=0", "model.fusion.dropout=0", "model.video.drop_path=0", "train.threads=1",
-            "train.precision=float32", "train.log_every=1", "train.val_clips=1", "train.best_by=ROUGE-L",
-            "train.validate_every=1000", *self.overrides, *more,
+            "train.precision=float32", "train.log_every=1", "train.validate_every=0", *self.overrides,
+            f"train.max_steps={self.steps}", f"train.save_every={SAVE_EVERY}",
         ]  # fmt: skip
         return given if engine == "plain" else [*given, f"train.deepspeed={self.setting(engine)}"]
 
@@ -113,14 +115,12 @@ class Runs:
         path.write_text(json.dumps(settings), encoding="utf-8")
         return path
 
-    def start(
-        self, name: str, size: int, engine: str = "plain", more: Sequence[str] = (), largest: int = -1
-    ) -> list[BaseProcess]:
+    def start(self, name: str, size: int, engine: str = "plain", largest: int = -1) -> list[BaseProcess]:
         """The processes of a run, just started; what they say goes to NAME.log. `largest` bounds a file's bytes."""
         with socket.socket() as door:
             door.bind(("127.0.0.1", 0))
             port = door.getsockname()[1]
-        given = self.arguments(name, engine, more)
+        given = self.arguments(name, engine)
         started: list[BaseProcess] = []
         for rank in range(size):
             environment = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_PORT": port}
@@ -130,9 +130,11 @@ class Runs:
             started.append(process)
         return started
 
-    def whole(self, name: str, size: int, engine: str = "plain", more: Sequence[str] = ()) -> dict[int, list[float]]:
+    def whole(self, name: str, size: int, engine: str = "plain") -> dict[int, list[float]]:
         """A run to its end, or on to it; its losses by step."""
-        codes = ended(self.start(name, size, engine, more), PATIENCE)
+        if newest_step(self.folder(name)) == self.steps:
+            return losses(self.folder(name))
+        codes = ended(self.start(name, size, engine), PATIENCE)
         if any(codes):
             raise SystemExit(f"{name} ended with {codes}:\n{self.said(name)[-3000:]}")
         return losses(self.folder(name))
@@ -196,19 +198,18 @@ def distance(one: dict[int, list[float]], other: dict[int, list[float]]) -> floa
 # -- engines ------------------------------------------------------------------------------------------------------
 
 
-def prove_engines(runs: Runs, engines: Sequence[str], sizes: Sequence[int], steps: int) -> int:
+def prove_engines(runs: Runs, engines: Sequence[str], sizes: Sequence[int]) -> int:
     """The table; 1 when any engine is too far from one process of torch alone."""
-    more = [f"train.max_steps={steps}"]
-    alone = runs.whole("plain-1", 1, more=more)
-    first, last = alone[1][0], alone[steps][0]
-    print(f"one process, torch alone: loss {first:.4f} -> {last:.4f} in {steps} steps; differences to it at most:")
+    alone = runs.whole("plain-1", 1)
+    first, last = alone[1][0], alone[runs.steps][0]
+    print(f"one process, torch alone: loss {first:.4f} -> {last:.4f} in {runs.steps} steps; differences to it at most:")
     print(f"{'processes':<12}" + "".join(f"{engine:>10}" for engine in engines), flush=True)
     worst = 0.0
     for size in sizes:
         print(f"{size:<12}", end="", flush=True)
         for engine in engines:
             name = f"{engine}-{size}"
-            far = distance(runs.whole(name, size, engine, more), alone) if name != "plain-1" else 0.0
+            far = distance(runs.whole(name, size, engine), alone) if name != "plain-1" else 0.0
             worst = max(worst, far)
             print(f"{far:>10.1e}", end="", flush=True)
         print()
@@ -245,23 +246,23 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
 
-def prove_kills(runs: Runs, moments: Moments, steps: int) -> int:
+def prove_kills(runs: Runs, moments: Moments) -> int:
     """Runs that are killed again and again, against one that was left alone."""
-    more = [f"train.max_steps={steps}", f"train.save_every={SAVE_EVERY}"]
-    alone = runs.whole("alone", 2, more=more)  # draws the clips
-    if distance(runs.whole("alone-again", 2, more=more), alone) != 0.0:
+    alone = runs.whole("plain-2", 2)
+    if distance(runs.whole("alone-again", 2), alone) != 0.0:
         print("two runs of 2 processes that were left alone differ: nothing can be proved on this machine")
         return 1
     spent = seconds(runs.folder("alone-again"))
     moments.span = 0.4 * spent
     print(
-        f"left alone, twice: {steps} steps in 2 processes, the same bits; {spent:.0f} s without the start", flush=True
+        f"left alone, twice: {runs.steps} steps in 2 processes, the same bits; {spent:.0f} s without the start",
+        flush=True,
     )
     tally, number = Tally(), 0
     while tally.kills < moments.kills:
         number += 1
         same = number % 2 == 1
-        victim = Victim(runs, f"run{number}", same, more, moments, tally)
+        victim = Victim(runs, f"run{number}", same, moments, tally)
         found = victim.live(min(moments.chain, moments.kills - tally.kills))
         far = distance(found, alone)
         tally.worst[same] = max(tally.worst[same], far)
@@ -287,7 +288,6 @@ class Victim:
     name: str
     same: bool
     """Always 2 processes of torch alone."""
-    more: Sequence[str]
     moments: Moments
     tally: Tally
 
@@ -297,7 +297,7 @@ class Victim:
             if not self.killed_once():
                 break
         size, engine = self.choose()
-        return self.runs.whole(self.name, size, engine, self.more)
+        return self.runs.whole(self.name, size, engine)
 
     def choose(self) -> tuple[int, str]:
         """Processes and engine of the next start."""
@@ -309,7 +309,7 @@ class Victim:
         chance, folder = self.moments.chance, self.runs.folder(self.name)
         size, engine = self.choose()
         before = newest_step(folder)
-        processes = self.runs.start(self.name, size, engine, self.more)
+        processes = self.runs.start(self.name, size, engine)
         if chance.random() > EARLY:
             reach(folder, processes, before + 1)
         time.sleep(chance.uniform(0, self.moments.span))
@@ -363,20 +363,19 @@ MOVES = (
 )
 
 
-def prove_stops(runs: Runs, steps: int) -> int:
+def prove_stops(runs: Runs) -> int:
     """Runs that are stopped half-way and go on elsewhere, against one process left alone; then a full disk."""
-    more = [f"train.max_steps={steps}", f"train.save_every={SAVE_EVERY}"]
-    alone = runs.whole("alone-1", 1, more=more)
+    alone = runs.whole("plain-1", 1)
     faults: list[str] = []
     moves = MOVES if find_spec("deepspeed") else [((2, "plain"), (1, "plain")), ((1, "plain"), (2, "plain"))]
     for number, (old, new) in enumerate(moves):
         name = f"move{number + 1}"
-        codes = stopped(runs, name, old, steps // 2, more)
+        codes = stopped(runs, name, old, runs.steps // 2)
         saved = newest_step(runs.folder(name))
-        truncate = number % 2 == 1
+        truncate = number % 2 == 0
         if truncate:
             os.truncate(runs.folder(name) / "last" / "model.safetensors", 5000)
-        far = distance(runs.whole(name, *new, more), alone)
+        far = distance(runs.whole(name, *new), alone)
         warned = "passed over for the one before" in runs.said(name)
         harm = ", the newest checkpoint truncated" + (" (warned)" if warned else "") if truncate else ""
         print(
@@ -386,16 +385,16 @@ def prove_stops(runs: Runs, steps: int) -> int:
         )
         if set(codes) != {143} or far > TOLERANCE or truncate != warned:
             faults.append(name)
-    faults += full_disk(runs, steps, more)
+    faults += full_disk(runs, alone)
     print("; ".join(["WRONG", *faults]) if faults else "all went on as if nothing had happened")
     return int(bool(faults))
 
 
-def stopped(runs: Runs, name: str, old: tuple[int, str], step: int, more: Sequence[str]) -> list[int | None]:
+def stopped(runs: Runs, name: str, old: tuple[int, str], step: int) -> list[int | None]:
     """Start a run, send SIGTERM to all its processes at a step; their exit codes."""
     if newest_step(runs.folder(name)):
         return [143]  # of an earlier start of this script
-    processes = runs.start(name, *old, more)
+    processes = runs.start(name, *old)
     reach(runs.folder(name), processes, step)
     for process in processes:
         if process.pid is not None and process.exitcode is None:
@@ -403,14 +402,14 @@ def stopped(runs: Runs, name: str, old: tuple[int, str], step: int, more: Sequen
     return ended(processes, PARTING)
 
 
-def full_disk(runs: Runs, steps: int, more: Sequence[str]) -> list[str]:
+def full_disk(runs: Runs, alone: dict[int, list[float]]) -> list[str]:
     """A run of two processes whose files may not grow beyond a checkpoint's, after one checkpoint; what is wrong."""
     name, begun = "full", runs.folder("full")
     if not newest_step(begun):
-        stopped(runs, name, (2, "plain"), SAVE_EVERY + 1, more)
+        stopped(runs, name, (2, "plain"), SAVE_EVERY + 1)
     before = newest_step(begun)
     largest = (begun / "last" / "model.safetensors").stat().st_size // 2
-    codes = ended(runs.start(name, 2, "plain", more, largest), PATIENCE)
+    codes = ended(runs.start(name, 2, "plain", largest), PATIENCE)
     told = [line for line in runs.said(name).splitlines() if line.startswith("error: ")]
     print(f"  files of {largest} bytes at most: exit codes {codes}, {told[-1] if told else 'nothing was said'}")
     faults = []
@@ -421,7 +420,7 @@ def full_disk(runs: Runs, steps: int, more: Sequence[str]) -> list[str]:
     if any(path.name.endswith(".writing") for path in begun.glob(".*")):
         faults.append("a full disk left something half written")
     if not faults:
-        far = distance(runs.whole(name, 2, "plain", more), runs.whole("alone-1", 1, "plain", more))
+        far = distance(runs.whole(name, 1), alone)
         print(f"  with room again it went on from step {before}: losses {far:.1e} from one process left alone")
         faults += ["a run differs after a full disk"] if far > TOLERANCE else []
     return faults

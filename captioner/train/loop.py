@@ -263,12 +263,13 @@ class Trainer:
         progress.epoch, progress.batch, progress.sums, progress.count = progress.epoch + 1, 0, {}, 0
         done = progress.step >= self.total
         scored = None
-        if self.validation is not None and (progress.epoch % train.validate_every == 0 or done):
+        validates = self.validation is not None and train.validate_every > 0
+        if validates and (progress.epoch % train.validate_every == 0 or done):
             scored = self.validate()
         if scored is not None and scored > progress.best:
             progress.best = scored
             self.save_best(done)
-        elif self.validation is None and done:
+        elif not validates and done:
             self.save_best(done)
         stopping = self.world.any(self.stopping) and not done
         saved = self.save(needed=done or stopping)  # after `best`: killed between, the epoch's end is done again, alike

@@ -1,7 +1,8 @@
 """What a run takes before it is started: parameters, memory by ZeRO stage, steps, speed, hours, cost.
 
 Speed and activations are measured here, on invented clips of the configured sizes; the rest is arithmetic. Reading
-videos is not part of it (the log's data_wait shows that).
+videos is not part of it (the log's data_wait shows that). Memory counts gradients and activations at once, as when
+micro-batches are summed; a step of one micro-batch stays below, its activations go while its gradients come.
 """
 
 import math
