@@ -239,13 +239,13 @@ def train_finder(photos: PhotoSet, clips: Path | None, out: Path, minutes: float
     start = {"weight": net.head.weight, "bias": torch.tensor([-4.0, 0.0, 0.0, 0.0])}  # faces are rare
     net.head.load_state_dict(start)
     steps, count = 200, 24
-    course = Course("finder", net, out, minutes, epochs or 200, steps)
     pictures = photo_pictures(photos)
     sets, odds = [pictures], [1.0]
     if clips is not None:
         sets, odds = [pictures, film_pictures(clips)], [0.45, 0.55]
     paster, mosaic = Paster(pictures.levels, pictures.faces[:, 0]), Mosaic(sets, odds)
     log.info("finder: %s pictures", " and ".join(str(len(each.images)) for each in sets))
+    course = Course("finder", net, out, minutes, epochs or 200, steps)
     while not course.ended():
         net.train()
         torch.manual_seed(2000 + course.done)

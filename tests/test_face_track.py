@@ -19,13 +19,15 @@ def template() -> Tensor:
 class Stage:
     """People (T, P, 68, 2), not a number where nobody is; stands in for the finder and the landmark networks."""
 
+    odds, score = 0.9, 0.99  # what the finder and the landmark network give whoever is there
+
     def __init__(self, people: Tensor, faces: Tensor | None = None) -> None:
         self.people, self.t = people, -1
         self.looks = torch.eye(people.shape[1]) if faces is None else faces
 
     def __call__(self, finder: object, picture: Tensor, floor: float, skip_finest: bool) -> Tensor:
         seen = [track._square(marks) for marks in self.people[self.t] if marks.isfinite().all()]
-        return torch.stack([torch.cat([s, torch.tensor([0.9])]) for s in seen]) if seen else torch.zeros(0, 4)
+        return torch.stack([torch.cat([s, torch.tensor([self.odds])]) for s in seen]) if seen else torch.zeros(0, 4)
 
     def settle(self, grey: Tensor, faces: Tensor) -> Look:
         return self.look(grey, faces[:, None, :2].expand(-1, 68, -1))
@@ -35,7 +37,7 @@ class Stage:
         apart = (now.mean(1)[None] - marks.mean(1)[:, None]).norm(dim=-1).nan_to_num(1e6)
         nearest = apart.argmin(1)
         points = torch.cat([now[nearest].nan_to_num(0.0), torch.zeros(len(marks), 2, 2)], dim=1)
-        score = (apart.amin(1) < 60).float() * 0.99
+        score = (apart.amin(1) < 60).float() * self.score
         return Look(points, torch.zeros(len(marks), len(NETWORK_NAMES)), score, self.looks[nearest])
 
 
@@ -90,3 +92,14 @@ def test_the_same_face_after_a_cut_is_the_same_person(monkeypatch: pytest.Monkey
     people[12:] = people[12:] * 1.5 + 60
     (seen,) = follow(monkeypatch, Stage(people), cuts=(12,))
     assert sorted(seen.at) == list(range(24))
+
+
+@pytest.mark.parametrize(
+    ("odds", "score", "people"), [(0.9, 0.8, 1), (0.5, 0.99, 1), (0.5, 0.9, 0), (0.38, 0.99, 0), (0.2, 0.99, 0)]
+)
+def test_where_the_finder_doubts_the_landmark_network_must_be_sure(
+    monkeypatch: pytest.MonkeyPatch, template: Tensor, odds: float, score: float, people: int
+) -> None:
+    stage = Stage(walk(template, 24, (200, 150), 2)[:, None])
+    stage.odds, stage.score = odds, score
+    assert len(follow(monkeypatch, stage)) == people

@@ -25,8 +25,10 @@ class Rules:
 
     every: int = 10  # frames between searches
     finest_every: int = 4  # searches between those that look for the smallest faces too
-    floor: float = 0.3  # odds the finder must give before a place is looked at
-    found: float = 0.4  # and on average while a face is followed: clouds that look like faces get less
+    floor: float = 0.35  # odds the finder must give before a place is looked at
+    found: float = 0.6  # and on average while a face is followed: wheels and cloth that look like faces get less
+    doubt: float = 0.4  # unless the landmark network is `sure`, which lets this do
+    sure: float = 0.97  # odds it then gives, on average
     enter: float = 0.6  # odds the landmark network must give a new face
     stay: float = 0.4  # and a followed one
     most: int = 48  # faces followed at a time
@@ -106,8 +108,10 @@ class Tracker:
         return [seen for seen in self.gone if self._is_person(seen)]
 
     def _is_person(self, seen: Seen) -> bool:
-        few = len(seen.at) < min(4, self.frame + 1)
-        return float(np.mean(seen.odds)) > self.rules.found and (not few or float(np.mean(seen.scores)) > 0.97)
+        few, odds = len(seen.at) < min(4, self.frame + 1), float(np.mean(seen.odds))
+        if float(np.mean(seen.scores)) > self.rules.sure:
+            return odds > self.rules.doubt
+        return odds > self.rules.found and not few
 
     def _retire(self, those: list[Seen]) -> None:
         for seen in list(those):
