@@ -371,7 +371,7 @@ def _flat(run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, value in run.items():
         if isinstance(value, Mapping):
             yield from _flat(value)
-        elif value is not None and value != "":
+        elif value:
             yield str(key).replace("_", " "), str(value)
 
 
