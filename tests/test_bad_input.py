@@ -23,6 +23,7 @@ from captioner.cli import main
 from captioner.data.video import write_video
 from captioner.files import atomic
 
+LOAD = captioner.load
 RNG = np.random.default_rng(0)
 SCENE = np.kron(RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))  # (72, 96, 3)
 
@@ -227,8 +228,9 @@ sys.exit(main(["a.mp4", "b.mp4"]))
 
 
 def run_command(arguments: list[str], **pipes: Any) -> Any:
-    film("a.mp4", [0])
-    film("b.mp4", [0])
+    for name in ("a.mp4", "b.mp4"):
+        if not Path(name).exists():
+            film(name, [0])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True, **pipes)
 
@@ -250,3 +252,64 @@ def test_standard_input_that_is_no_video(capsys: pytest.CaptureFixture[str], mon
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         assert main(["-", "-q"]) == 1
         assert capsys.readouterr().err == f"error: 'standard input' {cause}\n"
+
+
+def test_a_piped_file_says_what_the_file_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film("behind.mp4", list(range(20)))  # index at the end, as FFmpeg writes it
+    frames = [np.roll(SCENE, shift, 1) for shift in range(20)]
+    write_video("ahead.mp4", frames, 25)  # and at the front
+    for name in ("behind.mp4", "ahead.mp4"):
+        data = Path(name).read_bytes()
+        assert (data.index(b"moov") < data.index(b"mdat")) == (name == "ahead.mp4")
+        assert main([name, "-q"]) == 0
+        said = capsys.readouterr().out
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert main(["-", "-q"]) == 0
+        assert capsys.readouterr().out == said
+
+
+def test_a_killed_run_goes_on_where_it_was() -> None:
+    names = [f"{letter}.mp4" for letter in "abcd"]
+    for name in names:
+        film(name, [0])
+    code = SPEAKS.replace('["a.mp4", "b.mp4"]', f"{names} + ['-o', 'out', '-f', 'txt,csv']")
+    slow = run_command(["-c", code.replace("time.sleep(0)", "time.sleep(0.5)")], stdout=subprocess.PIPE)
+    assert slow.stdout.readline() == "a.mp4\tSaid.\n"
+    assert slow.stdout.readline() == "b.mp4\tSaid.\n"
+    slow.kill()
+    slow.wait()
+    assert sorted(p.name for p in Path("out").iterdir()) == [".caption.jsonl", "a.txt", "b.txt"]
+    again = run_command(["-c", code], stdout=subprocess.PIPE)
+    out, err = again.communicate(timeout=60)
+    assert out == "c.mp4\tSaid.\nd.mp4\tSaid.\n"
+    assert err.startswith("2 skipped: done before")
+    rows = Path("out/captions.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == names
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (["-d", "cuda"], "error: device 'cuda' is not available on this machine: use --device cpu or auto\n"),
+        (["-d", "gpu"], "error: unknown device 'gpu'; allowed: auto, cpu, cuda, cuda:N, mps\n"),
+        (["-m", "nobody/nothing", "--offline"], "run once with a connection: `hf download nobody/nothing`\n"),
+        (["-m", "drawm"], "error: 'drawm' is not a folder; unknown model 'drawm' (did you mean 'drawn'?)"),
+        (["--style", "feelings"], "error: unknown style 'feelings'; "),
+        (["--people", "2"], "looks at whole pictures, not at faces"),
+        (["--faces", "fam"], "error: unknown face reader 'fam' (did you mean 'fan'?); allowed: "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_is_bad_usage_with_the_fix(
+    wish: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(captioner, "load", LOAD)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    film("a.mp4", [0])
+    arguments = ["a.mp4", "-q", *wish]
+    assert main(arguments if "-m" in wish else [*arguments, "-m", "drawn"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1

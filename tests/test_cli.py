@@ -415,3 +415,5 @@ def test_outputs_are_named_after_what_an_argument_leaves_open(folder: Path) -> N
         "stdin",
         "some.film",
     ]
+    odd = ["https://host/", "http://host/..%2f..%2fetc.mp4", "http://host/a%20b%3Ac.mp4", "http://host/%2e%2e"]
+    assert targets(*odd) == ["video", "etc", "a bc", "video"]
