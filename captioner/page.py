@@ -303,7 +303,8 @@ def told(look: Look, evidence: Evidence) -> str:
     densest = ""
     if look.map is not None and look.map.size > 1 and look.map.sum() > 0:
         densest = f" Its most watched place had {look.map.max() / look.map.mean():.1f} times an even share."
-    return f"“{look.name}”: {', '.join(said)}.{densest}"
+    name = look.name if look.words else _prompt(look.name, evidence)
+    return f"“{name}”: {', '.join(said)}.{densest}"
 
 
 def _slots(evidence: Evidence, looks: Sequence[Look]) -> list[dict[str, Any]]:
