@@ -70,7 +70,7 @@ class Job:
         wish |= {"people": options.people, "batch": options.batch}
         wish["evidence"] = bool(self.outputs and self.outputs.needs_evidence)
         model.wish(wish["beams"], wish["max_words"], wish["style"], wish["people"], False)
-        self.bar = progress(len(left), options.quiet)
+        self.bar = progress(len(left), bool(options.window), options.quiet)
         try:
             for each, outcome in self._outcomes(model, left, wish):
                 self._report(each, outcome, model)
@@ -89,6 +89,7 @@ class Job:
             try:
                 for caption in model.windows(source, self.options.window, **wish):
                     captions.append(caption)
+                    self.bar.reach(caption.end, caption.duration)
                     self._say(each, self._result(each, [caption]))
             except OutputError:
                 raise
@@ -163,6 +164,9 @@ class Silent:
     def update(self) -> None:
         """One more input is done."""
 
+    def reach(self, second: float, duration: float) -> None:
+        """A video is done up to this second."""
+
     def close(self) -> None:
         """Nothing is left to draw."""
 
@@ -179,10 +183,10 @@ class Silent:
 class Bar(Silent):
     """A bar on standard error; lines pass above it."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None, unit: str) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, unit="clip", dynamic_ncols=True, file=sys.stderr)
+        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, file=sys.stderr)
 
     def update(self) -> None:
         """One step."""
@@ -199,6 +203,20 @@ class Bar(Silent):
         self._bar.refresh()
 
 
-def progress(total: int, quiet: bool) -> Silent:
-    """A bar where somebody watches several inputs."""
-    return Bar(total) if total > 1 and not quiet and sys.stderr.isatty() else Silent()
+class FilmBar(Bar):
+    """A bar along one long video."""
+
+    def update(self) -> None:
+        """Its seconds have said so."""
+
+    def reach(self, second: float, duration: float) -> None:
+        """As far as this second."""
+        self._bar.total = round(duration)
+        self._bar.update(round(second) - self._bar.n)
+
+
+def progress(inputs: int, windows: bool, quiet: bool) -> Silent:
+    """A bar where somebody watches several inputs, or one in windows."""
+    if quiet or not sys.stderr.isatty() or (inputs < 2 and not windows):
+        return Silent()
+    return Bar(inputs, "clip") if inputs > 1 else FilmBar(None, "s")

@@ -151,7 +151,7 @@ def work(model: str | None) -> int:
 
     torch.set_num_threads(1)
     loaded = captioner.load(model, device="cpu")
-    captioner.load = lambda *_, **__: loaded  # type: ignore[assignment]
+    captioner.load = lambda *_, **__: loaded
     for line in sys.stdin:
         out, err, began = io.StringIO(), io.StringIO(), time.monotonic()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
