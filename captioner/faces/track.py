@@ -25,7 +25,7 @@ class Rules:
 
     every: int = 10  # frames between searches
     finest_every: int = 4  # searches between those that look for the smallest faces too
-    floor: float = 0.35  # odds the finder must give before a place is looked at
+    floor: float = 0.4  # odds the finder must give before a place is looked at
     found: float = 0.6  # and on average while a face is followed: wheels and cloth that look like faces get less
     doubt: float = 0.4  # unless the landmark network is `sure`, which lets this do
     sure: float = 0.97  # odds it then gives, on average
