@@ -47,9 +47,9 @@ def on_screen(index: Index, seconds: Sequence[float], first: float, base: float,
 def needed(index: Index, wanted: set[int]) -> list[bool]:
     """Which packets must be read for the wanted pictures: from the key frame they start from up to their own."""
     need = [False] * len(index.stamps)
-    for place, stamp in enumerate(index.stamps):
-        if stamp not in wanted or stamp is None or not index.shown[place]:
-            continue
+    places = [place for place, stamp in enumerate(index.stamps) if stamp in wanted and index.shown[place]]
+    for place in places:
+        stamp = index.stamps[place] or 0
         key = place
         while not (index.keys[key] and (index.stamps[key] or 0) <= stamp):
             key -= 1
@@ -60,8 +60,9 @@ def needed(index: Index, wanted: set[int]) -> list[bool]:
 
 
 def pick(container: InputContainer, stream: Any, index: Index, wanted: set[int]) -> Iterator[VideoFrame]:
-    """The wanted pictures in order of display, and maybe others."""
+    """The wanted pictures in order of display, and maybe others; from the start, wherever the container was."""
     need = needed(index, wanted)
+    container.seek(min(stamp for stamp in index.stamps if stamp is not None), stream=stream)
     last = max(place for place, asked in enumerate(need) if asked)
     context, place, gap = stream.codec_context, -1, False
     for packet in container.demux(stream):

@@ -102,15 +102,18 @@ def read_sizes(
     if num_frames < 1 or start < 0 or (end is not None and end <= start):
         raise ValueError(f"num_frames {num_frames}, start {start}, end {end}: need >= 1, >= 0, > start")
     opened = _Source(source)
-    with _open(opened) as (container, stream):
-        survey = _survey(container, stream, opened)
-    if start > survey.last + 1 / survey.fps:
-        raise VideoError(f"start {start:.2f} s is past the end of {opened.name!r} ({survey.duration:.2f} s)")
-    last = survey.last if end is None else min(survey.last, max(start, end - 1 / survey.fps))
-    frames, times = _sample(opened, survey, np.linspace(start, max(start, last), num_frames), sides)
+
+    def spread(survey: _Survey) -> np.ndarray:
+        if start > survey.last + 1 / survey.fps:
+            raise VideoError(f"start {start:.2f} s is past the end of {opened.name!r} ({survey.duration:.2f} s)")
+        last = survey.last if end is None else min(survey.last, max(start, end - 1 / survey.fps))
+        return np.linspace(start, max(start, last), num_frames)
+
+    survey, wanted, frames, times = _sample(opened, spread, sides)
+    last = float(wanted[-1])
     if last - times[-1] > max(0.1 * (last - start), 2 / survey.fps) and times[-1] > start:
         log.warning("%s: readable up to %.1f s of %.1f s", opened.name, times[-1], survey.duration)
-        frames, times = _sample(opened, survey, np.linspace(start, times[-1], num_frames), sides)
+        _, _, frames, times = _sample(opened, lambda _: np.linspace(start, times[-1], num_frames), sides)
     seconds = np.asarray(times, np.float64)
     return [Clip(np.stack(sized), seconds, opened.name, survey.fps, survey.duration) for sized in frames]
 
@@ -119,10 +122,8 @@ def frames_at(
     source: str | Path | BinaryIO, choose: Callable[[float], np.ndarray], short_side: int | None = None
 ) -> np.ndarray:
     """Frames uint8 (T, H, W, 3) nearest to the seconds, rising, that `choose` picks from the video's duration."""
-    opened = _Source(source)
-    with _open(opened) as (container, stream):
-        survey = _survey(container, stream, opened)
-    return np.stack(_sample(opened, survey, choose(survey.duration), [short_side])[0][0])
+    _, _, frames, _ = _sample(_Source(source), lambda survey: choose(survey.duration), [short_side])
+    return np.stack(frames[0])
 
 
 @dataclass(frozen=True)
@@ -417,12 +418,16 @@ class _Reader:
 
 
 def _sample(
-    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
-) -> tuple[list[list[np.ndarray]], list[float]]:
-    """The pictures on screen at the seconds `wanted` (T,), in one size for each short side, and their own seconds."""
-    shown = _picked(source, survey, wanted, sides) or _read(source, survey, wanted, sides)
+    source: _Source, choose: Callable[[_Survey], np.ndarray], sides: Sequence[int | None]
+) -> tuple[_Survey, np.ndarray, list[list[np.ndarray]], list[float]]:
+    """The survey, the seconds chosen (T,), the pictures on screen then in each size, and their own seconds."""
+    with _open(source) as (container, stream):
+        survey = _survey(container, stream, source)
+        wanted = choose(survey)
+        shown = _picked(container, stream, survey, wanted, sides)
+    shown = shown or _read(source, survey, wanted, sides)
     times = np.maximum.accumulate([max(second, 0.0) for second, _ in shown])  # damaged clocks may jump back
-    return [[sized[place] for _, sized in shown] for place in range(len(sides))], times.tolist()
+    return survey, wanted, [[sized[place] for _, sized in shown] for place in range(len(sides))], times.tolist()
 
 
 def _read(
@@ -443,22 +448,19 @@ def _read(
 
 
 def _picked(
-    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
+    container: InputContainer, stream: Any, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
 ) -> list[tuple[float, list[np.ndarray]]] | None:
     """As `_read`, by decoding only what is needed; None where a stream does not allow it."""
-    if survey.index is None:
+    if survey.index is None or stream.codec_context.name not in CODECS:
         return None
+    base, scaler = float(stream.time_base), Scaler(stream, sides)
     try:
-        with _open(source) as (container, stream):
-            if stream.codec_context.name not in CODECS:
-                return None
-            base, scaler = float(stream.time_base), Scaler(stream, sides)
-            asked = on_screen(survey.index, wanted.tolist(), survey.first, base, _slack(stream, survey))
-            found: dict[int, tuple[float, list[np.ndarray]]] = {}
-            for frame in pick(container, stream, survey.index, set(asked)):
-                if frame.pts in asked and frame.pts not in found:
-                    found[frame.pts] = (frame.pts * base - survey.first, scaler(frame))
+        asked = on_screen(survey.index, wanted.tolist(), survey.first, base, _slack(stream, survey))
+        found: dict[int, tuple[float, list[np.ndarray]]] = {}
+        for frame in pick(container, stream, survey.index, set(asked)):
+            if frame.pts in asked and frame.pts not in found:
+                found[frame.pts] = (frame.pts * base - survey.first, scaler(frame))
         return [found[stamp] for stamp in asked]
-    except (Unpickable, KeyError, VideoError) as error:
-        log.debug("%s: read whole (%s)", source.name, error)
+    except (Unpickable, KeyError, av.error.FFmpegError) as error:
+        log.debug("%s: read whole (%s)", container.name, error)
         return None
