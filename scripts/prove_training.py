@@ -231,7 +231,7 @@ class Moments:
     chain: int = 5
     """Kills of one run before it may come to its end."""
     span: float = 0.0
-    """Seconds within which a kill falls, after the first step of a start."""
+    """Seconds of two steps, checkpoints included: within them a kill falls, after a step of chance."""
 
 
 @dataclass
@@ -253,7 +253,7 @@ def prove_kills(runs: Runs, moments: Moments) -> int:
         print("two runs of 2 processes that were left alone differ: nothing can be proved on this machine")
         return 1
     spent = seconds(runs.folder("alone-again"))
-    moments.span = 0.4 * spent
+    moments.span = 2 * spent / runs.steps
     print(
         f"left alone, twice: {runs.steps} steps in 2 processes, the same bits; {spent:.0f} s without the start",
         flush=True,
@@ -311,7 +311,7 @@ class Victim:
         before = newest_step(folder)
         processes = self.runs.start(self.name, size, engine)
         if chance.random() > EARLY:
-            reach(folder, processes, before + 1)
+            reach(folder, processes, before + chance.randint(1, 3 * SAVE_EVERY))
         time.sleep(chance.uniform(0, self.moments.span))
         if all(process.exitcode == 0 for process in processes):
             return False
