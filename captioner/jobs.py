@@ -37,14 +37,23 @@ class Job:
     def run(self) -> int:
         """The exit code, after naming all that failed."""
         left = self._left()
-        if left:
-            self._caption(left)
-        if self.outputs:
-            self.outputs.write_tables()
+        try:
+            if left:
+                self._caption(left)
+        except OutputError:
+            raise  # nothing more can be written
+        except BaseException:
+            self._write_tables()  # of what an interrupted run has done
+            raise
+        self._write_tables()
         if self.failed and len(self.inputs) > 1:
             names = ", ".join(printable(repr(source)) for source in self.failed)
             log.error("%d of %d failed: %s", len(self.failed), len(self.inputs), names)
         return SOME_FAILED if self.failed else DONE
+
+    def _write_tables(self) -> None:
+        if self.outputs:
+            self.outputs.write_tables()
 
     def _left(self) -> list[Input]:
         """What no earlier run has done and what is there at all; a missing file needs no model to be named."""

@@ -253,12 +253,13 @@ def test_an_interrupted_run_leaves_whole_files_and_resumes(
             raise KeyboardInterrupt
 
     model.hook = interrupt
-    assert main(["clips", "-o", "out"]) == 130
+    assert main(["clips", "-o", "out", "-f", "txt,csv"]) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
-    assert files(folder / "out") == [".caption.jsonl", "a.txt"]
+    assert files(folder / "out") == [".caption.jsonl", "a.txt", "captions.csv"]
     model.hook = lambda _: None
-    assert main(["clips", "-o", "out"]) == 0
-    assert files(folder / "out") == [".caption.jsonl", "a.txt", "b.txt", "deep/c.txt"]
+    assert main(["clips", "-o", "out", "-f", "txt,csv"]) == 0
+    assert files(folder / "out") == [".caption.jsonl", "a.txt", "b.txt", "captions.csv", "deep/c.txt"]
+    assert len((folder / "out" / "captions.csv").read_text().splitlines()) == 4
 
 
 def test_names_that_clash_are_kept_apart_or_refused(
