@@ -57,7 +57,7 @@ def view(
     sides = view_sides(config, keep)
     if isinstance(source, np.ndarray | Tensor):
         clips = sample_array(source, config.video.frames, sides, fps, start, end)
-        prior = array_belief(clips[0], config)
+        prior = array_belief(source, config, fps, start, end)
     else:
         clips = read_clips(source, config, sides, start=start, end=end)
         prior = prior_belief(source, config, start=start, end=end)
@@ -116,14 +116,7 @@ def assemble(
 
 def sample_array(frames: Any, count: int, sides: list[int], fps: float, start: float, end: float | None) -> list[Clip]:
     """`count` of the frames uint8 (T, H, W, 3) or (T, H, W), first and last included, as `read_clip` takes them."""
-    array = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
-    if array.ndim == 3 and array.shape[-1] not in (3, 4):
-        array = np.repeat(array[..., None], 3, -1)
-    if array.ndim == 3:
-        array = array[None]
-    if array.ndim != 4 or array.shape[-1] not in (3, 4) or not array.size or array.dtype != np.uint8:
-        given = f"{array.dtype} of shape {tuple(array.shape)}"
-        raise VideoError(f"frames are {given}: uint8 (T, H, W, 3) is needed, RGB, 0 to 255")
+    array = as_frames(frames)
     if fps <= 0 or start < 0 or (end is not None and end <= start):
         raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
     last = len(array) - 1
@@ -132,7 +125,7 @@ def sample_array(frames: Any, count: int, sides: list[int], fps: float, start: f
     # what is on screen at evenly spread seconds, as with files
     places = np.floor(np.linspace(first, stop, count) + 1e-6).astype(int)
     unique, back = np.unique(places, return_inverse=True)
-    chosen = np.ascontiguousarray(array[unique][..., :3])
+    chosen = np.ascontiguousarray(array[unique])
     clips = []
     for side in sides:
         sized = resize_short(chosen, side).permute(0, 2, 3, 1).numpy()[back]
@@ -140,8 +133,33 @@ def sample_array(frames: Any, count: int, sides: list[int], fps: float, start: f
     return clips
 
 
-def array_belief(clip: Clip, config: ModelConfig) -> Tensor | None:
-    """The emotion prior of frames in memory is not known: a captioner that needs one reads files."""
+def as_frames(frames: Any) -> np.ndarray:
+    """Frames in memory as uint8 (T, H, W, 3); grey and single ones are welcome, alpha is dropped."""
+    array = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
+    if array.ndim == 3 and array.shape[-1] not in (3, 4):
+        array = np.repeat(array[..., None], 3, -1)
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or array.shape[-1] not in (3, 4) or not array.size or array.dtype != np.uint8:
+        given = f"{array.dtype} of shape {tuple(array.shape)}"
+        raise VideoError(f"frames are {given}: uint8 (T, H, W, 3) is needed, RGB, 0 to 255")
+    return array[..., :3]
+
+
+def array_belief(frames: Any, config: ModelConfig, fps: float, start: float, end: float | None) -> Tensor | None:
+    """What the configured emotion prior believes of frames in memory, (1, C); None without one."""
     if not config.emotion_prior:
         return None
-    raise VideoError("this captioner's emotion prior reads video files: give a path or an open file, not frames")
+    from captioner.emotion.frames import candidate_seconds
+    from captioner.emotion.prior import open_prior
+
+    prior = open_prior(config)
+    assert prior is not None
+    array = as_frames(frames)
+    duration = len(array) / fps
+    stop = duration if end is None else min(end, duration)
+    seconds = start + candidate_seconds(max(0.0, stop - start), prior.model.config.segments, 1)
+    places = np.minimum((seconds * fps + 1e-6).astype(int), len(array) - 1)
+    side = READ_SIDE if prior.model.config.crop == "face" else prior.model.config.clip.image_size
+    pictures = resize_short(np.ascontiguousarray(array[places]), side).permute(0, 2, 3, 1).numpy()
+    return prior.of_pictures(pictures, (places / fps).tolist()).aligned(config.labels).probs

@@ -10,12 +10,13 @@ import torch
 from conftest import tiny_batch, tiny_config
 from test_pe_clip import LABELS, model_of
 
+from captioner import viewing
 from captioner.config import ModelConfig, build, to_dict
 from captioner.data.dataset import ClipDataset, Place, TextPieces, collate
 from captioner.data.manifest import Record
 from captioner.data.seen import FeatureStore, look
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.video import write_video
+from captioner.data.video import read_clip, write_video
 from captioner.emotion import folder, prior
 from captioner.emotion.frames import read_frames
 from captioner.errors import CheckpointError, ConfigError
@@ -61,6 +62,14 @@ def test_belief_is_the_recognisers_in_the_captioners_order(source: Path, video: 
     part = look(video, config_of(source), start=0.0, end=0.5).prior
     assert part is not None and not torch.allclose(part, wanted)
     assert look(video, tiny_config()).prior is None
+
+
+@pytest.mark.parametrize("span", [{}, {"start": 0.4, "end": 1.6}])
+def test_frames_in_memory_are_believed_as_the_file_is(source: Path, video: Path, span: dict[str, float]) -> None:
+    config = config_of(source)
+    frames = read_clip(video, 12).frames
+    seen = viewing.view(frames, config, fps=5, **span).seen[0]
+    torch.testing.assert_close(seen.prior, look(video, config, **span).prior, atol=0.02, rtol=0)
 
 
 def test_other_labels_are_refused_with_both_lists(source: Path, video: Path) -> None:

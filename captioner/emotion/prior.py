@@ -9,16 +9,20 @@ The captioner weighs its [CLASS-k] embeddings with belief.fuse(own, prior, model
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from captioner.config import ModelConfig
+from captioner.data.transforms import prepare
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief, match_labels
+from captioner.emotion.faces import face_frames
 from captioner.emotion.frames import read_frames
 from captioner.emotion.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
@@ -57,7 +61,17 @@ class EmotionPrior:
         """The same, whether it is known or not."""
         config = self.model.config
         face = config.crop == "face"
-        frames = read_frames(source, config.clip.image_size, config.segments, start=start, end=end, face=face)
+        return self.judge(read_frames(source, config.clip.image_size, config.segments, start=start, end=end, face=face))
+
+    def of_pictures(self, pictures: np.ndarray, times: Sequence[float]) -> EmotionBelief:
+        """The belief from pictures uint8 (T, H, W, 3) at the centres of the segments, shown at `times`."""
+        config = self.model.config
+        size = config.clip.image_size
+        frames = face_frames(pictures, size, times) if config.crop == "face" else prepare(pictures, size)
+        return self.judge(frames)
+
+    def judge(self, frames: Tensor) -> EmotionBelief:
+        """The belief from prepared frames uint8 (T, 3, S, S)."""
         features = self.model.features(frames[None].to(self.device))
         made = self.model.predict(features)
         return EmotionBelief(made.labels, made.probs.cpu(), made.features.cpu())
