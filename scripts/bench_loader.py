@@ -28,6 +28,7 @@ from captioner.data.video import one_thread, read_clip
 from captioner.errors import CaptionerError
 
 FRAMES, SIDE, FPS = 32, 224, 30
+NOISE = 0.7  # of a sensor, in grey levels: the films take 165 kbit/s, films of people at this size took 100 to 125
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -164,15 +165,24 @@ def make_film(folder: Path, seconds: int, height: int) -> Path:
 
 
 def drifting(count: int, height: int, width: int) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3): patches of several sizes move at different speeds."""
+    """Pictures (H, W, 3): a disc moves before a background that pans."""
     draw, place = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    layers = [torch.rand(1, 3, cells, cells, generator=place) for cells in (6, 24, 96)]
-    layers = [torch.nn.functional.interpolate(layer, (2 * height, 2 * width), mode="bicubic") for layer in layers]
+    near, far = (texture(2 * height, 2 * width, place) for _ in range(2))
+    rows, columns = np.mgrid[:height, :width]
     for number in range(count):
-        offsets = [int((1 + np.sin(number * speed)) / 2 * height * 0.9) for speed in (0.011, 0.023, 0.037)]
-        parts = [layer[0, :, at : at + height, at : at + width] for layer, at in zip(layers, offsets, strict=True)]
-        clean = (0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2]).permute(1, 2, 0).numpy() * 255
-        yield np.clip(clean + draw.normal(0, 1.5, clean.shape), 0, 255).astype(np.uint8)
+        far_at, near_at = (round((1 + np.sin(number * speed)) / 2 * height * 0.9) for speed in (0.011, 0.023))
+        middle = (height / 2 + height / 8 * np.sin(number * 0.03), width / 2 + near_at / 8)
+        disc = (rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 < (height / 3) ** 2
+        back, front = (layer[at : at + height, at : at + width] for layer, at in ((far, far_at), (near, near_at)))
+        clean = np.where(disc[..., None], front, back)
+        yield np.clip(clean + draw.normal(0, NOISE, clean.shape), 0, 255).astype(np.uint8)
+
+
+def texture(height: int, width: int, generator: torch.Generator) -> np.ndarray:
+    """A picture (H, W, 3) of patches of several sizes, 0 to 255."""
+    layers = [torch.rand(1, 3, cells, cells, generator=generator) for cells in (6, 24, 96)]
+    sized = [torch.nn.functional.interpolate(layer, (height, width), mode="bicubic")[0] for layer in layers]
+    return (0.5 * sized[0] + 0.3 * sized[1] + 0.2 * sized[2]).permute(1, 2, 0).numpy() * 255
 
 
 def repeated(film: Path, path: Path, times: int) -> Path:
