@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path(__file__).parents[1] / "configs" / "ablate_prior.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/ablate_prior"), help="folder of the runs")
     parser.add_argument("settings", nargs="*", help="key=value changes to the config, for every row")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         write_manner(options.clips, options.out / "manifest.jsonl", options.manner, options.most)
