@@ -3,8 +3,9 @@
 Axes: T frames, H W pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,20 +71,18 @@ def view_windows(
 ) -> Iterator[Viewed]:
     """Window after window of at most `seconds`; none holds a cut, and only one is in memory."""
     for piece in pieces(source, seconds, config.video.frames, view_sides(config, keep)):
-        yield view_piece(piece, source, config, people, keep)
+        prior = belief_of(config, piece.end - piece.start, partial(_in_piece, piece))
+        yield assemble(piece.clips, config, (piece.start, piece.end), prior, people, keep)
 
 
-def view_piece(piece: Piece, source: Any, config: ModelConfig, people: int, keep: bool) -> Viewed:
-    """One window of a long video."""
-    span = (piece.start, piece.end)
-    prior = prior_belief(source, config, start=span[0], end=span[1]) if config.emotion_prior else None
-    return assemble(piece.clips, config, span, prior, people, keep)
+def _in_piece(piece: Piece, at: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    return piece.pictures((piece.start + at).tolist())
 
 
 def view_sides(config: ModelConfig, keep: bool) -> list[int]:
-    """The short edges to decode at: the encoder's, the experts', and the face reader's where evidence is asked."""
+    """The short edges to decode at: the encoder's, the experts', and the face reader's where more looks at it."""
     sides = [config.video.size, crop_side(config.experts) if config.prompts.vep else config.video.size]
-    return [*sides, READ_SIDE] if keep else sides
+    return [*sides, READ_SIDE] if keep or config.emotion_prior else sides
 
 
 def assemble(
@@ -150,16 +149,28 @@ def array_belief(frames: Any, config: ModelConfig, fps: float, start: float, end
     """What the configured emotion prior believes of frames in memory, (1, C); None without one."""
     if not config.emotion_prior:
         return None
+    array = as_frames(frames)
+    duration = len(array) / fps
+    stop = duration if end is None else min(end, duration)
+
+    def pictures(at: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        places = np.minimum(((start + at) * fps + 1e-6).astype(int), len(array) - 1)
+        chosen = resize_short(np.ascontiguousarray(array[places]), READ_SIDE)
+        return chosen.permute(0, 2, 3, 1).numpy(), (places / fps).tolist()
+
+    return belief_of(config, max(0.0, stop - start), pictures)
+
+
+def belief_of(
+    config: ModelConfig, length: float, pictures: Callable[[np.ndarray], tuple[np.ndarray, list[float]]]
+) -> Tensor | None:
+    """The emotion prior's belief (1, C) of a clip of `length` seconds; `pictures` shows it at seconds of it."""
+    if not config.emotion_prior:
+        return None
     from captioner.emotion.frames import candidate_seconds
     from captioner.emotion.prior import open_prior
 
     prior = open_prior(config)
     assert prior is not None
-    array = as_frames(frames)
-    duration = len(array) / fps
-    stop = duration if end is None else min(end, duration)
-    seconds = start + candidate_seconds(max(0.0, stop - start), prior.model.config.segments, 1)
-    places = np.minimum((seconds * fps + 1e-6).astype(int), len(array) - 1)
-    side = READ_SIDE if prior.model.config.crop == "face" else prior.model.config.clip.image_size
-    pictures = resize_short(np.ascontiguousarray(array[places]), side).permute(0, 2, 3, 1).numpy()
-    return prior.of_pictures(pictures, (places / fps).tolist()).aligned(config.labels).probs
+    shown, times = pictures(candidate_seconds(length, prior.model.config.segments, 1))
+    return prior.of_pictures(shown, times).aligned(config.labels).probs

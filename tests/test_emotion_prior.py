@@ -72,6 +72,15 @@ def test_frames_in_memory_are_believed_as_the_file_is(source: Path, video: Path,
     torch.testing.assert_close(seen.prior, look(video, config, **span).prior, atol=0.02, rtol=0)
 
 
+def test_a_window_is_believed_as_its_span_of_the_file_is(source: Path, video: Path) -> None:
+    config = config_of(source)
+    windows = list(viewing.view_windows(video, config, 1.2))
+    assert [(w.start, w.end) for w in windows] == [(0.0, 1.2), (1.2, 2.4)]
+    for window in windows:
+        wanted = look(video, config, start=window.start, end=window.end).prior
+        torch.testing.assert_close(window.seen[0].prior, wanted, atol=0.02, rtol=0)
+
+
 def test_other_labels_are_refused_with_both_lists(source: Path, video: Path) -> None:
     wanted = r"pe: the emotion prior knows \[anger, joy, fear, deep sadness\], the captioner needs \[joy, trust\]"
     with pytest.raises(ConfigError, match=wanted):

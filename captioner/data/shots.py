@@ -29,6 +29,12 @@ class Piece:
     start: float
     end: float
     clips: list[Clip]
+    held: list[Shown]
+
+    def pictures(self, seconds: Sequence[float], side: int = -1) -> tuple[NDArray[np.uint8], list[float]]:
+        """What is on screen at other seconds of the window, (T, H, W, 3) at one of the sides, and since when."""
+        chosen = _on_screen(self.held, seconds)
+        return np.stack([shown.pictures[side] for shown in chosen]), [shown.second for shown in chosen]
 
 
 @dataclass
@@ -98,16 +104,19 @@ def _from(held: list[Shown], start: float) -> list[Shown]:
 
 
 def _piece(held: list[Shown], start: float, end: float, frames: int) -> Piece:
-    seconds = np.array([shown.second for shown in held])
     stop = max(start, end - 1 / held[0].fps)
-    places = np.searchsorted(seconds, np.linspace(start, stop, frames) + 1e-3, side="right") - 1
-    chosen = [held[max(place, 0)] for place in places]
+    chosen = _on_screen(held, np.linspace(start, stop, frames).tolist())
     times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
     clips = []
     for side in range(len(held[0].pictures)):
         pixels = np.stack([shown.pictures[side] for shown in chosen])
         clips.append(Clip(pixels, times, held[0].source, held[0].fps, held[0].duration))
-    return Piece(round(start, 3), round(end, 3), clips)
+    return Piece(round(start, 3), round(end, 3), clips, held)
+
+
+def _on_screen(held: list[Shown], seconds: Sequence[float]) -> list[Shown]:
+    places = np.searchsorted([shown.second for shown in held], np.array(seconds) + 1e-3, side="right") - 1
+    return [held[max(place, 0)] for place in places]
 
 
 def _thumb(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
