@@ -109,7 +109,7 @@ class Captioner:
 
     @overload
     def caption(
-        self, source: list[Any], *, beams: int = ..., max_words: int | None = ..., style: str = ...,
+        self, source: list[Any] | tuple[Any, ...], *, beams: int = ..., max_words: int | None = ..., style: str = ...,
         start: float = ..., end: float | None = ..., fps: float = ..., evidence: bool = ...,
     ) -> list[Caption]: ...  # fmt: skip
 
@@ -121,7 +121,7 @@ class Captioner:
 
     def caption(
         self,
-        source: Source | list[Any],
+        source: Source | list[Any] | tuple[Any, ...],
         *,
         beams: int = 1,
         max_words: int | None = None,
@@ -140,7 +140,7 @@ class Captioner:
         def see(one: Any) -> Viewed:
             return view(one, self.config, start=start, end=end, fps=fps, keep=evidence)
 
-        if isinstance(source, list):
+        if isinstance(source, list | tuple):
             return [captions[0] for captions in self._each(map(see, source), wish, 4)]
         return self._describe([see(source)], wish)[0][0]
 
@@ -211,7 +211,7 @@ class Captioner:
     def _each(self, seen: Iterable[Any], wish: Wish, batch: int) -> Iterator[Any]:
         """Captions of what was seen, and the failures, in their order."""
         waiting = iter(seen)
-        while group := list(islice(waiting, batch)):
+        while group := list(islice(waiting, max(1, batch))):
             made = iter(self._describe([each for each in group if isinstance(each, Viewed)], wish))
             for each in group:
                 yield next(made) if isinstance(each, Viewed) else each
