@@ -2,7 +2,7 @@
 
     python scripts/ablate_prior.py --clips data/clips/manifest.jsonl [--seeds 3] [key=value ...]
 
-Trains configs/ablate_prior.yaml without a prior, with the belief half from PE-CLIP, and wholly from it, once a seed, on
+Trains configs/ablate_prior.yaml without a prior and with the belief partly from PE-CLIP (--weights), once a seed, on
 captions in EmVidCap's manner, and prints of the test clips: accuracy of the belief, accuracy of emotion words (Acc_sw)
 and of captions (Acc_c), CIDEr, BLEU-4, mean and spread (standard deviation over seeds), with each row's difference to
 the first one seed by seed, and how often PE-CLIP alone is right. Finished runs are kept: started again it goes on.
@@ -14,6 +14,7 @@ import logging
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,11 @@ COLUMNS = ("emotion accuracy", "Acc_sw", "Acc_c", "CIDEr", "BLEU-4")
 ALONE = "PE-CLIP alone"
 
 
-def rows(prior: str) -> dict[str, list[str]]:
+def rows(prior: str, weights: Sequence[float]) -> dict[str, list[str]]:
     """The overrides of each row."""
     given = ["model.emotion_prior=pe_clip", f"model.emotion_prior_source={prior}"]
-    return {
-        "without the prior": [],
-        "half the prior": [*given, "model.emotion_prior_weight=0.5"],
-        "the prior alone": [*given, "model.emotion_prior_weight=1.0"],
-    }
+    mixed = {f"prior, weight {w:g}": [*given, f"model.emotion_prior_weight={w}"] for w in weights}
+    return {"without the prior": []} | mixed
 
 
 def write_manner(clips: Path, out: Path, manner: str, most: int) -> None:
@@ -110,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="manifest of scripts/make_clips.py")
     parser.add_argument("--prior", default="pe-clip", help="trained folder or shipped name (default: pe-clip)")
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.5], help="of the prior (default: 0.5)")
     parser.add_argument("--manner", default="feelings", help="captions in `extra` to learn (default: feelings)")
     parser.add_argument("--most", type=int, default=100_000, help="training clips at most (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
@@ -122,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_manner(options.clips, options.out / "manifest.jsonl", options.manner, options.most)
         results: dict[str, list[dict[str, Any]]] = {}
         for seed in range(options.seeds):  # seeds outside: an interrupted table has whole comparisons
-            for place, (name, row) in enumerate(rows(options.prior).items()):
+            for place, (name, row) in enumerate(rows(options.prior, options.weights).items()):
                 results.setdefault(name, []).append(run(row, seed, place, options))
         torch.set_num_threads(1)
         right = alone(options.prior, list(read_manifest(options.out / "manifest.jsonl", split="test")))

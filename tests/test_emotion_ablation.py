@@ -48,7 +48,8 @@ def test_captions_of_the_other_manner(script: Any, clips: Path, tmp_path: Path) 
 
 
 def test_rows_are_configurations(script: Any) -> None:
-    found = [load(Config, ROOT / "configs" / "ablate_prior.yaml", row).model for row in script.rows("DIR").values()]
+    rows = script.rows("DIR", [0.5, 1]).values()
+    found = [load(Config, ROOT / "configs" / "ablate_prior.yaml", row).model for row in rows]
     assert [(c.emotion_prior, c.emotion_prior_weight) for c in found] == [
         (None, None),
         ("pe_clip", 0.5),

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.data.crops import READ_SIDE
+from captioner.config import ExpertsConfig
+from captioner.data.crops import READ_SIDE, reader_version
 from captioner.data.portraits import LUMA, MARGIN
 from captioner.data.store import Kept, weights_hash
 from captioner.data.transforms import prepare
@@ -67,7 +68,8 @@ class FaceFrames(Kept[Tensor]):
 
     def __init__(self, folder: str | Path, size: int, count: int) -> None:
         self.size, self.count = size, count
-        super().__init__(folder, {"format": FORMAT, "faces": size, "count": count, "margin": MARGIN})
+        settings = {"format": FORMAT, "faces": size, "count": count, "margin": MARGIN, "side": READ_SIDE}
+        super().__init__(folder, settings | {"reader": reader_version(ExpertsConfig())})
 
     def compute(self, video: Path) -> Tensor:
         """Crops at the centres of `count` equal parts."""
