@@ -318,7 +318,7 @@ class Victim:
         victims = processes if chance.random() < 0.5 else [chance.choice(processes)]
         for process in victims:
             process.kill()
-        writing = (folder / ".last.writing").exists()
+        writing = any(folder.glob(".*.writing"))
         seen = max(losses(folder), default=0)
         gone = time.monotonic()
         codes = ended(processes, PARTING)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,12 @@ def test_stopped_damaged_and_shared_out_runs_equal_the_undisturbed(
     whole = losses(tmp_path / "whole")
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert all(row["clips_per_second"] > 0 and 0 <= row["data_wait"] <= 1 and row["utilisation"] > 0 for row in rows)
+
+    capsys.readouterr()
+    assert main(arguments(tmp_path, "whole", "--plan")) == 0
+    planned = float(capsys.readouterr().out.split("speed")[1].split()[0])
+    measured = statistics.median(row["clips_per_second"] for row in rows)
+    assert 0.25 < planned / measured < 4, (planned, measured)  # both are hostages of what else runs here
 
     report = Trainer.report
 

@@ -212,7 +212,7 @@ def plan(run: Draft, device: torch.device, offer: Offer) -> str:
         f"{run.clips} clips, {steps / steps_an_epoch:.1f} epochs)",
         f"work                  {work.step / 1e9:.1f} GFLOPs a clip and step",
         f"speed                 {rate:.2f} clips/s, {measured} at a time on one {device.type}, "
-        f"{str(engine.dtype).removeprefix('torch.')}; {share:.0f} % of {peak.flops / 1e12:.2f} TFLOP/s ({peak.source})",
+        f"{str(engine.dtype).removeprefix('torch.')}; {share:.0f} % of {peak.flops / 1e12:.3g} TFLOP/s ({peak.source})",
         f"time                  {hours:.2f} h on one such device, {hours / many:.2f} h on {many} if they are {many} "
         f"times as fast; reading videos and validation not counted",
     ]
