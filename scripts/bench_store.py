@@ -41,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", help="key=value changes to the config")
     parser.add_argument("--clips", type=int, default=32, help="training clips (default: 32)")
     parser.add_argument("--runs", type=int, default=3, help="turns (default: 3)")
-    options = parser.parse_args(arguments)
+    options, more = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(1)
     try:
-        config = load(Config, options.config, options.settings)
+        config = load(Config, options.config, [*options.settings, *more])
         records = read_clips(config, World())[0][: options.clips]
         with tempfile.TemporaryDirectory() as folder:
             print(build_table(config, records, options.runs, Path(folder)))

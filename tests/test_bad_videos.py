@@ -181,7 +181,7 @@ def test_precompute_leaves_nothing_to_training(
     ).exists()
     with monkeypatch.context() as patch:
         patch.setattr("captioner.data.seen.Nets.features", None)  # nobody may call it again
-        assert run(clips, tmp_path / "run", f"data.cache={tmp_path / 'c'}") == 0
+        assert run(clips, tmp_path / "run", f"data.cache={tmp_path / 'c'}", "train.epochs=1") == 0
 
     capsys.readouterr()
     assert precompute.main([*words, "--stale"]) == 0
