@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from captioner.data.portraits import EMOTIONS, Pictures, View, majority, read_ferplus, whole
 from captioner.data.posed import Posed
 from captioner.emotion import MAFW_LABELS
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.model.experts import WEIGHTS, load_experts
+from captioner.train import photo_experts
 from captioner.train.au_expert import AURecipe, best_thresholds, f1, lessons, ranking, score_error, train_aus
 from captioner.train.emotion_expert import (
     PHOTO_CLASSES,
@@ -232,6 +233,37 @@ def test_action_units_learn(tmp_path: Path) -> None:
     assert len(both.persons) == 144 and both.aus.shape == (144, len(MAIN_AUS) + len(SUB_AUS))
     assert (both.aus[72:] == -1).all()
     assert f1(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [-1]])).item() == 1
+
+
+def test_what_shows_often_in_clips_is_judged_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The F1 is that of clips where these show an AU often enough, else of stills; thresholds come from both."""
+    count = 2 * photo_experts.OFTEN
+    labels = torch.zeros(count, 41, dtype=torch.int8)
+    labels[: count // 2, :2] = 1
+    rare = labels.clone()
+    rare[1 : count // 2, 1] = 0
+    told = {"stills": (labels * 0.4 + 0.1, labels), "clips": (torch.zeros(count, 41), rare)}
+    monkeypatch.setattr(photo_experts, "_held", lambda au, view, part, held: told[part])
+    net = AUGraph(AUGraphConfig("small"))
+    found, threshold = photo_experts.judged(net, View(32), ["stills", "clips"], 12)  # type: ignore[list-item]
+    assert found[0] == 0 and found[1] == 1 and not found[2:].any()
+    assert (threshold[2:] == 0.5).all() and 0.3 < threshold[0] < 0.5
+
+
+def test_the_mean_of_two_nets() -> None:
+    one, other = AUGraph(AUGraphConfig("small")), AUGraph(AUGraphConfig("small"))
+    before = one.head.main_sc.clone()
+    photo_experts.blend(one, other, 0.25)
+    assert torch.allclose(one.head.main_sc, before * 0.75 + other.head.main_sc * 0.25)
+
+
+def test_a_start_of_another_shape_is_refused() -> None:
+    er, au = ERNet(ERNetConfig("small", 11)), AUGraph(AUGraphConfig("small"))
+    recipe = photo_experts.PhotoRecipe(start="experts", er_arch="small", au_backbone="small")
+    with pytest.raises(
+        ConfigError, match=r"^start: experts holds face and face_au, the recipe asks for small and small,"
+    ):
+        photo_experts._start(er, au, recipe)
 
 
 def script() -> object:

@@ -22,6 +22,7 @@ from captioner.train.emotion_expert import (
 from captioner.train.watched import Watched
 from prompts.au_graph import MAIN_AUS, SUB_AUS
 
+LEARNED = 0.5  # F1 on training persons kept back from which on an AU counts as learned
 LEAST = 15  # positives from which on an F1 against the landmarker is shown
 
 
@@ -158,9 +159,13 @@ def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
 
 
 def _faint(seen: Units, taught: Tensor) -> str:
-    """The main AUs that stills show and the net does not tell, with AUC."""
+    """The main AUs that are shown and the net does not tell, with F1 and AUC."""
     shown = (seen.labels == 1).any(0)
-    rows = [f"{au} (AUC {seen.auc[i]:.2f})" for i, au in enumerate(MAIN_AUS) if shown[i] and not taught[i]]
+    rows = [
+        f"{au} (F1 {seen.f1[i]:.2f}, AUC {seen.auc[i]:.2f})"
+        for i, au in enumerate(MAIN_AUS)
+        if shown[i] and not taught[i]
+    ]
     return ", ".join(rows) or "none"
 
 
@@ -233,11 +238,12 @@ Two small nets for the visual prompts, both for aligned face crops of {spec.size
 - The emotion net's softmax is calibrated: its temperature, fitted on training pictures that were kept
   back, is part of the classifier. **{", ".join(UNPICTURED)} were never seen on a real face**: made (synthetic) stills
   alone taught them, from a table of which action units belong to which emotion.
-- AU scores are cosines. `au_thresholds`: from which score on an AU counts as there, by training persons kept back;
+- AU scores are cosines. `au_thresholds`: from which score on an AU counts as there, by training persons kept back
+  (halfway between 0.5 and the best for them);
   `au_mean`, `au_std`: of the scores on training pictures, to compare AUs.
 - Untrained, so that their scores mean nothing: AUs {", ".join(map(str, spec.untrained_aus)) or "none"}; of one side
-  {", ".join(spec.untrained_sides) or "none"}. Of these, {_faint(stills, taught & main)} were shown but not learned
-  (AUC on persons kept back below 0.85).
+  {", ".join(spec.untrained_sides) or "none"}. Of these, {_faint(clips or stills, taught & main)}
+  were shown but not learned: F1 below {LEARNED} on training persons kept back.
 - File: {megabytes:.2f} MB. One crop on one CPU thread: emotion {milliseconds(experts.er, spec.size):.1f} ms,
   AUs {milliseconds(experts.au, spec.size):.1f} ms.
 

@@ -1,6 +1,7 @@
 """The experts from photos: FER+ for emotions, posed and real portraits for action units; measured and described."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from captioner.files import write_text
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photos import PhotoSet
 from captioner.train import expert_card
-from captioner.train.au_expert import AURecipe, Lessons, au_scores, best_thresholds, lessons, ranking, train_aus
+from captioner.train.au_expert import AURecipe, Lessons, au_scores, best_thresholds, f1, lessons, train_aus
 from captioner.train.emotion_expert import (
     UNPICTURED,
     EmotionRecipe,
@@ -33,7 +34,7 @@ from prompts.er_net import ERNet, ERNetConfig
 
 log = logging.getLogger(__name__)
 LICENCE = "Apache-2.0"
-LEGIBLE = 0.85  # AUC on persons kept back from which on an AU counts as learned
+OFTEN = 40  # pictures with an AU that can judge it
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class PhotoRecipe:
     "": none."""
     start: str = ""
     """Experts, by name or folder, whose emotion net is kept and whose AU net goes on; "": both from the beginning."""
+    keep: float = 0.3
+    """Share of the weights of `start` in the AU net that comes out: the mean of two knows more persons than either."""
     emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
     widen: WidenRecipe = field(default_factory=WidenRecipe)
     au: AURecipe = field(default_factory=AURecipe)
@@ -93,6 +96,8 @@ def train(recipe: PhotoRecipe) -> Path:
     table = lessons(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     view = view_of(au.backbone, recipe.size)
     courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
+    if recipe.start:
+        blend(au, load_experts(recipe.start).au, recipe.keep)
 
     save_experts(recipe.out, er, au, describe(er, au, view, table, stills, films, recipe), card="", whole_au=False)
     write_card(recipe, parts[2], sum(course.seconds for course in courses))
@@ -111,6 +116,14 @@ def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[Course]:
     au.load_state_dict(known.au.state_dict())
     er.eval()
     return []
+
+
+@torch.no_grad()
+def blend(au: AUGraph, other: AUGraph, share: float) -> None:
+    """Replace that share of a net's weights by those of another that has the same beginning."""
+    for mine, theirs in zip(au.state_dict().values(), other.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
 
 
 def _learn_emotions(
@@ -148,12 +161,8 @@ def describe(
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
     main, seen = len(MAIN_AUS), films or stills
     usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
-    judged = [_held(au, view, part, recipe.au.held) for part in (stills, films) if part is not None]
-    areas = [ranking(scores, labels) for scores, labels in judged]
-    # Frames of clips judge the main AUs, stills the sides, about which clips say nothing.
-    area = torch.cat([areas[-1][:main], areas[0][main:]])
-    known = taught(table.aus) & (area >= LEGIBLE)
-    thresholds = best_thresholds(*judged[-1])[:main]
+    found, thresholds = judged(au, view, [part for part in (stills, films) if part is not None], recipe.au.held)
+    known = taught(table.aus) & (found >= expert_card.LEARNED)
     photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
     frames = f" and {len(films)} frames of made clips" if films is not None else ""
     return ExpertsSpec(
@@ -169,11 +178,25 @@ def describe(
         margin=MARGIN,
         au_mean=tuple(round(value, 5) for value in usual.mean(0).tolist()),
         au_std=tuple(round(value, 5) for value in usual.std(0).where(known[:main], 1.0).tolist()),
-        au_thresholds=tuple(round(value, 3) for value in thresholds.tolist()),
+        au_thresholds=tuple(round(value, 3) for value in thresholds[:main].tolist()),
         untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
         untrained_sides=tuple(name for name, sure in zip(SUB_AUS, known[main:].tolist(), strict=True) if not sure),
         synthetic_labels=UNPICTURED,
     )
+
+
+def judged(au: AUGraph, view: View, parts: Sequence[Posed], held: int) -> tuple[Tensor, Tensor]:
+    """F1 and threshold of each AU (A + O,) on persons kept back.
+
+    Thresholds lie halfway between 0.5 and the best of all parts together: the best alone follows chance where an AU is
+    rare. The F1 is that of the last of the parts that shows the AU often.
+    """
+    seen = [_held(au, view, part, held) for part in parts]
+    scores, labels = (torch.cat(column) for column in zip(*seen, strict=True))
+    thresholds, found = (best_thresholds(scores, labels) + 0.5) / 2, torch.zeros(len(MAIN_AUS) + len(SUB_AUS))
+    for scores, labels in seen:
+        found = torch.where((labels == 1).sum(0) >= OFTEN, f1(scores, labels, thresholds), found)
+    return found, thresholds
 
 
 def _held(au: AUGraph, view: View, part: Posed, held: int) -> tuple[Tensor, Tensor]:
