@@ -35,6 +35,7 @@ from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
+from captioner.train.processes import World
 from eval.emotion import phrase_counts
 from eval.metrics import score
 from eval.significance import PHRASES, compare, intervals
@@ -127,7 +128,7 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
     setups = []
     for name, row in rows.items():
         config = load(Config, options.config, with_untrained(row, options))
-        config, model, tokenizer, data, _, _ = prepare(config, torch.device("cpu"))
+        config, model, tokenizer, data, _, _ = prepare(config, World())
         engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
         setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))

@@ -13,6 +13,7 @@ ends it with 143.
 import argparse
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,7 @@ def find_tokenizer(config: Config, records: list[Record], world: World) -> Token
         return Tokenizer.build(captions, size=30522, styles=max(1, len(styles)))
 
 
-def caption_scores(refs: dict[str, list[str]], hyps: dict[str, str]) -> dict[str, float]:
+def caption_scores(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> dict[str, float]:
     """What validation is scored by: the fast caption metrics and the facial-phrase F1."""
     scores = dict(score(refs, hyps, metrics=("bleu", "rouge", "cider")).corpus)
     return {**scores, "phrase F1": phrase_scores(refs, hyps).f1}
