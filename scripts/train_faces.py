@@ -50,6 +50,8 @@ STAGES = ("finder", "aligned", "refine", "tune", "export", "card")
 MINUTES = {"finder": 50.0, "aligned": 70.0, "tune": 60.0}
 REFINE = 320  # width of the refinement
 VISITS = 6  # of every photo by it, each third one spoilt
+_FOREMOST = ("browDown", "browInnerUp", "eyeBlink", "jawOpen")  # what captions speak of most, and hard to see
+IMPORTANCE = torch.tensor([3.0 if name.startswith(_FOREMOST) else 1.0 for name in NETWORK_NAMES])
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
 
 
@@ -76,7 +78,8 @@ def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor)
     faces = batch.face.sum()
     parts = {"points": (apart * batch.known).sum() / faces * 10}
     if values.shape[1]:
-        errors = nn.functional.smooth_l1_loss(values, batch.values, reduction="none", beta=4.0).mean(1)
+        errors = nn.functional.smooth_l1_loss(values, batch.values, reduction="none", beta=4.0)
+        errors = errors @ IMPORTANCE / IMPORTANCE.sum()
         parts["values"] = (errors * batch.values_weight).sum() / faces * 10
         given = torch.stack(geometry(points[:, marks]), 1)
         wanted = torch.stack(geometry(batch.points[:, marks]), 1)
@@ -398,11 +401,12 @@ Two small networks: a finder of faces ({finder:.2f} M parameters), landmarks and
 File: {size:.1f} MB in float16. Licence Apache-2.0. `captioner/faces/builtin.py` runs them.
 
 - Made by `python scripts/train_faces.py --photos FOLDER --ferplus FOLDER`, on a CPU thread shared with others: {spent}.
-  The recipe was changed while it ran (expression weighs more, milder spoiling, more crops without a face); the script
-  has the last one. The training was stopped by the clock, not because it had converged.
+  The recipe was changed while it ran (expression weighs more, milder spoiling, more crops without a face; the finder was
+  widened from a narrower one); the script has the last one. The clock stopped the training, not convergence.
 - Learned from 12,036 press photos (train split, persons apart from the others'), 94 % of them grey, and for the crop
   network, at low weight, from the 26,790 training pictures of FER+ (48 px) with a face for the teacher. No photo is in
-  the file. Finder: photo crops pasted into made scenes (synthetic).
+  the file. Finder: the photos whole and pasted into made scenes, and frames of made clips of the same persons (scenes
+  and clips are synthetic).
 - Teacher: MediaPipe's face landmarker. Landmarks and blendshapes are its predictions, not ground truth, and its blind
   spots are ours: nose wrinkling and cheek raising are no blendshapes here (see `noseWing`), eye widening is weak.
 - Input is grey. Errors below are mean distances of 68 points in outer eye distances.
@@ -420,14 +424,15 @@ def write_card(out: Path, folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     counts = {net: sum(v.numel() for k, v in tensors.items() if k.startswith(f"{net}.")) / 1e6
               for net in ("finder", "aligned")}  # fmt: skip
-    spent = [(net, torch.load(out / f"{net}.state", weights_only=True)["spent"] / 60) for net in counts]
+    states = [(stage, out / f"{stage}.state") for stage in MINUTES]
+    spent = [(stage, torch.load(path, weights_only=True)["spent"] / 60) for stage, path in states if path.exists()]
     lines = []
     for title, table in json.loads((out / "measured.json").read_text(encoding="utf-8")).items():
         lines += [f"### {title[0].upper()}{title[1:]}", "", "| | |", "|---|---|"]
         lines += [f"| {name} | {value:.4g} |" for name, value in table.items() if name != "ms a frame"] + [""]
     text = CARD.format(
         **counts, size=(folder / "model.safetensors").stat().st_size / 1e6, tables="\n".join(lines).strip(),
-        spent=", ".join(f"{net} {minutes:.0f} minutes" for net, minutes in spent),
+        spent=", ".join(f"{stage} {minutes:.0f} minutes" for stage, minutes in spent),
     )  # fmt: skip
     write_text(folder / "CARD.md", text)
 
