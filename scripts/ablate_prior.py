@@ -27,6 +27,7 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.prior import EmotionPrior
 from captioner.errors import CaptionerError, ManifestError
 from captioner.files import write_text
+from eval.emotion import word_scores
 
 COLUMNS = ("emotion accuracy", "Acc_sw", "Acc_c", "CIDEr", "BLEU-4")
 ALONE = "PE-CLIP alone"
@@ -69,7 +70,9 @@ def run(row: list[str], seed: int, place: int, options: argparse.Namespace) -> d
     subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
     records = read_manifest(config.data.manifest, split="test")
     train = read_manifest(config.data.manifest, split="train", check_files=False)
-    scores = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)[1]
+    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    said = word_scores({r.id: list(r.captions) for r in records}, {r.id: captions[r.id].text for r in records})
+    scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
     kept = {name: scores[name] for name in COLUMNS if name in scores}
     write_text(result, json.dumps(kept, indent=1) + "\n")
     return kept
