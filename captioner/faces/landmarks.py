@@ -14,6 +14,7 @@ from captioner.faces.points import MIRROR_68, NETWORK_NAMES, mirrored
 
 SIGNATURE_SIDE = 28  # of the upright crop that tells people apart
 _PASSES = 5  # looks at a new face at most: a head tilted by 35 degrees needs four
+_SCALES = (1.0, 0.94, 1.06)  # of the crop
 _STILL = 0.03  # mean move of the points, in crop sides, after which another look would change little
 _MIRROR_POINTS = [*MIRROR_68, 69, 68]
 _MIRROR_VALUES = mirrored(NETWORK_NAMES)
@@ -54,19 +55,31 @@ class Landmarker:
             before, marks = marks, self.look(grey, marks).points[:, :68]
             if float(((marks - before).norm(dim=2) / sides[:, :, 0]).mean(1).max()) < _STILL:
                 break
-        return self.look(grey, marks, twice=True)
+        return self.look_well(grey, marks)
 
-    def look(self, grey: Tensor, marks: Tensor, twice: bool = False) -> Look:
-        """One upright look at faces whose landmarks (N, 68, 2) are about known; `twice`: at mirror images too."""
+    def look(self, grey: Tensor, marks: Tensor) -> Look:
+        """One upright look at faces whose landmarks (N, 68, 2) are about known."""
         maps = warp.similarity(self.template.expand_as(marks), marks)
         crops = standardise(warp.cut(grey[None], maps, self.net.config.size))
-        points, values, score = self.net(torch.cat([crops, crops.flip(3)]) if twice else crops)
-        if twice:  # their errors differ: 2.73 % become 2.55 % on val photos
-            count = len(crops)
-            points = (points[:count] + points[count:, _MIRROR_POINTS] * _OTHER_WAY) / 2
-            values = (values[:count] + values[count:, _MIRROR_VALUES] * _TURNED) / 2
-            score = (score[:count] + score[count:]) / 2
+        points, values, score = self.net(crops)
         return Look(warp.apply(maps, points), values, torch.sigmoid(score), self.sign(crops))
+
+    def look_well(self, grey: Tensor, marks: Tensor) -> Look:
+        """The mean of looks from nearer and farther, each at the mirror image too: their errors differ.
+
+        On val photos mirror images take the error from 2.73 to 2.55 %, distances jawOpen from r .877 to .880.
+        """
+        upright = warp.similarity(self.template.expand_as(marks), marks)
+        looks = []
+        for scale in _SCALES:
+            maps = torch.cat([upright[:, :, :2] * scale, upright[:, :, 2:]], 2)
+            crops = standardise(warp.cut(grey[None], maps, self.net.config.size))
+            points, values, score = (part.chunk(2) for part in self.net(torch.cat([crops, crops.flip(3)])))
+            points = (points[0] + points[1][:, _MIRROR_POINTS] * _OTHER_WAY) / 2
+            values = (values[0] + values[1][:, _MIRROR_VALUES] * _TURNED) / 2
+            looks.append((warp.apply(maps, points), values, (score[0] + score[1]) / 2, crops))
+        points, values, score = (torch.stack(part).mean(0) for part in list(zip(*looks, strict=True))[:3])
+        return Look(points, values, torch.sigmoid(score), self.sign(looks[0][3]))
 
     def sign(self, crops: Tensor) -> Tensor:
         """Unit vectors (N, D) that are close for crops of one person and less so for others."""
