@@ -1,5 +1,6 @@
 """Small models and batches that the tests share."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def tiny_batch(config: ModelConfig, clips: int = 3, length: int = 12, seed: int 
         emotion=torch.randint(0, len(config.labels), (clips,), generator=draw),
         ids=[str(i) for i in range(clips)],
     )
+
+
+def heed_control_c() -> None:
+    """For a child process: tests that run in the background, as under nohup, inherit that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, heed_control_c
 from PIL import Image
 
 import captioner
@@ -232,7 +232,9 @@ def run_command(arguments: list[str], **pipes: Any) -> Any:
         if not Path(name).exists():
             film(name, [0])
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True, **pipes)
+    command = [sys.executable, *arguments]
+    heed = heed_control_c if os.name == "posix" else None
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed, **pipes)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

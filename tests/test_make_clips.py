@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, heed_control_c
 from PIL import Image
 from safetensors.numpy import load_file
 from test_photos import folder
@@ -149,7 +149,7 @@ def start(out: Path, *flags: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(SCRIPT), "--out", str(out), *TINY, "--seed", "5", *flags]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        preexec_fn=heed_control_c, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
 
 
