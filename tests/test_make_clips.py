@@ -149,7 +149,8 @@ def start(out: Path, *flags: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(SCRIPT), "--out", str(out), *TINY, "--seed", "5", *flags]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=heed_control_c, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        preexec_fn=heed_control_c,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
 
 
