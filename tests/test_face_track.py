@@ -29,7 +29,7 @@ class Stage:
         seen = [track._square(marks) for marks in self.people[self.t] if marks.isfinite().all()]
         return torch.stack([torch.cat([s, torch.tensor([self.odds])]) for s in seen]) if seen else torch.zeros(0, 4)
 
-    def settle(self, grey: Tensor, faces: Tensor) -> Look:
+    def settle(self, grey: Tensor, faces: Tensor, still: bool = False) -> Look:
         return self.look(grey, faces[:, None, :2].expand(-1, 68, -1))
 
     def look(self, grey: Tensor, marks: Tensor) -> Look:

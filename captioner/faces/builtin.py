@@ -43,7 +43,7 @@ class BuiltinReader(FaceReader):
 
     @torch.inference_mode()
     def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
-        tracker = Tracker(self.parts.finder, self.parts.landmarker, self.rules)
+        tracker = Tracker(self.parts.finder, self.parts.landmarker, self.rules, still=len(clip) == 1)
         for frame in clip:
             tracker.step(as_grey(frame))
         size = (clip.shape[1], clip.shape[2])

@@ -77,8 +77,9 @@ class Seen:
 class Tracker:
     """Takes the frames of a clip one by one, gives its people at the end."""
 
-    def __init__(self, finder: Finder, landmarker: Landmarker, rules: Rules) -> None:
+    def __init__(self, finder: Finder, landmarker: Landmarker, rules: Rules, still: bool = False) -> None:
         self.finder, self.landmarker, self.rules = finder, landmarker, rules
+        self.still = still  # there will be one frame only
         self.live: list[Seen] = []
         self.gone: list[Seen] = []
         self.recent: deque[Tensor] = deque(maxlen=rules.every)  # frames since the last cut, for looking back
@@ -182,7 +183,7 @@ class Tracker:
         faces = self._unrefused(faces)[: min(self.rules.tries, self.rules.most - len(self.live))]
         if not len(faces):
             return
-        look = self.landmarker.settle(grey, faces)
+        look = self.landmarker.settle(grey, faces, self.still)
         squares = torch.stack([_square(points) for points in look.points[:, :68]])
         stayed = torch.diagonal(overlap(squares, faces)) > 0.25
         sure = (look.score > self.rules.enter) & stayed & (squares[:, 2] > _LEAST)
