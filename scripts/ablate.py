@@ -30,10 +30,11 @@ from train import prepare
 import captioner
 from captioner.config import Config, load
 from captioner.data.dataset import EpochOrder, collate
-from captioner.data.manifest import read_manifest
+from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.model.experts import load_experts, save_experts
+from captioner.pipeline import Caption
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import World
 from eval.emotion import phrase_counts
@@ -104,16 +105,24 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
     if result.exists():
         return json.loads(result.read_text(encoding="utf-8"))
     words = [*with_untrained(row, options), f"train.seed={seed}", f"train.out={out}"]
-    config = load(Config, options.config, words)
-    script = Path(__file__).with_name("train.py")  # a finished run returns at once
-    subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
-    records = read_manifest(config.data.manifest, split="test")
-    train = read_manifest(config.data.manifest, split="train", check_files=False)
-    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    records, captions, scores = train_and_score(options.config, words, out)
     refs = {r.id: list(r.captions) for r in records if r.captions}
     kept = {"scores": scores, "refs": refs, "hyps": {i: captions[i].text for i in refs}}
     write_text(result, json.dumps(kept, indent=1) + "\n")
     return kept
+
+
+def train_and_score(
+    path: Path, words: list[str], out: Path
+) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
+    """Test clips, their captions and scores after the run of a config with overrides, whose train.out is `out`."""
+    config = load(Config, path, words)
+    script = Path(__file__).with_name("train.py")  # a finished run returns at once
+    subprocess.run([sys.executable, str(script), str(path), *words], check=True)
+    records = read_manifest(config.data.manifest, split="test")
+    train = read_manifest(config.data.manifest, split="train", check_files=False)
+    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    return records, captions, scores
 
 
 def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:

@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluate import evaluate
+from ablate import train_and_score
 
-import captioner
-from captioner.config import Config, load
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.prior import EmotionPrior
 from captioner.errors import CaptionerError, ManifestError
 from captioner.files import write_text
-from eval.emotion import word_scores
 
 COLUMNS = ("emotion accuracy", "Acc_sw", "Acc_c", "CIDEr", "BLEU-4")
 ALONE = "PE-CLIP alone"
@@ -65,14 +62,7 @@ def run(row: list[str], seed: int, place: int, options: argparse.Namespace) -> d
         return json.loads(result.read_text(encoding="utf-8"))
     manifest = f"data.manifest={options.out / 'manifest.jsonl'}"
     words = [manifest, *row, *options.settings, f"train.seed={seed}", f"train.out={out}"]
-    config = load(Config, options.config, words)
-    script = Path(__file__).with_name("train.py")  # a finished run returns at once
-    subprocess.run([sys.executable, str(script), str(options.config), *words], check=True)
-    records = read_manifest(config.data.manifest, split="test")
-    train = read_manifest(config.data.manifest, split="train", check_files=False)
-    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
-    said = word_scores({r.id: list(r.captions) for r in records}, {r.id: captions[r.id].text for r in records})
-    scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
+    _, _, scores = train_and_score(options.config, words, out)
     kept = {name: scores[name] for name in COLUMNS if name in scores}
     write_text(result, json.dumps(kept, indent=1) + "\n")
     return kept

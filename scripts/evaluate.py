@@ -64,8 +64,8 @@ def evaluate(
         statistics[PHRASE_F1] = phrase_counts(refs, texts)
         learned = [words for r in train if (words := data.styled_captions(r).get(place))]
         scores |= {f"{PHRASE_F1}, {name} (blind)": value.f1 for name, value in phrase_baselines(learned, refs).items()}
-    else:
-        said = word_scores(refs, texts)
+    said = word_scores(refs, texts)
+    if said.unmarked < said.videos:
         scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
     scores |= emotion_accuracy(captions, records) | evidence_accuracy(captions, records)
     scores |= {f"skipped {name}": why for name, why in found.skipped.items()}

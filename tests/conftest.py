@@ -4,11 +4,13 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from captioner.config import ModelConfig, load
 from captioner.data.tokenizer import Tokenizer
+from captioner.data.video import write_video
 from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +60,12 @@ def tiny_batch(config: ModelConfig, clips: int = 3, length: int = 12, seed: int 
         emotion=torch.randint(0, len(config.labels), (clips,), generator=draw),
         ids=[str(i) for i in range(clips)],
     )
+
+
+def noise_video(path: Path, seed: int) -> Path:
+    """A video of six noisy frames of 88 x 72 at that path."""
+    write_video(path, np.random.default_rng(seed).integers(0, 256, (6, 72, 88, 3), dtype=np.uint8), 6)
+    return path
 
 
 def heed_control_c() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from conftest import CAPTIONS, tiny_config, with_vocabulary
+from conftest import CAPTIONS, noise_video, tiny_config, with_vocabulary
 from torch.utils.data import DataLoader
 
 from captioner.data import crops as crops_module
@@ -14,7 +14,7 @@ from captioner.data.crops import expert_crops
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
 from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.video import Clip, write_video
+from captioner.data.video import Clip
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces.reader import make_track
 from captioner.model.captioner import NO_LABEL
@@ -24,14 +24,12 @@ from captioner.model.captioner import NO_LABEL
 def records(tmp_path: Path) -> list[Record]:
     made = []
     for number in range(5):
-        frames = np.random.default_rng(number).integers(0, 256, (6, 72, 88, 3), dtype=np.uint8)
-        write_video(tmp_path / f"{number}.mp4", frames, 6)
         captions = tuple(CAPTIONS) if number != 4 else ()
         emotion = "neutral" if number == 4 else "anger"
         made.append(
             Record(
                 id=f"clip{number}",
-                video=tmp_path / f"{number}.mp4",
+                video=noise_video(tmp_path / f"{number}.mp4", number),
                 split="train",
                 captions=captions,
                 emotion=emotion,

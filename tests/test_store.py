@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CAPTIONS, tiny_config, tiny_model
+from conftest import CAPTIONS, noise_video, tiny_config, tiny_model
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,12 +28,10 @@ from captioner.faces.reader import make_track
 
 @pytest.fixture
 def records(tmp_path: Path) -> list[Record]:
-    made = []
-    for number in range(3):
-        frames = np.random.default_rng(number).integers(0, 256, (6, 72, 88, 3), dtype=np.uint8)
-        write_video(tmp_path / f"{number}.mp4", frames, 6)
-        made.append(Record(f"clip{number}", tmp_path / f"{number}.mp4", "train", tuple(CAPTIONS)))
-    return made
+    return [
+        Record(f"clip{number}", noise_video(tmp_path / f"{number}.mp4", number), "train", tuple(CAPTIONS))
+        for number in range(3)
+    ]
 
 
 def store_of(tmp_path: Path, *overrides: str, seed: int = 0, **options: object) -> FeatureStore:

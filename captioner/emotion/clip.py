@@ -17,7 +17,7 @@ import tokenizers
 from torch import Tensor
 
 from captioner.data.tokenizer import Tokenizer
-from captioner.emotion.settings import ClipConfig
+from captioner.emotion.settings import TEXT_NAMES, VISION_NAMES, ClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError
@@ -134,18 +134,9 @@ def read_sizes(folder: Path, state: State, source: str) -> ClipConfig:
         raise CheckpointError(f"{source}: towers with two activations ({text.hidden_act}, {vision.hidden_act})")
     return ClipConfig(
         tower=getattr(vision, "tower", "vit"),
-        image_size=vision.image_size,
-        patch=vision.patch_size,
-        vision_width=vision.hidden_size,
-        vision_layers=vision.num_hidden_layers,
-        vision_heads=vision.num_attention_heads,
-        text_width=text.hidden_size,
-        text_layers=text.num_hidden_layers,
-        text_heads=text.num_attention_heads,
         width=about.projection_dim,
-        context=text.max_position_embeddings,
-        vocab_size=text.vocab_size,
-        activation=text.hidden_act,
+        **{ours: getattr(vision, theirs) for ours, theirs in VISION_NAMES.items()}
+        | {ours: getattr(text, theirs) for ours, theirs in TEXT_NAMES.items()},
     )
 
 

@@ -29,7 +29,7 @@ from captioner.data.manifest import Record
 from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.lessons import ClipLessons, PhotoLessons, Shown, chosen_persons, clip_captions, prompt_texts
 from captioner.emotion.pe_clip import vocabulary_texts
-from captioner.emotion.settings import ClipConfig, PromptConfig
+from captioner.emotion.settings import TEXT_NAMES, ClipConfig, PromptConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import FaceTower, PatchTower, build_tower
 from captioner.errors import ConfigError
@@ -249,13 +249,12 @@ def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, half: bool = False
     folder, c = Path(folder), pair.config
     folder.mkdir(parents=True, exist_ok=True)
     marks = {"bos_token_id": own.cls_id, "eos_token_id": own.sep_id, "pad_token_id": own.pad_id}
-    text = {"hidden_size": c.text_width, "intermediate_size": 4 * c.text_width, "num_hidden_layers": c.text_layers}
-    text |= {"num_attention_heads": c.text_heads, "vocab_size": c.vocab_size, "max_position_embeddings": c.context}
+    text = {theirs: getattr(c, ours) for ours, theirs in TEXT_NAMES.items()} | {"intermediate_size": 4 * c.text_width}
     vision = {"tower": c.tower, "image_size": c.image_size, "hidden_act": c.activation}
     if isinstance(pair.vision, PatchTower):
         vision |= pair.vision.sizes.to_dict()
     about = CLIPConfig(
-        text_config={**text, **marks, "hidden_act": c.activation}, vision_config=vision, projection_dim=c.width
+        text_config={**text, **marks}, vision_config=vision, projection_dim=c.width
     )
     about.save_pretrained(folder)
     state = {name: value.detach().cpu() for name, value in pair.vision.state_dict().items()}

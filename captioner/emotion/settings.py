@@ -5,6 +5,16 @@ from typing import Literal
 
 from captioner.config import check, divisors
 
+# A tower's sizes: ClipConfig's names and those of transformers' configurations.
+VISION_NAMES = {
+    "vision_width": "hidden_size", "vision_layers": "num_hidden_layers", "vision_heads": "num_attention_heads",
+    "image_size": "image_size", "patch": "patch_size", "activation": "hidden_act",
+}  # fmt: skip
+TEXT_NAMES = {
+    "text_width": "hidden_size", "text_layers": "num_hidden_layers", "text_heads": "num_attention_heads",
+    "context": "max_position_embeddings", "vocab_size": "vocab_size", "activation": "hidden_act",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ClipConfig:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.data.transforms import CLIP_MEAN, CLIP_STD, normalise
-from captioner.emotion.settings import ClipConfig
+from captioner.emotion.settings import VISION_NAMES, ClipConfig
 from captioner.model.experts import Experts
 from prompts.au_graph import build_backbone
 
@@ -59,15 +59,9 @@ class PatchTower(nn.Module):
         super().__init__()
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+        sizes = {theirs: getattr(config, ours) for ours, theirs in VISION_NAMES.items()}
         self.sizes = CLIPVisionConfig(
-            hidden_size=config.vision_width,
-            intermediate_size=4 * config.vision_width,
-            num_hidden_layers=config.vision_layers,
-            num_attention_heads=config.vision_heads,
-            image_size=config.image_size,
-            patch_size=config.patch,
-            projection_dim=config.width,
-            hidden_act=config.activation,
+            **sizes, intermediate_size=4 * config.vision_width, projection_dim=config.width
         )
         whole = CLIPVisionModelWithProjection(self.sizes)
         self.vision_model, self.visual_projection = whole.vision_model, whole.visual_projection
