@@ -400,7 +400,8 @@ Two small networks: a finder of faces ({finder:.2f} M parameters), landmarks and
 ({aligned:.2f} M); and a projection that tells the people of one clip apart.
 File: {size:.1f} MB in float16. Licence Apache-2.0. `captioner/faces/builtin.py` runs them.
 
-- Made by `python scripts/train_faces.py --photos FOLDER --ferplus FOLDER`, on a CPU thread shared with others: {spent}.
+- Made by `python scripts/train_faces.py --photos FOLDER --ferplus FOLDER --clips FOLDER`, on a CPU thread shared with
+  others: {spent}.
   The recipe was changed while it ran (expression weighs more, milder spoiling, more crops without a face; the finder
   widened from a narrower one); the script has the last one. The clock stopped the training, not convergence.
 - Learned from 12,036 press photos (train split, persons apart from the others'), 94 % of them grey, and for the crop
