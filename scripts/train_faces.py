@@ -1,8 +1,9 @@
 """Trains the built-in face reader: python scripts/train_faces.py --photos photos
 
-Stages: `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a last layer on its
-frozen features), `tune` (both together), `export` (the shipped folder); all run in turn, and `finder`, `aligned` and
-`tune` resume where they were stopped.
+Stages: `pose` (stills of the same persons with other expressions, as the teacher sees them; without --bundle its
+official one is fetched), `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a
+last layer on its frozen features), `tune` (both together), `export` (the shipped folder); all run in turn, and `finder`,
+`aligned` and `tune` resume where they were stopped.
 `card` writes the card from what scripts/measure_faces.py measured.
 """
 
@@ -23,15 +24,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.data.manifest import SPLITS
+from captioner.data.posed import posed
 from captioner.errors import CaptionerError
 from captioner.faces import lessons
 from captioner.faces.builtin import WEIGHTS
-from captioner.faces.corpus import Corpus
+from captioner.faces.corpus import Corpus, write_taught
 from captioner.faces.detect import even_out
 from captioner.faces.landmarks import SIGNATURE_SIDE
 from captioner.faces.lessons import Batch, Faces, Jitter
 from captioner.faces.mosaic import Mosaic, film_pictures, photo_pictures
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, standardise
+from captioner.faces.others import MediapipeReader
 from captioner.faces.points import (
     BLENDSHAPES,
     GEOMETRY,
@@ -46,12 +49,14 @@ from captioner.files import atomic, write_text
 from captioner.synth.photos import PhotoSet
 
 log = logging.getLogger("train_faces")
-STAGES = ("finder", "aligned", "refine", "tune", "export", "card")
+STAGES = ("pose", "finder", "aligned", "refine", "tune", "export", "card")
 MINUTES = {"finder": 50.0, "aligned": 70.0, "tune": 60.0}
 REFINE = 320  # width of the refinement
+POSED = 20000
 VISITS = 6  # of every photo by it, each third one spoilt
 _FOREMOST = ("browDown", "browInnerUp", "eyeBlink", "jawOpen")  # what captions speak of most, and hard to see
-IMPORTANCE = torch.tensor([3.0 if name.startswith(_FOREMOST) else 1.0 for name in NETWORK_NAMES])
+IMPORTANCE = torch.tensor([6.0 if name == "jawOpen" else 3.0 if name.startswith(_FOREMOST) else 1.0
+                           for name in NETWORK_NAMES])  # fmt: skip
 KEPT = (*MESH_68, *MESH_IRIS)  # the points a shipped network gives
 
 
@@ -443,6 +448,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with annotations.npz and photos")
     parser.add_argument("--ferplus", type=Path, help="folder of FER+ pictures (training part is used)")
+    parser.add_argument("--bundle", type=Path, help="MediaPipe's face_landmarker.task, the teacher of `pose`")
     parser.add_argument("--clips", type=Path, help="folder of square made clips: their frames for the finder, too")
     parser.add_argument("--out", type=Path, default=Path("runs/faces"), help="where states, logs and weights go")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
@@ -456,12 +462,17 @@ def main() -> int:
         write_card(args.out, args.weights)
         return 0
     stages, photos = STAGES[:-1] if args.stage == "all" else (args.stage,), PhotoSet(args.photos)
+    stills = args.out / "posed.npz"
+    if "pose" in stages and not stills.exists():
+        made = posed(args.photos, ("train",), POSED, 0, args.out).pixels.numpy()
+        log.info("%d stills in which the teacher sees a face", write_taught(made, MediapipeReader(args.bundle), stills))
     if "finder" in stages:
         train_finder(photos, args.clips, args.out, args.minutes or MINUTES["finder"], args.epochs)
-    if stages == ("finder",):
+    if stages in (("pose",), ("finder",)):
         return 0
-    data = Corpus(photos, args.ferplus)
-    log.info("%d photos, %s FER+", len(data.train.images), 0 if data.ferplus is None else len(data.ferplus.images))
+    data = Corpus(photos, args.ferplus, posed=stills if stills.exists() else None)
+    log.info("%d photos, %d FER+, %d posed", len(data.train.images),
+             *(0 if part is None else len(part.images) for part in (data.ferplus, data.posed)))  # fmt: skip
     for stage in stages:
         minutes = args.minutes or MINUTES.get(stage, 0)
         if stage == "aligned":

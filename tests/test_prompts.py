@@ -18,7 +18,7 @@ from prompts.alignment import (
     similarity_loss,
 )
 from prompts.textual import TextualPrompts, hide_words
-from prompts.visual import ExpertFeatures, VisualPrompts
+from prompts.visual import ExpertFeatures, VisualPrompts, best_frames
 
 
 def test_matching_equals_brute_force() -> None:
@@ -210,6 +210,17 @@ def test_faceless_frames_do_not_count() -> None:
         F.normalize(half.au_nodes, dim=-1), F.normalize(alone.au_nodes, dim=-1), atol=1e-3, rtol=0
     )
     assert not model.experts(crops, torch.zeros(2, 2, dtype=torch.bool)).present.any()
+
+
+def test_an_action_unit_counts_where_it_shows_best() -> None:
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.6, 0.3], [0.7, 0.99]]).repeat(2, 1)[None]  # (1, 8, 2)
+    share = best_frames(scores, torch.ones(1, 8, dtype=torch.bool))
+    torch.testing.assert_close(share.sum(1), torch.ones(1, 2))
+    assert set(torch.nonzero(share[0, :, 0])[:, 0].tolist()) - {1, 5} <= {3, 7}  # three of eight: .8, .8, .7
+    torch.testing.assert_close((share * scores).sum(1)[0, 0], torch.tensor((0.8 + 0.8 + 0.7) / 3))
+    absent = torch.tensor([[True, False, False, False] * 2])
+    torch.testing.assert_close((best_frames(scores, absent) * scores).sum(1), scores[:, 0])
+    assert not best_frames(scores, torch.zeros(1, 8, dtype=torch.bool)).any()
 
 
 def linked(seed: int, own_words: float) -> bool:

@@ -27,7 +27,7 @@ from captioner.errors import VideoError
 from captioner.faces import FaceTrack
 from captioner.model.captioner import NO_LABEL
 from captioner.model.encoders import VideoEncoder
-from prompts.visual import ExpertFeatures, FrozenExperts
+from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class FeatureStore:
                 asked["faces"] = self.parts["faces"].key
             del asked["reader"]
             asked["weights"] = weights_hash(experts)
-            settings = {"format": FORMAT, "of": config.video.frames, **asked}
+            settings = {"format": FORMAT, "of": config.video.frames, "best": BEST, **asked}
             self.parts["experts"] = Experts(folder, settings, hashes)
         if config.emotion_prior:
             from captioner.emotion.prior import open_prior

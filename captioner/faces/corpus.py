@@ -15,14 +15,18 @@ from torch import Tensor
 from captioner.faces import lessons, warp
 from captioner.faces.lessons import Batch, Faces, Jitter
 from captioner.faces.nets import standardise
+from captioner.faces.others import MediapipeReader
 from captioner.faces.points import BLENDSHAPES, MESH_68, MESH_IRIS, MIRROR_68, NETWORK_NAMES, geometry, mirrored
+from captioner.files import atomic
 from captioner.synth.photos import PhotoSet
 
 
 class Corpus:
     """Photos of one split (and FER+ pictures for training) ready to be drawn in batches."""
 
-    def __init__(self, photos: PhotoSet, ferplus: Path | None, template: Tensor | None = None) -> None:
+    def __init__(
+        self, photos: PhotoSet, ferplus: Path | None, template: Tensor | None = None, posed: Path | None = None
+    ) -> None:
         table = photos.table
         train = np.flatnonzero(table["split"] == 0)
         marks = torch.from_numpy(table["landmarks"][train].astype(np.float32))
@@ -37,6 +41,7 @@ class Corpus:
         self.mirror = mirror
         self.mirror_values = torch.tensor(mirrored(NETWORK_NAMES))
         self.ferplus = None if ferplus is None else self.read_ferplus(ferplus)
+        self.posed = None if posed is None else self.read_posed(posed)
 
     def raw_values(self, photos: PhotoSet, rows: NDArray[np.int64]) -> Tensor:
         """NETWORK_NAMES (N, E) as the teacher sees them, not standardised."""
@@ -52,18 +57,27 @@ class Corpus:
     def faces(self, rows: NDArray[np.int64]) -> Faces:
         """The photos of some rows with everything the networks learn from them."""
         images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
-        side = images.shape[-1]
-        points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * side
+        points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * images.shape[-1]
+        turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
+        return self._lesson(images, points, self.raw_values(self.photos, rows), turned)
+
+    def _lesson(self, images: Tensor, points: Tensor, raw: Tensor, turned: Tensor) -> Faces:
+        """Pictures (N, H, W) with meshes (N, 478, 3) in pixels, NETWORK_NAMES (N, E) and turns of the head (N,)."""
         points[..., :2] -= 0.5  # pixel centres are whole numbers
         aligned, align, depth = lessons.prepare(images, points, self.template)
-        values = (self.raw_values(self.photos, rows) - self.mean) / self.deviation
+        values = (raw - self.mean) / self.deviation
         known = torch.full((478,), 0.5 / 478)
         known[list(MESH_68)] += 1 / 68
         known[list(MESH_IRIS)] += 0.15
         extreme = values[:, : len(BLENDSHAPES)].amax(1)
-        turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
         odds = 1 + ((extreme - 2) * 0.3).clamp(0, 1.5) + ((turned - 12) * 0.05).clamp(0, 1.5)
         return Faces(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
+
+    def read_posed(self, path: Path) -> Faces:
+        """Posed stills as the teacher saw them (scripts/train_faces.py, stage `pose`): expressions photos lack."""
+        with np.load(path, allow_pickle=False) as stored:
+            pixels, mesh, raw = (torch.from_numpy(stored[name]) for name in ("pixels", "mesh", "values"))
+        return self._lesson(pixels, mesh, raw, raw[:, NETWORK_NAMES.index("yaw")].abs() * 30)
 
     def read_ferplus(self, folder: Path) -> Faces:
         """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""
@@ -92,12 +106,11 @@ class Corpus:
         return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
 
     def batch(self, count: int, size: int, jitter: Jitter, spoilt: bool = True) -> Batch:
-        """One training batch: photos, FER+ pictures, a seventh without a face, half of all mirrored."""
-        wrong = count // 7
-        rough = 0 if self.ferplus is None else count // 5
-        parts = [lessons.render(self.train, self.draw(self.train, count - rough), size, jitter, wrong)]
-        if self.ferplus is not None:
-            parts.append(lessons.render(self.ferplus, self.draw(self.ferplus, rough), size, jitter))
+        """One training batch: photos, FER+ pictures, posed stills, a seventh without a face, half of all mirrored."""
+        more = [(part, count // share) for part, share in ((self.ferplus, 5), (self.posed, 4)) if part is not None]
+        rest = count - sum(number for _, number in more)
+        parts = [lessons.render(self.train, self.draw(self.train, rest), size, jitter, count // 7)]
+        parts += [lessons.render(part, self.draw(part, number), size, jitter) for part, number in more]
         batch = lessons.join(parts)
         order = torch.randperm(count)
         batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
@@ -119,6 +132,16 @@ class Corpus:
     def draw(faces: Faces, count: int) -> Tensor:
         """Row numbers (N,), rare expressions and turned heads more often."""
         return torch.multinomial(faces.odds, count)
+
+
+def write_taught(pixels: NDArray[np.uint8], teacher: MediapipeReader, path: Path) -> int:
+    """Store grey stills (N, S, S) with what the teacher sees in them, for `Corpus(posed=path)`; returns how many."""
+    seen = [teacher.teach(np.repeat(still[..., None], 3, axis=2)) for still in pixels]
+    found = [(still, *known) for still, known in zip(pixels, seen, strict=True) if known is not None]
+    stills, mesh, values = (np.stack(column) for column in zip(*found, strict=True))
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, pixels=stills, mesh=mesh, values=values)
+    return len(found)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

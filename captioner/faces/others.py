@@ -137,12 +137,27 @@ class MediapipeReader(_FrameReader):
                 windows.append((low[0], low[1], high[0], high[1]))
         return windows[:_MOST_FACES]
 
-    def _look(self, picture: NDArray[np.uint8], corner: tuple[int, int]) -> list[_Found]:
+    def _detect(self, picture: NDArray[np.uint8]) -> Any:
+        """The landmarker's own result; tiny pictures are enlarged by whole numbers."""
         mp = importlib.import_module("mediapipe")
-        height, width = picture.shape[:2]
-        grow = max(1, -(-192 // min(height, width)))  # tiny windows are enlarged by whole numbers
+        grow = max(1, -(-192 // min(picture.shape[:2])))
         large = np.ascontiguousarray(picture.repeat(grow, 0).repeat(grow, 1))
-        seen = self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=large))
+        return self._landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=large))
+
+    def teach(self, picture: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """What a network learns of a picture (H, W, 3) of one face: the mesh (478, 3) in pixels, `_values` of it."""
+        height, width = picture.shape[:2]
+        seen = self._detect(picture)
+        if not seen.face_landmarks:
+            return None
+        mesh = np.array([(p.x * width, p.y * height, p.z * width) for p in seen.face_landmarks[0]], np.float32)
+        scores = {shape.category_name: shape.score for shape in seen.face_blendshapes[0]}
+        pose = np.asarray(seen.facial_transformation_matrixes[0])
+        return mesh, _values(scores, mesh[list(MESH_68), :2], pose)
+
+    def _look(self, picture: NDArray[np.uint8], corner: tuple[int, int]) -> list[_Found]:
+        height, width = picture.shape[:2]
+        seen = self._detect(picture)
         found = []
         for points, shapes, pose in zip(
             seen.face_landmarks, seen.face_blendshapes, seen.facial_transformation_matrixes, strict=True

@@ -133,8 +133,8 @@ def _whole_clips(experts: Experts, whole: Whole) -> str:
     return f"""
 The same {count} clips as the captioner sees them, through the shipped face reader ({looks} frames a clip, a face
 in {found:.1%} of them): macro F1 **{frame[shown].mean():.3f}** over frames, **{clip[shown].mean():.3f}** over
-clips. A clip's score is the mean over its frames, and its truth are the AUs its story makes salient; from which clip
-score on an AU counts was found on clips of training persons kept back.
+clips. A clip's score is the mean over its best frames, and its truth are the AUs its story makes salient; from which
+clip score on an AU counts was found on clips of training persons kept back.
 
 | AU | clips with it | F1 of frames | F1 of clips | AUC of clips |
 |---|---|---|---|---|

@@ -30,7 +30,7 @@ FRAMES = 8  # of a clip, as many as the captioner looks at
 class Watched:
     """Frame scores (C, T, A), their labels (C, T, A; unknown where no face was found), clip scores and labels (C, A).
 
-    A clip's scores are ExpertFeatures.au_scores, means over the frames with a face; its labels are its salient AUs.
+    A clip's scores are ExpertFeatures.au_scores, means over each AU's best frames; its labels are its salient AUs.
     """
 
     frames: Tensor
