@@ -2,7 +2,7 @@
 
 Stages: `pose` (stills of the same persons with other expressions, as the teacher sees them; without --bundle its
 official one is fetched), `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a
-last layer on its frozen features), `tune` (both together), `export` (the shipped folder); all run in turn, and `finder`,
+last layer on its frozen features), `tune` (both together), `export` (the shipped folder). All run in turn; `finder`,
 `aligned` and `tune` resume where they were stopped.
 `card` writes the card from what scripts/measure_faces.py measured.
 """

@@ -10,7 +10,7 @@ from conftest import ROOT
 from test_training import TINY
 
 import scripts.prove_training as prove
-from captioner.model.checkpoint import read_weights
+from captioner.model.states import read_weights
 from scripts.prove_training import Moments, Runs, distance, losses
 
 ENGINES = ["plain", *(["zero2", "zero3"] if importlib.util.find_spec("deepspeed") else [])]

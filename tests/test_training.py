@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT, tiny_batch, tiny_model
 
 from captioner.config import TrainConfig
-from captioner.model import checkpoint
+from captioner.model.states import read_weights
 from captioner.train.engine import PlainEngine, learning_rate, parameter_groups
 from captioner.train.loop import DWA, cut_log, differences
 
@@ -159,7 +159,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     for name in ("last", "best"):
         ours, theirs = (
-            checkpoint.read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole")
+            read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole")
         )
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert not list((tmp_path / "cut").glob(".*"))

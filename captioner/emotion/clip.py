@@ -22,9 +22,9 @@ from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError
 from captioner.files import missing
-from captioner.model.checkpoint import fill, read_weights
 from captioner.model.convert import read_tensors
 from captioner.model.experts import WEIGHTS as SHIPPED
+from captioner.model.states import fill, read_weights
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import nn
 
 from captioner.config import build, check
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import atomic, write_text
+from captioner.model.states import fill, read_weights
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -123,12 +123,8 @@ def load_experts(source: str | Path) -> Experts:
     folder = find_experts(source)
     spec = _read_spec(folder / "config.json")
     path = folder / "model.safetensors"
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from None
     er, au = ERNet(spec.er), AUGraph(spec.au)
-    _fill(nn.ModuleDict({"er": er, "au": au}), state, path)
+    fill(nn.ModuleDict({"er": er, "au": au}), read_weights(path), str(path))
     freeze(er)
     freeze(au)
     return Experts(er, au, spec)
@@ -182,14 +178,3 @@ def _read_spec(path: Path) -> ExpertsSpec:
         return build(ExpertsSpec, tree, where=str(path))
     except (ConfigError, ValueError) as error:  # prompts knows no CaptionerError
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-
-
-def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    wanted = model.state_dict()
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
-    for fault, keys in [("missing", missing), ("unexpected", extra), ("of another shape", wrong)]:
-        if keys:
-            some = ", ".join(keys[:3])
-            raise CheckpointError(f"{path} does not fit its config.json: {len(keys)} keys {fault}, as {some}")
-    model.load_state_dict(state)

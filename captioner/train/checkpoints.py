@@ -26,6 +26,7 @@ from torch import Tensor
 from captioner.errors import CheckpointError
 from captioner.files import write_text
 from captioner.model import checkpoint
+from captioner.model.states import read_weights
 from captioner.train.processes import World
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Found:
         """Optimiser states of all processes, and the random states of process `rank` if there was one."""
         merged: dict[str, Tensor] = {}
         for number, shard in enumerate(self.shards):
-            part = checkpoint.read_weights(shard)
+            part = read_weights(shard)
             merged |= {k: v for k, v in part.items() if number == rank or not k.startswith("random.")}
         return merged
 
@@ -200,7 +201,7 @@ def verify(found: Found) -> None:
     sums = found.values.get("files")
     if sums is None:
         for file in (found.folder / "model.safetensors", *found.shards):
-            checkpoint.read_weights(file)
+            read_weights(file)
         return
     for name, wanted in sums.items():
         file = found.folder / name

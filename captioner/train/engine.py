@@ -73,7 +73,8 @@ class PlainEngine:
         self.model, self.train, self.device = model.to(device), train, device
         self.world = world or World(device=device)
         self.shared = Shared(model, self.world)
-        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS, eps=EPS)
+        fused = device.type == "cpu"  # a third of the time of one parameter after the other
+        self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS, eps=EPS, fused=fused)
         self.names = {id(p): name for name, p in model.named_parameters()}
         self.members = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.dtype = pick_precision(train.precision, device)

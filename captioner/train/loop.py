@@ -28,6 +28,7 @@ from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.files import write_text
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
+from captioner.model.states import fill, read_weights
 from captioner.pipeline import Caption, caption_batch
 from captioner.train.checkpoints import (
     LAST,
@@ -409,7 +410,7 @@ class Trainer:
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
-        checkpoint.fill(self.model, checkpoint.read_weights(folder / "model.safetensors"), str(folder))
+        fill(self.model, read_weights(folder / "model.safetensors"), str(folder))
         tensors = found.tensors(self.world.rank)
         self.engine.restore(tensors, values["engine"])
         self.progress = Progress(**values["progress"])
