@@ -1,4 +1,4 @@
-"""Make the videos of examples/: a public-domain portrait that smiles, is animated with known action units.
+"""Make the videos of examples/: a smiling public-domain portrait, animated with known action units.
 
 python scripts/make_examples.py --portrait astronaut.png --bundle face_landmarker.task --out examples
 
@@ -8,6 +8,7 @@ The smile is first relaxed, by its own action units backwards and until the lips
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from captioner.synth.identity import State
 from captioner.synth.motion import Curve, perform, ramp
 from captioner.synth.photos import Photo
 from captioner.synth.puppet import Canvas, Puppet
-from captioner.synth.teacher import Teacher
+from captioner.synth.teacher import Reading, Teacher
 
 WIDTH, HEIGHT, FPS = 480, 360, 15.0
 ENLARGED = 2  # the portrait is, so that a warp costs no sharpness
@@ -58,7 +59,7 @@ CLIPS: dict[str, tuple[Shot, ...]] = {
     "sad": (Shot(3.6, (0.52, 0.50), {1: 0.9, 4: 0.55, 15: 0.6, 43: 0.25}, 0.3, 0.7, ("lowers_head",), 8),),
     "talk": (
         Shot(1.7, (0.46, 0.46), {}, actions=("talks",), seed=1),
-        Shot(1.5, (0.60, 0.62), {1: 0.9, 2: 0.9}, 0.1, 0.25, seed=4),
+        Shot(1.5, (0.60, 0.62), {1: 0.85, 2: 1.0}, 0.1, 0.25, seed=4),
         Shot(1.3, (0.47, 0.48), {}, 0.1, 0.4, seed=6, smiles=True),
     ),
 }
@@ -73,9 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
-        teacher = Teacher(args.bundle)
-        smiling, relaxed = puppets(read_portrait(args.portrait), teacher)
-        teacher.close()
+        portrait = read_portrait(args.portrait)
+        with closing(Teacher(args.bundle)) as teacher:
+            smiling, relaxed = puppets(portrait, teacher)
         for name, shots in CLIPS.items():
             path = args.out / f"{name}.mp4"
             frames = (frame for shot in shots for frame in film(smiling if shot.smiles else relaxed, shot))
@@ -106,7 +107,8 @@ def puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Puppet]
     relaxing = smiling.muscles.shift(RELAXED, {})
     smiling.muscles.fields[RELAX] = (relaxing, np.zeros_like(relaxing))
     low, high = smiling.landmarks[:, :2].min(0), smiling.landmarks[:, :2].max(0)
-    same = Place(*((low + high) / 2).tolist(), float(high[1] - low[1]))
+    x, y = ((low + high) / 2).tolist()
+    same = Place(x, y, float(high[1] - low[1]))
     picture = image.astype(np.float32)
     smiling.draw(picture, State({RELAX: 1.0}), same)
     return smiling, _puppet(_photo(picture.clip(0, 255).astype(np.uint8), teacher))
@@ -114,19 +116,20 @@ def puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Puppet]
 
 def _photo(image: NDArray[np.uint8], teacher: Teacher) -> Photo:
     """The face of a picture, looked at twice: in the whole, and as large as it can be."""
-    corner = np.zeros(2, int)
-    part = image
-    for _ in range(2):
-        seen = teacher.read(part)
-        if seen is None:
-            raise CaptionerError("no face in the portrait")
-        landmarks = seen.landmarks + np.array([*corner, 0], np.float32)
-        low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
-        margin = 0.35 * (high[1] - low[1])
-        corner = np.maximum(low - margin, 0).astype(int)
-        end = (high + margin).astype(int)
-        part = image[corner[1] : end[1], corner[0] : end[0]]
-    return Photo("portrait", image, landmarks, seen.blendshapes, np.eye(4, dtype=np.float32), 0, False)
+    points = _look(image, teacher).landmarks[:, :2]
+    low, high = points.min(0), points.max(0)
+    margin = 0.35 * (high[1] - low[1])
+    (left, top), (right, bottom) = np.maximum(low - margin, 0).astype(int), (high + margin).astype(int)
+    near = _look(image[top:bottom, left:right], teacher)
+    landmarks = near.landmarks + np.array([left, top, 0], np.float32)
+    return Photo("portrait", image, landmarks, near.blendshapes, np.eye(4, dtype=np.float32), 0, False)
+
+
+def _look(picture: NDArray[np.uint8], teacher: Teacher) -> Reading:
+    seen = teacher.read(picture)
+    if seen is None:
+        raise CaptionerError("no face in the portrait")
+    return seen
 
 
 def _puppet(photo: Photo) -> Puppet:
