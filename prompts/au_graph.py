@@ -172,6 +172,8 @@ class AUGraphConfig:
     main: int = len(MAIN_AUS)
     sub: int = len(SUB_AUS)
     width: int | None = None
+    mirror: bool = False
+    """In evaluation the mean of a crop and its mirror image is given: each misses what the other shows."""
 
     def __post_init__(self) -> None:
         check_name("backbone", self.backbone, BACKBONES)
@@ -368,6 +370,14 @@ class AUGraph(nn.Module):
 
     def forward(self, images: Tensor) -> AUOutput:
         """Scores (B, main + sub) and nodes (B, main, D) of normalised face crops (B, 3, H, W)."""
+        if self.training or not self.config.mirror:
+            return self._see(images)
+        seen, other = self._see(images), self._see(images.flip(-1))
+        main = self.config.main
+        order = [*range(main), *(main + (i ^ 1) for i in range(self.config.sub))]  # left and right change places
+        return AUOutput((seen.scores + other.scores[:, order]) / 2, (seen.nodes + other.nodes) / 2)
+
+    def _see(self, images: Tensor) -> AUOutput:
         return self.head(self.global_linear(self.backbone(images)))
 
 
@@ -482,14 +492,9 @@ def _infer_backbone(state: Mapping[str, Tensor], channels: int) -> str:
     depth = len({key.split(".")[2] for key in state if key.startswith("backbone.layer3.")})
     swin_depth = len({key.split(".")[4] for key in state if key.startswith("backbone.layers.2.blocks.")})
     shapes = {
-        (160, 1, 0): "small",
-        (512, 2, 0): "resnet18",
-        (2048, 6, 0): "resnet50",
-        (2048, 23, 0): "resnet101",
-        (768, 0, 6): "swin_tiny",
-        (768, 0, 18): "swin_small",
-        (1024, 0, 18): "swin_base",
-    }
+        (160, 1, 0): "small", (512, 2, 0): "resnet18", (2048, 6, 0): "resnet50", (2048, 23, 0): "resnet101",
+        (768, 0, 6): "swin_tiny", (768, 0, 18): "swin_small", (1024, 0, 18): "swin_base",
+    }  # fmt: skip
     if name := shapes.get((channels, depth, swin_depth)):
         return name
     raise ValueError(f"unknown backbone of {channels} channels in the checkpoint; known: {', '.join(BACKBONES)}")

@@ -141,6 +141,6 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
-        named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 3))
+        named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
         return VisualPromptTokens(er, au, index, top)

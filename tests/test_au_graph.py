@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_sub_aus_share_the_node_of_their_parent(small: AUGraph) -> None:
         after = small.head._scores(changed / changed.norm(dim=-1, keepdim=True))[0, 27:]
         moved = (after != before).nonzero().flatten().tolist()
         assert moved == [2 * pair, 2 * pair + 1]
+
+
+def test_mirrored_scores_do_not_care_which_way_a_face_looks(small: AUGraph) -> None:
+    both = AUGraph(replace(small.config, mirror=True)).eval()
+    both.load_state_dict(small.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    seen, turned, plain = both(images), both(images.flip(-1)), small.eval()(images)
+    torch.testing.assert_close(seen.nodes, turned.nodes)
+    torch.testing.assert_close(seen.scores[:, :27], turned.scores[:, :27])
+    torch.testing.assert_close(seen.scores[:, 27::2], turned.scores[:, 28::2])  # what is left here is right there
+    assert not torch.allclose(seen.scores, plain.scores)
 
 
 @pytest.mark.parametrize("metric", ["dots", "cosine", "l1", "l2"])

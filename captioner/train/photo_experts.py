@@ -83,7 +83,7 @@ def train(recipe: PhotoRecipe) -> Path:
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     try:  # names are checked before the slow part
-        au = AUGraph(AUGraphConfig(recipe.au_backbone, recipe.au_stage))
+        au = AUGraph(AUGraphConfig(recipe.au_backbone, recipe.au_stage, mirror=True))
         er = ERNet(ERNetConfig(recipe.er_arch, len(MAFW_LABELS)))
     except ValueError as error:
         raise ConfigError(str(error)) from None
