@@ -3,7 +3,8 @@
     python scripts/bench_command.py cold|warm|film|many [--model NAME|PATH] [--clips FOLDER] [--count 1000]
 
 cold and warm: a clip of 5 s, 720p; film: 10 minutes of 720p with --window 5; many: --count clips of a folder in one
-call, with the memory after 100 and after all. Seconds of CPU stand beside those of the clock, for busy machines.
+call, with the memory after 100 and after all. The pictures are those of examples/. Seconds of CPU stand beside those
+of the clock, for busy machines.
 """
 
 import argparse
@@ -23,20 +24,22 @@ import numpy as np
 from PIL import Image
 
 SIZE, FPS = (1280, 720), 25
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def scenes(seconds: int) -> Iterator[np.ndarray]:
-    """Drawn faces on 720p, another one every 6 s."""
-    from captioner.synth.drawn import render, sample_scene
+    """The example videos one after the other, at 720p."""
+    from captioner.data.video import probe, read_clip
 
-    for number in range(-(-seconds // 6)):
-        scene = sample_scene(np.random.default_rng([77, number]))
-        pictures = render(scene, 144)
-        for frame in range(min(6, seconds - 6 * number) * FPS):
-            small = Image.fromarray(pictures[frame * len(pictures) // (6 * FPS)])
-            wide = Image.new("RGB", SIZE, (90, 80, 70))
-            wide.paste(small.resize((SIZE[1], SIZE[1])), ((SIZE[0] - SIZE[1]) // 2, 0))
-            yield np.asarray(wide)
+    pictures = chain.from_iterable(
+        read_clip(path, round(probe(path).duration * FPS)).frames for path in cycle(sorted(EXAMPLES.glob("*.mp4")))
+    )
+    for picture in islice(pictures, seconds * FPS):
+        wide = Image.new("RGB", SIZE, (90, 80, 70))
+        small = Image.fromarray(picture)
+        small = small.resize((round(small.width * SIZE[1] / small.height), SIZE[1]))
+        wide.paste(small, ((SIZE[0] - small.width) // 2, 0))
+        yield np.asarray(wide)
 
 
 def repeat(source: Path, times: int, target: Path) -> None:
@@ -120,19 +123,11 @@ def many(clips: list[Path], model: str | None) -> str:
 
 def short_clips(folder: Path | None, count: int, scratch: Path) -> list[Path]:
     """`count` names of clips; fewer files are linked to under several names."""
-    if folder is not None:
-        found = sorted(chain(folder.rglob("*.mp4"), folder.rglob("*.webm")))
-    else:
-        from captioner.data.video import write_video
-        from captioner.synth.drawn import render, sample_scene
-
-        found = [scratch / f"drawn{number}.mp4" for number in range(20)]
-        for number, path in enumerate(found):
-            scene = sample_scene(np.random.default_rng([78, number]))
-            write_video(path, render(scene, 112), scene.fps)
+    folder = folder or EXAMPLES
+    found = sorted(chain(folder.rglob("*.mp4"), folder.rglob("*.webm")))
     names = [scratch / f"{number:05d}{path.suffix}" for number, path in zip(range(count), cycle(found), strict=False)]
     for name, path in zip(names, islice(cycle(found), count), strict=True):
-        os.link(path, name) if path.parent == scratch else name.symlink_to(path.resolve())
+        name.symlink_to(path.resolve())
     return names
 
 
