@@ -253,12 +253,15 @@ class DataConfig:
     """Share of clips that may turn out unreadable, each replaced by another; beyond it the run stops."""
     flip: bool = False
     """Mirror clips at random; leave off where captions say left and right."""
+    hide_faces: float = 0.0
+    """Share of the training clips shown without a face, their captions without what it does: where no face is found,
+    such a captioner does not make one up."""
 
     def __post_init__(self) -> None:
         faults = [f"data.{key} is {getattr(self, key)}: {least} or more is needed"
                   for key, least in (("workers", 0), ("prefetch", 1)) if getattr(self, key) < least]  # fmt: skip
-        if not 0 <= self.max_bad <= 1:
-            faults.append(f"data.max_bad is {self.max_bad}: a share between 0 and 1 is needed")
+        faults += [f"data.{key} is {getattr(self, key)}: a share between 0 and 1 is needed"
+                   for key in ("max_bad", "hide_faces") if not 0 <= getattr(self, key) <= 1]  # fmt: skip
         check(faults)
 
 
@@ -267,6 +270,9 @@ class TrainConfig:
     """Optimisation, facts as in the paper and its released script; see README for departures."""
 
     out: str = "runs/unnamed"
+    start: str = ""
+    """A captioner (shipped name, folder, hub) whose weights and vocabulary the run starts from, its frozen experts
+    apart, which are the config's; "": from nothing."""
     epochs: int = 20
     max_steps: int = 0
     """Stop after this many optimiser steps; 0: epochs decide."""

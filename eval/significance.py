@@ -55,6 +55,13 @@ def intervals(statistics: Statistics, samples: int = 1000, level: float = 0.95, 
     }
 
 
+def share(hits: int, count: int, z: float = 1.96) -> Interval:
+    """A share with Wilson's 95 % interval."""
+    p = hits / count
+    middle, spread = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
+    return Interval(p, (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count))
+
+
 def compare(
     a: Statistics, b: Statistics, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:

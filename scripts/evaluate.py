@@ -3,13 +3,14 @@
     python scripts/evaluate.py --checkpoint runs/tiny/best --manifest data/drawn/manifest.jsonl [--split test]
 
 Prints the caption metrics, facial-phrase precision, recall and F1 beside two blind baselines, emotion words and
-emotion accuracy, with 95 % bootstrap intervals; with --out also writes predictions.jsonl and scores.json there, with
---export a checkpoint in half precision whose CARD.md holds the scores.
+emotion accuracy, with 95 % intervals; with --out also writes predictions.jsonl and scores.json there.
 """
 
 import argparse
 import json
+import random
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,13 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.data.seen import FeatureStore
 from captioner.errors import CaptionerError
 from captioner.files import write_text
-from captioner.model import checkpoint
 from captioner.phrases import PHRASES, find_phrases
 from captioner.pipeline import Caption, Captioner
 from captioner.train.loop import predict
 from eval.emotion import phrase_baselines, phrase_counts, phrase_scores, word_scores
 from eval.metrics import score
 from eval.significance import PHRASES as PHRASE_F1
-from eval.significance import Interval, intervals
+from eval.significance import Interval, intervals, share
 
 
 def evaluate(
@@ -54,32 +54,60 @@ def evaluate(
     captions = predict(model.model, model.tokenizer, model.pieces, data, config, model.device)
 
     place = model.model.config.styles.index(style) if style else 0
-    refs = {r.id: told for r in records if (told := data.styled_captions(r).get(place))}
+    refs = {r.id: words for r in records if (words := data.styled_captions(r).get(place))}
     texts = {i: captions[i].text for i in refs}
+    told = [words for r in train if (words := data.styled_captions(r).get(place))]
     found = score(refs, texts)
     scores, statistics = dict[str, Any](found.corpus), dict(found.statistics)
     phrases = phrase_scores(refs, texts)
     if phrases.wanted:
         scores |= {"Phrase P": phrases.precision, "Phrase R": phrases.recall, PHRASE_F1: phrases.f1}
         statistics[PHRASE_F1] = phrase_counts(refs, texts)
-        learned = [words for r in train if (words := data.styled_captions(r).get(place))]
-        scores |= {f"{PHRASE_F1}, {name} (blind)": value.f1 for name, value in phrase_baselines(learned, refs).items()}
+        scores |= {f"{PHRASE_F1}, {name} (blind)": value.f1 for name, value in phrase_baselines(told, refs).items()}
     said = word_scores(refs, texts)
     if said.unmarked < said.videos:
         scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
-    scores |= emotion_accuracy(captions, records) | evidence_accuracy(captions, records)
+    spans = intervals(statistics) if len(refs) > 1 else {}
+    spans |= blind_ciders(refs, told) | emotion_accuracies(captions, records, train)
+    scores |= {name: span.value for name, span in spans.items()} | evidence_accuracy(captions, records)
     scores |= {f"skipped {name}": why for name, why in found.skipped.items()}
-    return captions, scores, intervals(statistics) if len(refs) > 1 else {}
+    return captions, scores, spans
 
 
-def emotion_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -> dict[str, float]:
-    """Share of labelled clips whose likeliest emotion is the label."""
-    right = [
-        max(captions[r.id].emotion, key=captions[r.id].emotion.__getitem__) == r.emotion
-        for r in records
-        if r.emotion and captions[r.id].emotion
-    ]
-    return {"emotion accuracy": sum(right) / len(right)} if right else {}
+def blind_ciders(refs: dict[str, list[str]], train: Sequence[Sequence[str]]) -> dict[str, Interval]:
+    """CIDEr of two captioners that never look: one training caption, the commonest, for all; a random one for each."""
+    if len(refs) < 2:
+        return {}
+    often = Counter(caption for captions in train for caption in captions)
+    dice = random.Random(0)
+    blind = {
+        "CIDEr, fixed sentence (blind)": dict.fromkeys(refs, often.most_common(1)[0][0]),
+        "CIDEr, random captions (blind)": {i: dice.choice(dice.choice(train)) for i in refs},
+    }
+    return {
+        name: intervals({"CIDEr": score(refs, texts, ("cider",)).statistics["CIDEr"]})["CIDEr"]
+        for name, texts in blind.items()
+    }
+
+
+def emotion_accuracies(
+    captions: dict[str, Caption], records: Sequence[Record], train: Sequence[Record]
+) -> dict[str, Interval]:
+    """Share of labelled clips whose likeliest emotion is the label, and of guesses that know the training labels."""
+    known = [r for r in records if r.emotion and captions[r.id].emotion]
+    labels = [r.emotion for r in train if r.emotion]
+    if not known or not labels:
+        return {}
+    often, dice = Counter(labels).most_common(1)[0][0], random.Random(0)
+    said = {
+        "emotion accuracy": [max(captions[r.id].emotion, key=captions[r.id].emotion.__getitem__) for r in known],
+        "emotion accuracy, commonest (blind)": [often] * len(known),
+        "emotion accuracy, random (blind)": [dice.choice(labels) for _ in known],
+    }
+    return {
+        name: share(sum(given == r.emotion for given, r in zip(answers, known, strict=True)), len(known))
+        for name, answers in said.items()
+    }
 
 
 def evidence_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -> dict[str, float]:
@@ -96,48 +124,6 @@ def evidence_accuracy(captions: dict[str, Caption], records: Sequence[Record]) -
     return {"evidence accuracy": sum(hits) / len(hits)} if hits else {}
 
 
-CARD = """# {name}
-
-A captioner of this package: ECPA with {millions:.1f} M parameters ({trained:.1f} M trained, the rest frozen experts).
-
-**Trained on {data}.** {caution}
-
-- Made by `{command}`, then
-  `python scripts/evaluate.py --checkpoint ... --manifest ... --export {name}`.
-- Input: {frames} frames of {size} px, the picture's centre square. No face is looked for: people should fill it.
-- Licence of code and weights: Apache-2.0.
-- Emotion labels name what a face seems to show, not what a person feels. Do not judge people by them.
-
-## Measured on {clips} clips of the {split} split
-
-| score | value |
-|---|---|
-{rows}
-
-Blind: what captions would score that never look at the video, the commonest phrases of the training split or
-phrases drawn at their rates there. CIDEr is on its own scale (10 at most), all others go from 0 to 1.
-Evidence accuracy: of the true action units that a caption names, the share linked to a word of the naming phrase.
-"""
-DRAWN = "It has seen invented, drawn (synthetic) faces and no photograph: expect nothing of it on real videos."
-
-
-def export(model: Captioner, folder: Path, scores: dict[str, Any], options: argparse.Namespace, clips: int) -> None:
-    """The checkpoint in half precision, with a card of its scores."""
-    config, network = model.model.config, model.model
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
-    rows = [f"| {name} | {value:.3f} |" for name, value in scores.items() if isinstance(value, float)]
-    drawn = "drawn" in str(options.manifest)
-    data = "drawn (synthetic) clips" if drawn else str(options.manifest)
-    meta = {**model.checkpoint.meta, "licence": "Apache-2.0", "training_data": data}
-    text = CARD.format(
-        name=folder.name, millions=millions, trained=trained, data=data,
-        caution=DRAWN if drawn else "", command=options.command, frames=config.video.frames, size=config.video.size,
-        clips=clips, split=options.split, rows="\n".join(rows),
-    )  # fmt: skip
-    checkpoint.save(folder, network, model.tokenizer, meta=meta, card=text, half=True)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,8 +136,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--style", default="", help="one of the model's manners of captions (default: its first)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=Path, help="folder for predictions.jsonl and scores.json")
-    parser.add_argument("--export", type=Path, help="folder for the checkpoint in half precision with its card")
-    parser.add_argument("--command", default="python scripts/train.py", help="training command, for the card")
     options = parser.parse_args(arguments)
     try:
         model = captioner.load(options.checkpoint, device=options.device)
@@ -166,8 +150,6 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in scores.items():
         span = f"  {spans[name].low:.4f} .. {spans[name].high:.4f}" if name in spans else ""
         print(f"{name:34s} {value:.4f}{span}" if isinstance(value, float) else f"{name}: {value}")
-    if options.export:
-        export(model, options.export, scores, options, len(records))
     if options.out:
         lines = [json.dumps({"id": i, **c.to_dict()}, ensure_ascii=False) for i, c in captions.items()]
         write_text(options.out / "predictions.jsonl", "\n".join(lines) + "\n")

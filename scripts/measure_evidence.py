@@ -20,6 +20,7 @@ import captioner
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from eval.significance import share
 
 EYES_CLOSED = 43  # some makers close eyes without naming the unit
 SHOWN = 0.5  # share of a unit's highest intensity from which on a second shows it
@@ -50,13 +51,6 @@ def judge(phrase: Mapping[str, Any], record: Record) -> Verdict:
     return Verdict(record.id, str(phrase["phrase"]), au, commanded, true, bool(phrase["seen"]), shown)
 
 
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z, p = 1.96, hits / count
-    middle, spread = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
-    return (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
-
-
 def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
     """Shares by name: {share, low, high, count}."""
     groups: dict[str, Iterable[bool]] = {
@@ -70,8 +64,8 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
     for name, hits in groups.items():
         values = list(hits)
         if values:
-            low, high = interval(sum(values), len(values))
-            found[name] = {"share": sum(values) / len(values), "low": low, "high": high, "count": len(values)}
+            span = share(sum(values), len(values))
+            found[name] = {"share": span.value, "low": span.low, "high": span.high, "count": len(values)}
     return found
 
 

@@ -28,6 +28,7 @@ from captioner.data.seen import FeatureStore, open_store
 from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, CheckpointError
+from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.encoders import resolve_experts
 from captioner.pipeline import pick_device
@@ -161,7 +162,8 @@ def prepare(
     given: dict[str, Any] = {"cache": store, "short_side": config.data.short_side, "bad": bad}
     data = ClipDataset(
         records, settled, tokenizer, pieces if model.aligned else None, train=True, flip=config.data.flip,
-        centre=config.data.crop == "centre", captions=config.train.captions, seed=config.train.seed, **given,
+        centre=config.data.crop == "centre", captions=config.train.captions, seed=config.train.seed,
+        hide_faces=config.data.hide_faces, **given,
     )  # fmt: skip
     validation = ClipDataset(held_out, settled, tokenizer, **given)
     return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces
@@ -185,6 +187,8 @@ def build_model(
     tokenizer = find_tokenizer(config, records, world)
     settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
     model = EmotionCaptioner(settled)
+    if config.train.start:
+        checkpoint.start_from(model, checkpoint.locate(config.train.start))
     own = model.text.foreign if model.aligned else 0
     settled = replace(settled, text=replace(settled.text, vocab_size=own))
     model.config = settled
@@ -223,10 +227,11 @@ def draw_if_missing(config: Config) -> Path:
 
 
 def find_tokenizer(config: Config, records: list[Record], world: World) -> Tokenizer:
-    """The run's vocabulary: of its last checkpoint, built from the captions, or from a folder or the hub."""
+    """The run's vocabulary: of its last checkpoint or of `train.start`, built from the captions, or by name."""
     saved = Store(Path(config.train.out), world).newest()
-    if saved is not None:
-        return Tokenizer.from_file(saved.folder / "tokenizer.json")
+    if saved is not None or config.train.start:
+        folder = saved.folder if saved is not None else checkpoint.locate(config.train.start)
+        return Tokenizer.from_file(folder / "tokenizer.json")
     styles = config.model.styles
     captions = [c for r in records for c in (*r.captions, *(t for s in styles for t in r.extra.get(s, [])))]
     if config.model.tokenizer == "captions":

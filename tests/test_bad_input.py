@@ -297,9 +297,8 @@ def test_a_killed_run_goes_on_where_it_was() -> None:
         (["-d", "cuda"], "error: device 'cuda' is not available on this machine: use --device cpu or auto\n"),
         (["-d", "gpu"], "error: unknown device 'gpu'; allowed: auto, cpu, cuda, cuda:N, mps\n"),
         (["-m", "nobody/nothing", "--offline"], "run once with a connection: `hf download nobody/nothing`\n"),
-        (["-m", "drawm"], "error: 'drawm' is not a folder; unknown model 'drawm' (did you mean 'drawn'?)"),
-        (["--style", "feelings"], "error: unknown style 'feelings'; "),
-        (["--people", "2"], "looks at whole pictures, not at faces"),
+        (["-m", "defualt"], "error: 'defualt' is not a folder; unknown model 'defualt' (did you mean 'default'?)"),
+        (["--style", "feeling"], "error: unknown style 'feeling'; allowed: faces, feelings"),
         (["--faces", "fam"], "error: unknown face reader 'fam' (did you mean 'fan'?); allowed: "),
     ],
 )  # fmt: skip
@@ -311,7 +310,7 @@ def test_what_cannot_be_had_is_bad_usage_with_the_fix(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     film("a.mp4", [0])
     arguments = ["a.mp4", "-q", *wish]
-    assert main(arguments if "-m" in wish else [*arguments, "-m", "drawn"]) == 2
+    assert main(arguments if "-m" in wish else [*arguments, "-m", "default"]) == 2
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1

@@ -1,6 +1,7 @@
 """Dataset and batches: what an epoch sees, and that it depends on nothing but the seed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from torch.utils.data import DataLoader
 
 from captioner.data import crops as crops_module
 from captioner.data.crops import expert_crops
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate, without_face
 from captioner.data.manifest import Record
+from captioner.data.seen import Seen
 from captioner.data.tokenizer import Tokenizer
 from captioner.data.video import Clip
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces.reader import make_track
 from captioner.model.captioner import NO_LABEL
+from captioner.phrases import find_phrases
+from prompts.visual import ExpertFeatures
 
 
 @pytest.fixture
@@ -55,6 +59,36 @@ def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer
     masks = {tuple(first[Place(epoch, 1)]["targets"][0]) for epoch in range(6)}
     assert len(masks) > 3
     assert dataset(records, tokenizer, seed=2)[Place(0, 1)]["targets"] != first[Place(0, 1)]["targets"]
+
+
+class FaceStore:
+    """Stands for the feature store: frames, and experts who see a face."""
+
+    def __init__(self, present: bool) -> None:
+        self.present = present
+
+    def load(self, _: Path) -> Seen:
+        zeros = {name: torch.zeros(1, 1) for name in ExpertFeatures.__dataclass_fields__}
+        experts = ExpertFeatures(**zeros | {"present": torch.tensor([self.present])})
+        return Seen(torch.zeros(4, 3, 72, 72, dtype=torch.uint8), experts)
+
+
+def test_of_a_face_that_is_not_seen_nothing_is_said(records: list[Record], tokenizer: Tokenizer) -> None:
+    def told(share: float, present: bool) -> list[tuple[bool, bool]]:
+        """Of twenty items: whether the face is there, whether a word on a face is asked for."""
+        config = with_vocabulary(tiny_config("prompts.mask_words=0.99"), tokenizer)
+        store: Any = FaceStore(present)
+        data = ClipDataset(records, config, tokenizer, train=True, hide_faces=share, cache=store)
+        items = [data[Place(epoch, 1)] for epoch in range(20)]
+        said = [tokenizer.decode([t for t in item["targets"][0] if t != NO_LABEL]) for item in items]
+        return [(bool(i["experts"].present), bool(find_phrases(s))) for i, s in zip(items, said, strict=True)]
+
+    assert set(told(0.0, True)) == {(True, True)}
+    assert set(told(0.0, False)) == {(False, True)}  # data sets' captions stay as they are
+    assert set(told(0.5, True)) == {(True, True), (False, False)}
+    assert set(told(0.01, False)) == {(False, False)}
+    assert without_face("A man talks. The frown.") == "A man talks."
+    assert without_face("The frown.") == "The frown."
 
 
 def test_workers_change_nothing(records: list[Record], tokenizer: Tokenizer) -> None:

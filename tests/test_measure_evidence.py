@@ -8,11 +8,12 @@ import pytest
 from conftest import ROOT
 
 from captioner.data.manifest import Record
+from eval.significance import share
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import measure_evidence
-from measure_evidence import interval, judge, summary
+from measure_evidence import judge, summary
 
 CURVE = [0.0, 0.1, 0.8, 0.2]
 CLIP = Record(
@@ -41,7 +42,8 @@ def test_shares_and_intervals() -> None:
     assert shares["linked unit is commanded"]["share"] == 0.75
     assert shares["... of confirmed phrases"]["share"] == 1.0
     assert shares["phrases confirmed"]["count"] == 4
-    assert interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-3)
+    span = share(8, 10)
+    assert (span.value, span.low, span.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-3)
     assert summary([]) == {}
 
 

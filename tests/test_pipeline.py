@@ -1,4 +1,4 @@
-"""From a file to a Caption, with the shipped model: what it says of drawn faces it never saw."""
+"""From a file to a Caption, with the shipped model (what it says of the examples: test_examples.py)."""
 
 import io
 import json
@@ -24,24 +24,15 @@ from captioner.errors import CaptionerError, ConfigError, VideoError
 from captioner.faces import EXPRESSION_NAMES, FaceTrack
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
-from captioner.phrases import find_phrases
 from captioner.pipeline import Caption, Captioner, pick_device
 from captioner.synth.drawn import render, sample_scene
 
-EXAMPLE = ROOT / "examples" / "face.mp4"
+EXAMPLE = ROOT / "examples" / "smile.mp4"
 
 
 @pytest.fixture(scope="module")
 def model() -> Captioner:
     return captioner.load(device="cpu")
-
-
-def test_the_example_is_described_truly(model: Captioner) -> None:
-    truth = json.loads((ROOT / "examples" / "face.json").read_text())
-    caption = model.caption(EXAMPLE)
-    said = {found.name for found in find_phrases(caption.text)}
-    assert said == set(truth["phrases"]), caption.text
-    assert any(word in caption.text.lower() for word in truth["action_words"]), caption.text
 
 
 def test_caption_is_complete(model: Captioner) -> None:
@@ -64,19 +55,6 @@ def test_caption_is_complete(model: Captioner) -> None:
 
 def test_same_clip_same_words(model: Captioner) -> None:
     assert model.caption(EXAMPLE) == model.caption(EXAMPLE)
-
-
-def test_unseen_drawn_faces(model: Captioner, tmp_path: Path) -> None:
-    """Twelve clips of faces and seeds that training never used: most phrases are right."""
-    right = given = wanted = 0
-    for seed in range(12):
-        scene = sample_scene(np.random.default_rng([991, seed]))
-        write_video(tmp_path / f"{seed}.mp4", render(scene, 112), scene.fps)
-        said = {found.name for found in find_phrases(model.caption(tmp_path / f"{seed}.mp4").text)}
-        right += len(said & set(scene.phrases))
-        given += len(said)
-        wanted += len(scene.phrases)
-    assert 2 * right / (given + wanted) > 0.75
 
 
 def test_short_span_and_single_frame(model: Captioner, tmp_path: Path) -> None:
@@ -226,12 +204,17 @@ def test_full_memory_halves_the_batch_once(
 
 
 def test_wishes_that_a_model_cannot_meet(model: Captioner) -> None:
+    tokenizer = Tokenizer.build(CAPTIONS)
+    untrained = EmotionCaptioner(replace(tiny_config(), vocab_size=tokenizer.vocab_size)).eval()
+    plain = Captioner(Checkpoint(untrained, tokenizer, None, {}, "plain"))
     with pytest.raises(ConfigError, match="unknown style 'feelings'; this model has one manner of captions"):
-        model.caption(EXAMPLE, style="feelings")
-    with pytest.raises(ConfigError, match="model 'drawn' looks at whole pictures, not at faces"):
-        model.people(EXAMPLE)
-    with pytest.raises(ConfigError, match="model 'drawn' looks at whole pictures, not at faces"):
-        captioner.load("drawn", device="cpu", faces="builtin")
+        plain.caption(EXAMPLE, style="feelings")
+    with pytest.raises(ConfigError, match="unknown style 'feeling'; allowed: faces, feelings"):
+        model.caption(EXAMPLE, style="feeling")
+    with pytest.raises(ConfigError, match="model 'plain' looks at whole pictures, not at faces"):
+        plain.people(EXAMPLE)
+    with pytest.raises(ConfigError, match="model 'plain' looks at whole pictures, not at faces"):
+        Captioner(plain.checkpoint, faces="builtin")
     with pytest.raises(ConfigError, match=r"windows of 0\.1 s are too short: at least 0\.5 s are needed"):
         next(model.windows(EXAMPLE, 0.1))
 

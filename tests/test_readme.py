@@ -22,7 +22,7 @@ COMMANDS = [
 
 
 def test_it_opens_with_the_two_commands() -> None:
-    assert COMMANDS[:2] == ["pip install . && caption examples/face.mp4", 'pip install -e ".[dev,train,eval]" && pytest']  # noqa: E501
+    assert COMMANDS[:2] == ["pip install . && caption examples/smile.mp4", 'pip install -e ".[dev,train,eval]" && pytest']  # noqa: E501
 
 
 def test_ci_runs_the_test_command() -> None:
@@ -38,16 +38,16 @@ def test_commands_name_real_files() -> None:
 
 
 def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = re.search(r"\$ caption examples/face\.mp4\n(.*)\n", README)
+    shown = re.search(r"\$ caption examples/smile\.mp4\n(.*)\n", README)
     assert shown
-    assert main([str(ROOT / "examples" / "face.mp4"), "-q", "-d", "cpu"]) == 0
+    assert main([str(ROOT / "examples" / "smile.mp4"), "-q", "-d", "cpu"]) == 0
     assert capsys.readouterr().out.strip() == shown[1]
 
 
 def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     block = re.search(r"```python\n(.*?)```", README, re.S)
     assert block
-    (tmp_path / "video.mp4").write_bytes((ROOT / "examples" / "face.mp4").read_bytes())
+    (tmp_path / "video.mp4").write_bytes((ROOT / "examples" / "smile.mp4").read_bytes())
     (tmp_path / "code.py").write_text(block[1])
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(tmp_path / "code.py"))

@@ -49,7 +49,7 @@ def test_bench_caption_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -
 
 def test_evaluate_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = make_clips(tmp_path / "clips", 10, seed=5, workers=1)
-    words = ["--checkpoint", "drawn", "--manifest", str(manifest), "--split", "train", "--clips", "4"]
+    words = ["--checkpoint", "default", "--manifest", str(manifest), "--split", "train", "--clips", "4"]
     assert evaluate.main([*words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     for name in ("CIDEr", "Phrase F1", "Phrase F1, most frequent (blind)", "Phrase F1, random (blind)", " .. "):

@@ -171,6 +171,13 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     assert other.returncode == 2
     assert "train.lr" in other.stderr.splitlines()[-1]
 
+    onward = run([*command(tmp_path, "onward"), f"train.start={tmp_path / 'whole' / 'last'}", "train.max_steps=1"])
+    assert onward.returncode == 0, onward.stderr[-2000:]
+    assert losses(tmp_path / "onward")[0][1] < losses(tmp_path / "whole")[0][1]  # it knows what the other has learned
+    odd = run([*command(tmp_path, "odd"), f"train.start={tmp_path / 'whole' / 'last'}", "model.fusion.ffn=96"])
+    assert odd.returncode == 2
+    assert "does not fit this architecture" in odd.stderr.splitlines()[-1]
+
 
 @pytest.mark.parametrize(
     ("change", "words"),

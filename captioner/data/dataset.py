@@ -4,6 +4,7 @@ Everything random about an item (crop, caption, hidden words) follows from (seed
 order of workers and a resumed run change nothing.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from captioner.data.tokenizer import Tokenizer
 from captioner.data.transforms import crop
 from captioner.errors import CheckpointError, VideoError
 from captioner.model.captioner import NO_LABEL, Batch
+from captioner.phrases import find_phrases
 from prompts.textual import hide_words
 from prompts.visual import ExpertFeatures
 
@@ -97,6 +99,12 @@ def hide(ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Ge
     return shown, targets
 
 
+def without_face(caption: str) -> str:
+    """A caption without its sentences on the face, as long as any is left."""
+    sentences = re.split(r"(?<=[.!?])\s+", caption)
+    return " ".join(each for each in sentences if not find_phrases(each)) or caption
+
+
 @dataclass(frozen=True)
 class Place:
     """Which item of which epoch; what a sampler yields."""
@@ -136,14 +144,18 @@ class ClipDataset(Dataset[dict[str, Any]]):
         flip: bool = False,
         centre: bool = False,
         captions: int = 1,
+        hide_faces: float = 0.0,
         seed: int = 0,
         bad: Mapping[str, str] | None = None,
     ) -> None:
-        """centre: no random crops. bad: {id: fault} so far; unreadable clips give way to others, else they raise."""
+        """centre: no random crops. bad: {id: fault} so far; unreadable clips give way to others, else they raise.
+
+        hide_faces: the share of clips that are shown without their face, captions without what it does.
+        """
         self.records = [r for r in records if r.captions] if train else list(records)
         self.config, self.tokenizer, self.pieces = config, tokenizer, pieces
         self.cache, self.train, self.short_side = cache, train, short_side
-        self.flip, self.captions, self.seed = flip, captions, seed
+        self.flip, self.captions, self.hide_faces, self.seed = flip, captions, hide_faces, seed
         self.moving = train and not centre
         self.bad = None if bad is None else dict(bad)
 
@@ -167,8 +179,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if record is not asked:
             item["bad"] = {asked.id: (self.bad or {})[asked.id]}
         if self.train:
-            item |= self.caption_parts(record, generator)
+            faceless = self.hide_faces > 0 and self.face_is_hidden(item, generator)
+            item |= self.caption_parts(record, generator, faceless)
         return item
+
+    def face_is_hidden(self, item: dict[str, Any], generator: torch.Generator) -> bool:
+        """Whether an item shows no face, be it that it is hidden here."""
+        seen, shown = item["experts"], item["shown"]
+        if float(torch.rand((), generator=generator)) < self.hide_faces:
+            item["experts"] = None if seen is None else replace(seen, present=torch.zeros_like(seen.present))
+            item["shown"] = None if shown is None else torch.zeros_like(shown)
+            return seen is not None or shown is not None
+        there = shown if seen is None else seen.present
+        return there is not None and not bool(there.any())
 
     def readable(self, place: Place, mixed: int) -> tuple[Record, Seen]:
         """The record at a place and what is seen of it; for an unreadable one another, which follows from `mixed`."""
@@ -199,10 +222,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         texts = [record.captions if style == own else record.extra.get(style, []) for style in styles]
         return {place: list(found) for place, found in enumerate(texts) if found} or {0: record.captions}
 
-    def caption_parts(self, record: Record, generator: torch.Generator) -> dict[str, Any]:
+    def caption_parts(self, record: Record, generator: torch.Generator, faceless: bool = False) -> dict[str, Any]:
         """Captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
         styled = self.styled_captions(record)
+        if faceless:
+            styled = {style: [without_face(text) for text in texts] for style, texts in styled.items()}
         orders = {style: torch.randperm(len(texts), generator=generator).tolist() for style, texts in styled.items()}
         turns = [(style, i) for i in range(self.captions) for style in styled][: self.captions]
         chosen = [styled[style][orders[style][i % len(orders[style])]] for style, i in turns]

@@ -5,6 +5,7 @@ Axes: S stills, A main AUs, O one-sided AUs.
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,10 @@ SIDE = 128  # of a still; the face fills about 0.7 of it
 FREE = 0.5  # share of the stills whose phrases stand for no emotion, so that rare AUs are seen
 _ONE_SIDED = 0.15
 _STATE, _PHOTO = 1, 2  # what a generator is for
+# The action units that move a face of which only that half is at rest.
+HALVES: dict[str, tuple[int, ...]] = {
+    "upper": (1, 2, 4, 5, 7, 9, 43), "lower": (10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,20 @@ class Posed:
         return Posed(**{name: value[rows] for name, value in vars(self).items()})
 
 
-def posed(folder: str | Path, splits: tuple[str, ...], count: int, seed: int, cache: str | Path) -> Posed:
-    """`count` stills of the persons of these splits, read from the cache folder once made there."""
-    path = Path(cache) / f"posed-{'-'.join(splits)}-{count}-{seed}-{_puppet()}.npz"
+def posed(
+    folder: str | Path, splits: tuple[str, ...], count: int, seed: int, cache: str | Path, part: str = "whole"
+) -> Posed:
+    """`count` stills of the persons of these splits, read from the cache folder once made there.
+
+    part: `upper` or `lower` moves that half of faces of which only it is at rest; labels of the other are unknown.
+    """
+    half = "" if part == "whole" else f"{part}-"
+    path = Path(cache) / f"posed-{half}{'-'.join(splits)}-{count}-{seed}-{_puppet()}.npz"
     if not path.exists():
         photos = PhotoSet(folder)
         log.info("posing %d stills of %s persons into %s", count, " and ".join(splits), path)
-        made = _pose_all(photos, np.concatenate([photos.rows(split) for split in splits]), count, seed)
+        rows = np.concatenate([photos.rows(split, part) for split in splits])
+        made = _pose_all(photos, rows, count, seed, HALVES.get(part, PHOTO_AUS))
         with atomic(path) as temporary:
             np.savez(temporary, **{name: value.numpy() for name, value in vars(made).items()})
     with np.load(path, allow_pickle=False) as stored:
@@ -81,8 +93,14 @@ def _puppet() -> str:
     return hashlib.blake2b(b"".join(part.read_bytes() for part in parts), digest_size=4).hexdigest()
 
 
-def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) -> Posed:
+def join(parts: Sequence[Posed]) -> Posed:
+    """Several as one."""
+    return Posed(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+
+def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int, able: tuple[int, ...]) -> Posed:
     basis, each = load_basis(), -(-count // len(rows))
+    known = np.array([len(able) == len(PHOTO_AUS) or au in able for au in (*MAIN_AUS, *(int(n[1:]) for n in SUB_AUS))])
     order = np.random.default_rng([seed, _PHOTO]).permutation(rows)
     pixels, points, aus, emotions, persons = [], [], [], [], []
     for row in order.tolist():
@@ -93,12 +111,12 @@ def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int) 
             continue
         for number in range(each):
             rng = np.random.default_rng([seed, _STATE, row, number])
-            state, emotion = sample_state(rng)
+            state, emotion = sample_state(rng, able)
             picture, landmarks = _draw(rng, actor, state)
             pixels.append(picture)
             points.append(landmarks[list(MESH_68), :2] / SIDE)
-            aus.append(labels_of(state))
-            emotions.append(emotion)
+            aus.append(np.where(known, labels_of(state), UNKNOWN).tolist())
+            emotions.append(emotion if known.all() else -1)
             persons.append(int(photos.table["person"][row]))
     if not pixels:
         raise ManifestError(f"no photo of {photos.folder} can be posed: it needs near-frontal faces with a shut mouth")
@@ -120,16 +138,16 @@ def _draw(rng: np.random.Generator, actor: PhotoActor, state: State) -> tuple[ND
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8), landmarks
 
 
-def sample_state(rng: np.random.Generator) -> tuple[State, int]:
+def sample_state(rng: np.random.Generator, able: tuple[int, ...] = PHOTO_AUS) -> tuple[State, int]:
     """A head somewhere near the front with up to four salient phrases, and the emotion they stand for (or -1)."""
     emotion = int(rng.integers(len(MAFW_LABELS)))
     if rng.random() < FREE:
-        emotion, names = -1, _any_phrases(rng)
+        emotion, names = -1, _any_phrases(rng, able)
     else:
-        names = sample_phrases(rng, (MAFW_LABELS[emotion],), PHOTO_AUS)
-    aus = {au: value for au, value in subtle_aus(rng, names).items() if au in PHOTO_AUS}
+        names = sample_phrases(rng, (MAFW_LABELS[emotion],), able)
+    aus = {au: value for au, value in subtle_aus(rng, names).items() if au in able}
     for name in names:
-        options = ways(name, PHOTO_AUS)
+        options = ways(name, able)
         peak = rng.uniform(0.5, 1) if rng.random() < 0.85 else rng.uniform(0.2, 0.5)
         for au in options[int(rng.integers(len(options)))]:
             aus[au] = float(np.clip(peak * rng.uniform(0.92, 1.08), 0, 1))
@@ -142,13 +160,13 @@ def sample_state(rng: np.random.Generator) -> tuple[State, int]:
     return state, emotion
 
 
-def _any_phrases(rng: np.random.Generator) -> tuple[str, ...]:
+def _any_phrases(rng: np.random.Generator, able: tuple[int, ...]) -> tuple[str, ...]:
     """Up to four phrases that do not hide each other, rare ones as often as others."""
-    able = showable(PHOTO_AUS)
+    names = showable(able)
     chosen: tuple[str, ...] = ()
-    for index in rng.permutation(len(able))[: int(rng.integers(1, 5))].tolist():
-        if together(able[index], chosen):
-            chosen = (*chosen, able[index])
+    for index in rng.permutation(len(names))[: int(rng.integers(1, 5))].tolist():
+        if together(names[index], chosen):
+            chosen = (*chosen, names[index])
     return chosen
 
 

@@ -22,7 +22,7 @@ from captioner.model.states import fill, read_weights
 FORMAT = 1
 WEIGHTS = Path(__file__).parents[1] / "weights"  # what this package ships
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
-DEFAULT = "drawn"  # the shipped captioner that `caption` uses
+DEFAULT = "default"  # the shipped captioner that `caption` uses
 
 
 @dataclass
@@ -170,6 +170,13 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
     card = folder / "CARD.md"
     text = card.read_text(encoding="utf-8") if card.exists() else ""
     return Checkpoint(model.eval(), tokenizer, foreign, meta, folder.name, text)
+
+
+def start_from(model: EmotionCaptioner, folder: Path) -> None:
+    """Take up the weights of another captioner of the same shape; the frozen experts stay."""
+    own = {name: value for name, value in model.state_dict().items() if name.startswith("experts.")}
+    other = {k: v for k, v in read_weights(folder / "model.safetensors").items() if not k.startswith("experts.")}
+    fill(model, other | own, str(folder))
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -50,10 +50,11 @@ DARK_EYES = 0.34  # brightness of the eyes over that of the skin: 3 % of the pho
 _EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
 _SKIN = (50, 280, 4, 151)  # cheeks, tip of the nose, forehead
 # An action unit that is there already cannot rise.
-_AT_REST: tuple[tuple[str, float], ...] = (
-    ("mouthSmileLeft mouthSmileRight", 0.35), ("eyeBlinkLeft eyeBlinkRight", 0.4),
-    ("browDownLeft browDownRight", 0.5), ("browInnerUp", 0.4), ("mouthUpperUpLeft mouthUpperUpRight", 0.3),
-)  # fmt: skip
+_AT_REST: dict[str, tuple[tuple[str, float], ...]] = {
+    "upper": (("eyeBlinkLeft eyeBlinkRight", 0.4), ("browDownLeft browDownRight", 0.5), ("browInnerUp", 0.4)),
+    "lower": (("mouthSmileLeft mouthSmileRight", 0.35), ("mouthUpperUpLeft mouthUpperUpRight", 0.3)),
+}
+PARTS = ("whole", *_AT_REST)
 
 
 class PhotoError(CaptionerError):
@@ -108,26 +109,34 @@ class PhotoSet:
         pitch = np.degrees(np.arcsin(np.clip(-m[:, 1, 2], -1, 1)))
         return np.stack([yaw, pitch], axis=1).astype(np.float32)
 
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of a split that can be animated: there, near frontal, at rest, mouth shut, eyes open, not cut off."""
+    def rows(self, split: str, part: str = "whole") -> NDArray[np.int64]:
+        """Rows of a split that can be animated: there, near frontal, at rest, mouth shut, eyes open, not cut off.
+
+        part: those whose upper or lower half is at rest, whatever the other half does, are more than twice as many.
+        """
         if split not in SPLITS:
             raise PhotoError(unknown("split", split, SPLITS))
-        return np.flatnonzero(self._fit & self._there & (np.asarray(self.table["split"]) == SPLITS.index(split)))
+        if part not in PARTS:
+            raise PhotoError(unknown("part", part, PARTS))
+        fit = np.logical_and.reduce([self._fit[half] for half in _AT_REST if part in ("whole", half)])
+        return np.flatnonzero(fit & self._there & (np.asarray(self.table["split"]) == SPLITS.index(split)))
 
     @cached_property
-    def _fit(self) -> NDArray[np.bool_]:
-        """Which faces (N,) are as `rows` wants them."""
+    def _fit(self) -> dict[str, NDArray[np.bool_]]:
+        """Which faces (N,) can be animated in each half."""
         shape, points = self.blendshape, np.asarray(self.table["landmarks"], np.float32)[:, :468, :2]
         angles = np.abs(self.angles())
         fit = (angles[:, 0] < MAX_ANGLE) & (angles[:, 1] < MAX_ANGLE)
-        for names, most in _AT_REST:
-            fit &= np.max([shape(name) for name in names.split()], axis=0) < most
-        # Speech calibrates jawOpen badly: the gap between the inner lips says whether a mouth is shut.
-        gap = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
-        fit &= gap < MAX_GAP * np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
         low, high = points.min(1), points.max(1)
         fit &= (low.min(1) > 0) & (high[:, 0] < 1) & (high[:, 1] < 1 + MAX_CUT)
-        return np.asarray(fit)
+        halves = {half: fit.copy() for half in _AT_REST}
+        for half, limits in _AT_REST.items():
+            for names, most in limits:
+                halves[half] &= np.max([shape(name) for name in names.split()], axis=0) < most
+        # Speech calibrates jawOpen badly: the gap between the inner lips says whether a mouth is shut.
+        gap = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
+        halves["lower"] &= gap < MAX_GAP * np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
+        return halves
 
     def photo(self, row: int) -> Photo:
         """Open the photo of a row; a PhotoError names it when it cannot be read."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from captioner.config import ConfigError, check
 from captioner.data.filmed import filmed
 from captioner.data.portraits import MARGIN, Pictures, View, read_portraits, view_of
-from captioner.data.posed import SIDE, Posed, posed, taught
+from captioner.data.posed import SIDE, Posed, join, posed, taught
 from captioner.emotion import MAFW_LABELS
 from captioner.files import write_text
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
@@ -56,6 +56,10 @@ class PhotoRecipe:
     """Side of the aligned crops that the captioner hands to both nets."""
     posed: int = 20000
     """Posed stills of training persons."""
+    upper: int = 0
+    """More, of faces of which only the upper half is at rest and moves: many more persons."""
+    lower: int = 0
+    """The same of the lower half."""
     unseen: int = 3000
     """Posed stills of persons that no training part knows."""
     clips: str = ""
@@ -89,7 +93,8 @@ def train(recipe: PhotoRecipe) -> Path:
         raise ConfigError(str(error)) from None
     work, parts = Path(recipe.work), ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
     names = PhotoSet(recipe.faces).blendshape_names
-    stills = posed(recipe.faces, ("train",), recipe.posed, recipe.seed, work)
+    counts = {"whole": recipe.posed, "upper": recipe.upper, "lower": recipe.lower}
+    stills = join([posed(recipe.faces, ("train",), n, recipe.seed, work, part) for part, n in counts.items() if n])
     films = filmed(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
     courses = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
 
