@@ -52,8 +52,8 @@ clip. No film of a person was seen. The frozen experts and the face reader have 
 
 Blind: what captions would score that never look at the video: the commonest phrases, caption or emotion of the training
 clips for all, or some drawn as often as there. CIDEr is on its own scale (10 at most), all others go from 0 to 1. In
-brackets: 95 % intervals over clips. Evidence accuracy: of the true action units that a caption names, the share linked to a
-word of the naming phrase.
+brackets: 95 % intervals over clips. Evidence accuracy: of the true action units that a caption names, the share linked
+to a word of the naming phrase.
 """
 
 
