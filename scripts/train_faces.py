@@ -411,7 +411,7 @@ File: {size:.1f} MB in float16. Licence Apache-2.0. `captioner/faces/builtin.py`
   widened from a narrower one); the script has the last one. The clock stopped the training, not convergence.
 - Learned from 12,036 press photos (train split, persons apart from the others'), 94 % of them grey; the crop network at
   low weight also from the 26,790 training pictures of FER+ (48 px) with a face for the teacher, and (in the last 41
-  minutes of tune) from 20,335 posed (synthetic) stills of the train persons. The finder: from the photos whole and pasted
+  minutes of tune) from 20,335 posed (synthetic) stills of the train persons. The finder: from photos whole and pasted
   into made scenes, and frames of made clips of the same persons (both synthetic). No photo is in the file.
 - Teacher: MediaPipe's face landmarker. Landmarks and blendshapes are its predictions, not ground truth, and its blind
   spots are ours: nose wrinkling and cheek raising are no blendshapes here (see `noseWing`), eye widening is weak.
