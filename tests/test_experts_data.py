@@ -29,7 +29,7 @@ from captioner.data.portraits import (
     weather,
     whole,
 )
-from captioner.data.posed import Posed, labels_of, posed, sample_state, taught
+from captioner.data.posed import HALVES, Posed, labels_of, posed, sample_state, taught
 from captioner.data.video import write_video
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
@@ -243,7 +243,7 @@ def test_filmed_frames_are_kept(tmp_path: Path) -> None:
 def test_stills_of_another_puppet_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stills = Posed(*(torch.zeros(2, *shape) for shape in ((4, 4), (2, 3), (41,), (), ())))
     monkeypatch.setattr(
-        "captioner.data.posed.PhotoSet", lambda folder: SimpleNamespace(rows=lambda split: np.arange(2))
+        "captioner.data.posed.PhotoSet", lambda folder: SimpleNamespace(rows=lambda split, part: np.arange(2))
     )
     calls = []
     monkeypatch.setattr("captioner.data.posed._pose_all", lambda *parts: calls.append(parts) or stills)
@@ -251,6 +251,18 @@ def test_stills_of_another_puppet_are_not_read(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr("captioner.data.posed._puppet", lambda puppet=puppet: puppet)
         assert len(posed("faces", ("train",), 2, 0, tmp_path)) == 2
     assert len(calls) == 2
+    posed("faces", ("train",), 2, 0, tmp_path, "upper")
+    assert len(calls) == 3  # nor those of one half for those of the whole face
+    assert calls[-1][-1] == HALVES["upper"]
+
+
+def test_half_a_face_moves_and_its_other_half_is_unknown() -> None:
+    rng = np.random.default_rng(0)
+    for able in HALVES.values():
+        for _ in range(40):
+            state, _ = sample_state(rng, able)
+            assert set(state.aus) <= {43, *able}  # a blink closes any eyes
+    assert not set(HALVES["upper"]) & set(HALVES["lower"])
 
 
 def test_salient_units_of_a_clip(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ def test_rows_are_those_of_a_split_that_can_be_animated(tmp_path: Path) -> None:
     assert photos.rows("train").tolist() == [9, 10, 11]
     assert photos.rows("val").tolist() == [4, 5]
     assert photos.rows("test").tolist() == [6, 7]
+    upper, lower = (set(photos.rows("train", half).tolist()) for half in ("upper", "lower"))
+    assert upper & lower == {9, 10, 11}
+    assert len(upper | lower) > 3  # a smile leaves the brows free, a frown the mouth
+    with pytest.raises(PhotoError, match=r"unknown part 'uper' \(did you mean 'upper'\?\)"):
+        photos.rows("train", "uper")
     with pytest.raises(PhotoError, match=r"unknown split 'tran' \(did you mean 'train'\?\); allowed: train, val, test"):
         photos.rows("tran")
     with pytest.raises(PhotoError, match=r"unknown blendshape 'mouthSmileleft' \(did you mean 'mouthSmileLeft'\?\)"):
