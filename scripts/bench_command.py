@@ -10,6 +10,7 @@ of the clock, for busy machines.
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -122,12 +123,12 @@ def many(clips: list[Path], model: str | None) -> str:
 
 
 def short_clips(folder: Path | None, count: int, scratch: Path) -> list[Path]:
-    """`count` names of clips; fewer files are linked to under several names."""
+    """`count` clips; of fewer files some are copied several times, a link would count as the same clip."""
     folder = folder or EXAMPLES
     found = sorted(chain(folder.rglob("*.mp4"), folder.rglob("*.webm")))
     names = [scratch / f"{number:05d}{path.suffix}" for number, path in zip(range(count), cycle(found), strict=False)]
     for name, path in zip(names, islice(cycle(found), count), strict=True):
-        name.symlink_to(path.resolve())
+        shutil.copyfile(path, name)
     return names
 
 
