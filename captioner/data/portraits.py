@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ VOTES: tuple[str, ...] = (
 EMOTIONS = VOTES[:8]
 PORTRAIT_SIDE = 96
 _NO_BLENDSHAPES = -1.0
+Table = TypeVar("Table")  # a dataclass of tensors that have a row each for every picture
 _NOTES = "split votes found landmarks68 blendshapes blendshape_names"
 
 
@@ -63,6 +64,11 @@ class Pictures:
     def take(self, rows: Tensor) -> "Pictures":
         """Those rows."""
         return Pictures(**{name: value[rows] for name, value in vars(self).items()})
+
+
+def join(parts: Sequence[Table]) -> Table:
+    """Several tables of tensors of one kind as one."""
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def read_ferplus(folder: str | Path, split: int) -> tuple[Pictures, Tensor]:

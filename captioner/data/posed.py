@@ -5,7 +5,6 @@ Axes: S stills, A main AUs, O one-sided AUs.
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +90,6 @@ def _puppet() -> str:
     """A short hash of what moves the skin: stills of an older puppet never stand for those of a new one."""
     parts = (Path(captioner.synth.puppet.__file__), FOLDER / "model.safetensors")
     return hashlib.blake2b(b"".join(part.read_bytes() for part in parts), digest_size=4).hexdigest()
-
-
-def join(parts: Sequence[Posed]) -> Posed:
-    """Several as one."""
-    return Posed(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int, able: tuple[int, ...]) -> Posed:

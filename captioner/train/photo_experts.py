@@ -10,8 +10,8 @@ from torch import Tensor
 
 from captioner.config import ConfigError, check
 from captioner.data.filmed import filmed
-from captioner.data.portraits import MARGIN, Pictures, View, read_portraits, view_of
-from captioner.data.posed import SIDE, Posed, join, posed, taught
+from captioner.data.portraits import MARGIN, Pictures, View, join, read_portraits, view_of
+from captioner.data.posed import SIDE, Posed, posed, taught
 from captioner.emotion import MAFW_LABELS
 from captioner.files import write_text
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
@@ -212,5 +212,4 @@ def _held(au: AUGraph, view: View, part: Posed, held: int) -> tuple[Tensor, Tens
 
 def real_unseen(recipe: PhotoRecipe) -> Pictures:
     """Real portraits of persons that no training part knows."""
-    parts = [vars(read_portraits(recipe.faces, split, SIDE)) for split in (1, 2)]
-    return Pictures(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return join([read_portraits(recipe.faces, split, SIDE) for split in (1, 2)])
