@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import captioner.synth.puppet
 from captioner.data.portraits import LUMA, align
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.files import atomic
 from captioner.model.experts import ABSENT, PRESENT, au_labels
+from captioner.synth import puppet, shade, skin
 from captioner.synth.actor import Place
 from captioner.synth.actors import PhotoActor
 from captioner.synth.basis import FOLDER, load_basis
@@ -88,7 +88,8 @@ def posed(
 
 def _puppet() -> str:
     """A short hash of what moves the skin: stills of an older puppet never stand for those of a new one."""
-    parts = (Path(captioner.synth.puppet.__file__), FOLDER / "model.safetensors")
+    parts = [Path(module.__file__) for module in (puppet, shade, skin) if module.__file__]
+    parts.append(FOLDER / "model.safetensors")
     return hashlib.blake2b(b"".join(part.read_bytes() for part in parts), digest_size=4).hexdigest()
 
 

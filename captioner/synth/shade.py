@@ -76,7 +76,7 @@ def _folds(p: Array, unit: float) -> Iterator[Fold]:
     yield Fold(24, None, p[list(_LIP_BOTTOM)] + 0.03 * unit * down, -0.16, 0.025)
     yield Fold(24, None, p[list(_LIP_TOP)] - 0.03 * unit * down, 0.08, 0.025)
     yield Fold(18, None, p[list(_LIP_BOTTOM)] + 0.04 * unit * down, -0.14, 0.03)
-    for step, depth in ((0.02, -0.14), (0.10, -0.13), (0.18, -0.08)):
+    for step, depth in ((0.02, -0.34), (0.10, -0.32), (0.18, -0.22)):
         bridge = p[[193, 168, 417]] * 0.8 + 0.2 * p[168] + step * unit * down
         yield Fold(9, None, bridge, depth, 0.022)
     # the tightened chin is bumpy
@@ -108,21 +108,21 @@ def _brow_folds(p: Array, unit: float, side: int, down: Array) -> Iterator[Fold]
 
 def _eye_folds(p: Array, unit: float, side: int, down: Array, out: Array) -> Iterator[Fold]:
     corner = p[_OUTER_EYE[side]]
-    for angle, depth in ((-0.45, -0.09), (0.05, -0.13), (0.5, -0.10)):
+    for angle, depth in ((-0.45, -0.22), (0.05, -0.30), (0.5, -0.24)):
         ray = np.cos(angle) * out + np.sin(angle) * down
         start = corner + 0.07 * unit * ray
         yield Fold(6, side, np.stack([start, start + 0.07 * unit * ray, start + 0.14 * unit * ray]), depth, 0.017)
     bag = p[list(_BAG[side])]
-    yield Fold(6, side, bag[1:], -0.14, 0.018)
-    yield Fold(6, side, bag[1:] + 0.06 * unit * down, 0.07, 0.035)
-    yield Fold(7, side, bag[1:] - 0.02 * unit * down, -0.12, 0.018)
+    yield Fold(6, side, bag[1:], -0.28, 0.020)
+    yield Fold(6, side, bag[1:] + 0.06 * unit * down, 0.14, 0.035)
+    yield Fold(7, side, bag[1:] - 0.02 * unit * down, -0.20, 0.018)
 
 
 def _mouth_folds(p: Array, unit: float, side: int, down: Array, out: Array) -> Iterator[Fold]:
     line = p[list(_NASOLABIAL[side])]
     cheek = line + 0.06 * unit * out - 0.01 * unit * down
     for au, depth, last in (
-        (9, -0.24, 3),
+        (9, -0.34, 3),
         (10, -0.26, 4),
         (12, -0.24, 4),
         (14, -0.10, 4),
