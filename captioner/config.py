@@ -101,6 +101,9 @@ class PromptsConfig:
     """AU-word alignment: eqs 9-12, or Table VI's cross-entropy and plain contrastive loss."""
     k: int = 3
     """Action units kept (Fig 6)."""
+    reading: bool = False
+    """One more token: how surely the clip shows each facial phrase, judged by the AUs' courses and the face reader's
+    values. Not in the paper; it needs experts of aligned crops and data.cache."""
     threshold: float = 0.3
     """T_C: a matched pair above it is a positive (Fig 7)."""
     margin: float = 0.5

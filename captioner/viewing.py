@@ -107,8 +107,8 @@ def assemble(
         seen = []
         for person in persons:
             own = [tracks[person]] if person >= 0 else []
-            crops, present, _ = expert_crops(for_experts, config.experts, own if reads_faces else None)
-            seen.append(replace(base, crops=crops, shown=present))
+            cut = expert_crops(for_experts, config.experts, own if reads_faces else None)
+            seen.append(replace(base, crops=cut.pixels, shown=cut.shown, expression=cut.expression))
     kept = shown if keep else None
     return Viewed(seen, persons, tracks, kept, *span, times, small.source, small.duration)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
+from prompts.reading import ASPECTS, Reading
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment. On made clips a clip's macro F1 rises from .687 (mean of all frames) to .740; the very best alone: .723.
@@ -26,6 +27,7 @@ class ExpertFeatures:
     au_nodes: Tensor  # (B, N, D_au) its node vector, mean over these frames
     au_frames: Tensor  # (B, T, N) score in each frame
     present: Tensor  # (B,) whether any face was seen
+    courses: Tensor  # (B, F * 2) best and swing of each AU score and each value of the face reader
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ExpertFeatures":
         """The same on a device."""
@@ -51,8 +53,13 @@ class FrozenExperts(nn.Module):
         freeze(self.au)
 
     @torch.no_grad()
-    def forward(self, crops: Tensor, present: Tensor | None = None) -> ExpertFeatures:
-        """Features of uint8 face crops (B, T, 3, S, S); `present` (B, T) says which hold a face."""
+    def forward(
+        self, crops: Tensor, present: Tensor | None = None, expression: Tensor | None = None
+    ) -> ExpertFeatures:
+        """Features of uint8 face crops (B, T, 3, S, S); `present` (B, T) says which hold a face.
+
+        expression (B, T, E): what a face reader measured in each.
+        """
         b, t = crops.shape[:2]
         images = (crops.flatten(0, 1).float() / 255 - self.mean) / self.std
         if present is None:
@@ -62,6 +69,7 @@ class FrozenExperts(nn.Module):
         scores = au.scores[:, : self.au.config.main].view(b, t, -1)  # (B, T, N)
         nodes = au.nodes.view(b, t, *au.nodes.shape[1:])  # (B, T, N, D_au)
         share = best_frames(scores, present)
+        measured = scores if expression is None else torch.cat([scores, expression.to(scores)], -1)  # (B, T, F)
         return ExpertFeatures(
             er=torch.einsum("bt,btf->bf", weight, er.features.view(b, t, -1)),
             er_probs=torch.einsum("bt,btc->bc", weight, er.logits.softmax(-1).view(b, t, -1)),
@@ -69,6 +77,7 @@ class FrozenExperts(nn.Module):
             au_nodes=torch.einsum("btn,btnd->bnd", share, nodes),
             au_frames=scores * present[..., None],
             present=present.any(1),
+            courses=courses(measured, present),
         )
 
 
@@ -80,9 +89,16 @@ def best_frames(scores: Tensor, present: Tensor) -> Tensor:
     return chosen.to(scores.dtype) / count.clamp(min=1)[:, None, None]
 
 
+def courses(values: Tensor, present: Tensor) -> Tensor:
+    """Best of values (B, T, F) over a clip's frames with a face, and how far it swings; (B, F * 2), 0 without."""
+    best, least = ((best_frames(sign * values, present) * values).sum(1) for sign in (1, -1))
+    return torch.cat([best, best - least], -1)
+
+
 @dataclass
 class VisualPromptTokens:
-    """er (B, 1, D), au (B, K, D), the places of the kept AUs in the net's list and their standard scores (B, K)."""
+    """er (B, 1, D), with a reading (B, 2, D); au (B, K, D), the places of the kept AUs in the net's list and their
+    standard scores (B, K)."""
 
     er: Tensor
     au: Tensor
@@ -109,7 +125,9 @@ class VisualPrompts(nn.Module):
         main: int = 27,
         k: int = 3,
         unusable: tuple[int, ...] = (),
+        reading: tuple[int, int] | None = None,
     ) -> None:
+        """reading: how many values are measured and phrases judged; None: no such token."""
         super().__init__()
         self.k = k
         self.er_mlp = nn.Sequential(
@@ -123,6 +141,9 @@ class VisualPrompts(nn.Module):
         nn.init.normal_(self.au_strength.weight, std=0.2)
         self.null_er = nn.Parameter(torch.randn(width) * 0.02)
         self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
+        if reading is not None:
+            self.reading = Reading(reading[0] * ASPECTS, reading[1], width)
+            self.null_reading = nn.Parameter(torch.randn(width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
         self.register_buffer("au_mean", torch.zeros(main))
         self.register_buffer("au_std", torch.ones(main))
@@ -141,6 +162,9 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
+        if hasattr(self, "reading"):
+            read = torch.where(face, self.reading(seen.courses), self.null_reading)
+            er = torch.cat([er, read], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
         return VisualPromptTokens(er, au, index, top)

@@ -27,10 +27,11 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.data.seen import FeatureStore, open_store
 from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import EmotionRun
-from captioner.errors import CaptionerError, CheckpointError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.encoders import resolve_experts
+from captioner.phrases import PHRASES
 from captioner.pipeline import pick_device
 from captioner.train.checkpoints import Store
 from captioner.train.deepspeed_engine import DeepSpeedEngine
@@ -38,8 +39,9 @@ from captioner.train.engine import Engine, PlainEngine
 from captioner.train.loop import Progress, Terminated, Trainer
 from captioner.train.plan import Offer, draft, plan
 from captioner.train.processes import Told, World, join
-from eval.emotion import phrase_scores
+from eval.emotion import phrase_names, phrase_scores
 from eval.metrics import score
+from prompts.visual import ExpertFeatures
 
 log = logging.getLogger("train")
 
@@ -154,11 +156,12 @@ def prepare(
     held_out = held_out[: config.train.val_clips or None]
     settled, model, tokenizer, pieces = build_model(config, records, world)
     store = open_store(config.data, settled, model, world.device)
+    if store is None and settled.prompts.reading:
+        raise ConfigError("model.prompts.reading is fitted on kept features: set data.cache to a folder")
     bad = fill_store(store, [*records, *held_out], config, world)
     readable = [record for record in records if record.id not in bad]
     if store is not None and settled.prompts.vep:
-        seen = [store.experts_of(record.video) for record in readable]
-        model.visual.fit_scores(torch.cat([s.au_scores for s in seen if s is not None]))
+        fit_prompts(model, [(record, store.experts_of(record.video)) for record in readable])
     given: dict[str, Any] = {"cache": store, "short_side": config.data.short_side, "bad": bad}
     data = ClipDataset(
         records, settled, tokenizer, pieces if model.aligned else None, train=True, flip=config.data.flip,
@@ -167,6 +170,17 @@ def prepare(
     )  # fmt: skip
     validation = ClipDataset(held_out, settled, tokenizer, **given)
     return replace(config, model=settled), model, tokenizer, data, validation if held_out else None, pieces
+
+
+def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]]) -> None:
+    """What the visual prompts take from the training clips before any step: the AUs' usual scores, and the reading."""
+    known = [(record, features) for record, features in seen if features is not None]
+    model.visual.fit_scores(torch.cat([features.au_scores for _, features in known]))
+    if model.config.prompts.reading:
+        faces = [(record, features) for record, features in known if bool(features.present[0])]
+        said = [phrase_names(record.captions) for record, _ in faces]
+        shown = torch.tensor([[name in names for name in PHRASES] for names in said])
+        model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown)
 
 
 def read_clips(config: Config, world: World) -> tuple[list[Record], list[Record]]:

@@ -119,7 +119,7 @@ def clip_of(frames: np.ndarray) -> Clip:
 def test_expert_crops_spread_over_the_clip() -> None:
     frames = np.zeros((9, 40, 60, 3), dtype=np.uint8)
     frames[:] = np.arange(9)[:, None, None, None] * 20
-    crops, shown, people = expert_crops(clip_of(frames), tiny_config("experts.frames=3", "experts.size=32").experts)
+    crops, shown, _, people = expert_crops(clip_of(frames), tiny_config("experts.frames=3", "experts.size=32").experts)
     assert crops.shape == (1, 3, 3, 32, 32)
     assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
     assert shown is None
@@ -151,7 +151,7 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config("experts.frames=3", "experts.size=32", "experts.margin=0.1").experts
     monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: OneFace())
     crops_module._reader.cache_clear()
-    crops, shown, people = expert_crops(clip_of(frames), config)
+    crops, shown, _, people = expert_crops(clip_of(frames), config)
     assert crops.shape == (1, 3, 3, 32, 32)
     assert crops.float().mean() > 150  # the left half, not the middle
     assert shown is not None
@@ -159,7 +159,7 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     assert people == 1
     monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: NoFace())
     crops_module._reader.cache_clear()
-    crops, shown, people = expert_crops(clip_of(frames), config)
+    crops, shown, _, people = expert_crops(clip_of(frames), config)
     assert not crops.any()
     assert shown is not None
     assert not shown.any()

@@ -17,8 +17,9 @@ from prompts.alignment import (
     similarity_cross_entropy,
     similarity_loss,
 )
+from prompts.reading import Reading
 from prompts.textual import TextualPrompts, hide_words
-from prompts.visual import ExpertFeatures, VisualPrompts, best_frames
+from prompts.visual import ExpertFeatures, VisualPrompts, best_frames, courses
 
 
 def test_matching_equals_brute_force() -> None:
@@ -120,6 +121,7 @@ def features(clips: int = 2) -> ExpertFeatures:
         au_nodes=torch.rand(clips, 27, 6, generator=draw),
         au_frames=torch.rand(clips, 4, 27, generator=draw),
         present=torch.ones(clips, dtype=torch.bool),
+        courses=torch.rand(clips, 10, generator=draw),
     )
 
 
@@ -137,6 +139,42 @@ def test_standard_scores_choose_the_action_units() -> None:
     prompts.au_mean.copy_(mean)
     prompts.au_std.copy_(std)
     assert prompts(seen).au_index.tolist() == [[7, 9, 11]] * 2
+
+
+def test_courses_hold_the_best_and_the_swing_of_frames_with_a_face() -> None:
+    values = torch.tensor([[[0.1], [0.9], [0.5], [9.0]], [[1.0], [2.0], [3.0], [4.0]]])
+    present = torch.tensor([[True, True, True, False], [False] * 4])
+    best, swing = courses(values, present).unbind(1)
+    assert best.tolist() == pytest.approx([0.7, 0])  # the better two of three
+    assert swing.tolist() == pytest.approx([0.7 - 0.3, 0])
+
+
+def test_a_reading_judges_what_courses_tell_and_says_it_in_one_token() -> None:
+    draw = torch.Generator().manual_seed(0)
+    told = torch.randn(400, 6, generator=draw)
+    shown = torch.stack([told[:, 0] > 0.5, told[:, 1] + told[:, 2] > 0, torch.zeros(400, dtype=torch.bool)], 1)
+    reading = Reading(6, 3, 8)
+    reading.fit(told[:300] * 5 + 2, shown[:300])
+    fresh = reading.judge(told[300:] * 5 + 2)
+    assert ((fresh > 0) == shown[300:]).float().mean() > 0.9
+    assert (fresh[:, 2] < -3).all()  # never shown, never believed
+    assert not any(name.startswith("weight") for name, _ in reading.named_parameters())  # judges stay as fitted
+    reading.eval()
+    token = reading(told[:2] * 5 + 2)
+    assert token.shape == (2, 1, 8)
+    assert torch.equal(token, reading(told[:2] * 5 + 2))
+    reading.train()
+    assert not torch.equal(token, reading(told[:2] * 5 + 2))
+
+
+def test_a_reading_stands_beside_the_er_token_and_without_a_face_says_nothing() -> None:
+    prompts = VisualPrompts(10, 6, 8, reading=(5, 3)).eval()
+    seen = features()
+    plain = prompts(seen)
+    assert plain.er.shape == (2, 2, 8)
+    seen.present[1] = False
+    assert torch.equal(prompts(seen).er[1, 1], prompts.null_reading)
+    assert torch.equal(prompts(seen).er[0], plain.er[0])
 
 
 def test_fit_scores_standardises() -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,16 +13,27 @@ from torch import Tensor
 from captioner.config import ExpertsConfig
 from captioner.data.transforms import prepare
 from captioner.data.video import Clip
-from captioner.faces import FaceReader, FaceTrack, open_reader
+from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack, open_reader
 from captioner.faces.builtin import WEIGHTS
 
 READ_SIDE = 360  # short edge in pixels at which faces are sought; small faces need it, more costs time
 
 
-def expert_crops(
-    clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] | None = None
-) -> tuple[Tensor, Tensor | None, int]:
-    """Crops (1, T_e, 3, s, s) uint8 of frames spread over the clip, which of them show a face, people in the clip.
+class FaceCrops(NamedTuple):
+    """What the experts get of a clip: pixels (1, T_e, 3, s, s) uint8, and of each which the reader saw.
+
+    shown (1, T_e): whether it holds a face; None: taken to. expression (1, T_e, E): the reader's values, 0 without a
+    face; None where nobody read them. people: how many were followed.
+    """
+
+    pixels: Tensor
+    shown: Tensor | None
+    expression: Tensor | None
+    people: int
+
+
+def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] | None = None) -> FaceCrops:
+    """Crops of frames spread over the clip.
 
     Without a margin in the config, the centre squares of the frames: taken to show a face, and nobody is counted.
     `tracks` are those that `face_tracks` read before from the same frames.
@@ -29,14 +41,17 @@ def expert_crops(
     places = np.linspace(0, len(clip.frames) - 1, config.frames).round().astype(int)
     if config.margin is None:
         unique, back = np.unique(places, return_inverse=True)
-        return prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None], None, 0
+        squares = prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None]
+        return FaceCrops(squares, None, None, 0)
     tracks = face_tracks(clip, config) if tracks is None else tracks
     if not tracks:
+        silent = torch.zeros(1, len(places), len(EXPRESSION_NAMES))
         nobody = torch.zeros(1, len(places), 3, config.size, config.size, dtype=torch.uint8)
-        return nobody, torch.zeros(1, len(places), dtype=torch.bool), 0
+        return FaceCrops(nobody, torch.zeros(1, len(places), dtype=torch.bool), silent, 0)
     crops = _reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
-    shown = torch.from_numpy(tracks[0].present[places])
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None], shown[None], len(tracks)
+    shown, expression = (torch.from_numpy(values[places])[None] for values in (tracks[0].present, tracks[0].expression))
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None]
+    return FaceCrops(pixels, shown, expression, len(tracks))
 
 
 def face_tracks(clip: Clip, config: ExpertsConfig) -> list[FaceTrack]:

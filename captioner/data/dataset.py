@@ -266,6 +266,7 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
         experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
     crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
     shown = torch.cat([i["shown"] for i in items]) if items[0].get("shown") is not None else None
+    expression = torch.cat([i["expression"] for i in items]) if items[0].get("expression") is not None else None
     priors = [item["prior"] for item in items if item.get("prior") is not None]
     tokens = [item["video"] for item in items if item.get("video") is not None]
     return Batch(
@@ -273,6 +274,7 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
         experts=experts,
         crops=crops,
         shown=shown,
+        expression=expression,
         prior=torch.cat(priors) if priors else None,
         video=torch.cat(tokens) if tokens else None,
         masked=padded("masked", pad_id),

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from captioner.config import DataConfig, ModelConfig
-from captioner.data.crops import READ_SIDE, crop_side, expert_crops, face_tracks, reader_version
+from captioner.data.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, face_tracks, reader_version
 from captioner.data.manifest import Record
 from captioner.data.store import Part, VideoHashes, weights_hash
 from captioner.data.transforms import crop, resize_short
@@ -31,7 +31,7 @@ from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of the entries and of what is computed; a new one leaves old entries unread
+FORMAT = 3  # of the entries and of what is computed; a new one leaves old entries unread
 
 
 @dataclass
@@ -42,6 +42,7 @@ class Seen:
     experts: ExpertFeatures | None = None
     crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
     shown: Tensor | None = None  # (1, T_e) which of them hold a face
+    expression: Tensor | None = None  # (1, T_e, E) what the face reader says of each
     people: int = 0  # faces that were followed; not kept
     times: list[float] = field(default_factory=list)  # seconds of the frames; not kept
     prior: Tensor | None = None  # (1, C) belief of the emotion prior
@@ -50,7 +51,7 @@ class Seen:
     def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
         """What `collate` takes of a clip."""
         return {"id": name, "emotion": emotion} | {
-            key: getattr(self, key) for key in ("frames", "experts", "crops", "shown", "prior", "video")
+            key: getattr(self, key) for key in ("frames", "experts", "crops", "shown", "expression", "prior", "video")
         }
 
 
@@ -59,12 +60,13 @@ def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> 
     side = short_side or config.video.size
     vep = config.prompts.vep
     clips = read_clips(source, config, [side, crop_side(config.experts)] if vep else [side], **span)
-    crops, shown, people = expert_crops(clips[-1], config.experts) if vep else (None, None, 0)
+    cut = expert_crops(clips[-1], config.experts) if vep else None
     return Seen(
         resize_short(clips[0].frames, side),
-        crops=crops,
-        shown=shown,
-        people=people,
+        crops=cut.pixels if cut else None,
+        shown=cut.shown if cut else None,
+        expression=cut.expression if cut else None,
+        people=cut.people if cut else 0,
         times=[round(float(t), 3) for t in clips[0].times],
         prior=prior_belief(source, config, **span),
     )
@@ -150,8 +152,7 @@ class Pending:
     """What decoding has brought of a clip and the frozen networks still have to see."""
 
     frames: Tensor | None = None  # (T, 3, h, w)
-    crops: Tensor | None = None
-    shown: Tensor | None = None
+    cut: FaceCrops | None = None
 
 
 class FeatureStore:
@@ -251,7 +252,7 @@ class FeatureStore:
                 tracks = made["faces"] = face_tracks(clips[READ_SIDE], self.config.experts)
         if "experts" in absent:
             clip = clips[crop_side(self.config.experts)]
-            pending.crops, pending.shown, _ = expert_crops(clip, self.config.experts, tracks)
+            pending.cut = expert_crops(clip, self.config.experts, tracks)
         for name in made.keys() & self.parts.keys():
             self.parts[name].write(video, made[name])
         return pending, made
@@ -262,8 +263,8 @@ class FeatureStore:
         """What the frozen networks say, kept."""
         made: dict[str, Any] = {}
         nets = nets or self.nets
-        if "experts" in absent and pending.crops is not None:
-            made["experts"] = nets.features(pending)
+        if "experts" in absent and pending.cut is not None:
+            made["experts"] = nets.features(pending.cut)
         if "video" in absent and pending.frames is not None:
             made["video"] = nets.tokens(crop(pending.frames, self.config.video.size))
         if "belief" in absent:
@@ -332,12 +333,12 @@ class Nets:
         experts = deepcopy(self.experts).to(device) if self.experts is not None else None
         return Nets(experts, deepcopy(self.video).to(device) if self.video is not None else None)
 
-    def features(self, pending: Pending) -> ExpertFeatures:
+    def features(self, cut: FaceCrops) -> ExpertFeatures:
         """What the experts say of the crops."""
-        assert self.experts is not None and pending.crops is not None
+        assert self.experts is not None
         device = next(self.experts.parameters()).device
-        shown = pending.shown.to(device) if pending.shown is not None else None
-        return self.experts(pending.crops.to(device), shown).to("cpu")
+        shown, expression = (None if part is None else part.to(device) for part in (cut.shown, cut.expression))
+        return self.experts(cut.pixels.to(device), shown, expression).to("cpu")
 
     @torch.no_grad()
     def tokens(self, frames: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The ECPA captioner: what it sees of a clip, the three losses it learns from, the evidence for its words.
 
 Axes: B clips, T frames, M video tokens, K action units, L caption pieces, J pieces of the text encoder,
-C emotions, D width. The right block of the fusion is [class token | ER | AU_1..K | video], parts as configured.
+C emotions, D width. The right block of the fusion is [class token | ER, reading | AU_1..K | video], parts as
+configured.
 """
 
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from captioner.config import ModelConfig
 from captioner.emotion.belief import fuse
 from captioner.errors import ConfigError
+from captioner.faces.points import EXPRESSION_NAMES
 from captioner.model.encoders import TextEncoder, VideoEncoder, build_experts
 from captioner.model.fusion import KINDS, Fusion, Memory
+from captioner.phrases import PHRASES
 from prompts.alignment import (
     ERSentence,
     Matching,
@@ -31,6 +34,7 @@ from prompts.au_graph import MAIN_AUS
 from prompts.textual import TextualPrompts
 from prompts.visual import ExpertFeatures, VisualPrompts
 
+MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES))  # what a reading takes and judges
 NO_LABEL = -100  # cross-entropy leaves it out
 
 
@@ -42,6 +46,7 @@ class Batch:
     experts: ExpertFeatures | None = None  # cached; computed from crops when absent
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
     shown: Tensor | None = None  # (B, T_e) which of them hold a face; None: all
+    expression: Tensor | None = None  # (B, T_e, E) the face reader's values of each
     prior: Tensor | None = None  # (B, C) belief of the emotion prior
     video: Tensor | None = None  # (B, M, C) kept tokens of a frozen video encoder; frames may be (B, 0, 3, S, S) then
     masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
@@ -100,11 +105,17 @@ class EmotionCaptioner(nn.Module):
         self.video_out = nn.Linear(config.fusion.visual_width, width)
         self.fusion = Fusion(config.fusion, config.vocab_size)
         self.video_drop = nn.Dropout(config.fusion.dropout)
+        if prompts.reading and not (prompts.vep and config.experts.margin is not None):
+            raise ConfigError(
+                "model.prompts.reading needs model.prompts.vep and experts that look at aligned crops (experts.margin)"
+            )
         if prompts.vep:
             self.experts = build_experts(config.experts, load=load)
             er_width, au_width = self.experts.er.width, self.experts.au.config.nodes
             unusable = tuple(list(MAIN_AUS).index(au) for au in config.experts.untrained_aus)
-            self.visual = VisualPrompts(er_width, au_width, width, k=prompts.k, unusable=unusable)
+            self.visual = VisualPrompts(
+                er_width, au_width, width, k=prompts.k, unusable=unusable, reading=MEASURED if prompts.reading else None
+            )
         self.aligned = prompts.er_sentence != "off" or prompts.au_word != "off"
         if self.aligned:
             self.text = TextEncoder(config.text, config.vocab_size, load=load)
@@ -123,7 +134,7 @@ class EmotionCaptioner(nn.Module):
             return batch.experts
         if batch.crops is None:
             raise ValueError("visual prompts need expert features or face crops in the batch")
-        return self.experts(batch.crops, batch.shown)
+        return self.experts(batch.crops, batch.shown, batch.expression)
 
     def see(self, batch: Batch) -> View:
         """Encode a batch of clips and run the right block once."""
@@ -133,7 +144,7 @@ class EmotionCaptioner(nn.Module):
         er, au, belief, emotion, class_token, tokens = None, None, None, None, None, None
         if seen is not None:
             tokens = self.visual(seen)
-            er, au = tokens.er, tokens.au
+            er, au = tokens.er, tokens.au  # the reading, if any, stands beside the ER token
         if self.config.prompts.tep:
             summary = er[:, 0] if er is not None else video.mean(1)
             belief = self.textual.belief(summary)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from captioner.config import Config
-from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
+from captioner.model.captioner import MEASURED, NO_LABEL, Batch, EmotionCaptioner
 from captioner.model.encoders import resolve_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.throughput import compile_encoders, peak_of, settle, work_of
 from prompts.au_graph import MAIN_AUS
+from prompts.reading import ASPECTS
 from prompts.visual import ExpertFeatures
 
 GIB = 2**30
@@ -117,6 +118,7 @@ def invented(model: EmotionCaptioner, config: Config, clips: int, seed: int = 0)
             au_nodes=torch.randn(clips, aus, model.experts.au.config.nodes, generator=draw),
             au_frames=torch.rand(clips, experts.frames, aus, generator=draw),
             present=torch.ones(clips, dtype=torch.bool),
+            courses=torch.rand(clips, MEASURED[0] * ASPECTS, generator=draw),
         )
     elif settled.prompts.vep:
         crops = pixels(experts.frames, experts.size)

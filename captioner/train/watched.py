@@ -65,7 +65,7 @@ def watch(
         if line["split"] not in splits or int(line["group"].rpartition("_")[2]) % every:
             continue
         clip = read_clip(folder / line["video"], frames, short_side=READ_SIDE)
-        crops, shown, _ = expert_crops(clip, config)
+        crops, shown, *_ = expert_crops(clip, config)
         seen = frozen(crops, shown)
         face = torch.ones(1, frames, dtype=torch.bool) if shown is None else shown
         known = frame_labels(folder, line)

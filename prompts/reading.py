@@ -1,0 +1,67 @@
+"""The reading: how surely a clip shows each facial phrase, judged by all that the frozen parts measured of its face.
+
+Axes: B clips, T frames, F measured values, P phrases. Judges are linear, fitted once on the training clips and kept:
+what the transformer gets is one token that says in P numbers what it would else have to learn from few clips.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Of a value's course: its best frames, and how far its least ones lie below, which tells a face's habit from its acts.
+# On 672 made clips of unseen persons the phrases' F1 is .755 with both, .744 with best, mean and least.
+ASPECTS = 2
+RIDGE = 25.0  # weight of the squared weights against the summed loss; 15 does alike, 5 and 100 worse
+NOISE = 0.7  # of the judgements in training: on persons it was fitted on, a judge is surer than on others
+LIMIT = 4.0
+
+
+class Reading(nn.Module):
+    """Judgements (B, P) as logits, and the token that carries them."""
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, inputs: int, phrases: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("std", torch.ones(inputs))
+        self.register_buffer("weight", torch.zeros(phrases, inputs))
+        self.register_buffer("bias", torch.zeros(phrases))
+        self.token = nn.Linear(phrases, width)
+        self.norm = nn.LayerNorm(width)
+
+    @torch.enable_grad()
+    def fit(self, courses: Tensor, shown: Tensor) -> None:
+        """Logistic regression of phrases (N, P), 0 or 1, on courses (N, F * ASPECTS) of N clips."""
+        self.mean.copy_(courses.mean(0))
+        self.std.copy_(courses.std(0, unbiased=False).clamp(min=1e-4))
+        inputs, labels = ((courses - self.mean) / self.std).double(), shown.double()
+        rate = (labels.mean(0) + 1e-4).clamp(max=0.99)
+        weight = torch.zeros_like(self.weight, dtype=torch.double).requires_grad_()
+        bias = (rate / (1 - rate)).log().requires_grad_()
+        search = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            search.zero_grad()
+            total = F.binary_cross_entropy_with_logits(F.linear(inputs, weight, bias), labels, reduction="sum")
+            total = (total + RIDGE * weight.square().sum()) / len(inputs)
+            total.backward()
+            return total
+
+        search.step(loss)
+        self.weight.copy_(weight.detach())
+        self.bias.copy_(bias.detach())
+
+    def judge(self, courses: Tensor) -> Tensor:
+        """Logits (B, P) of the phrases."""
+        return F.linear((courses - self.mean) / self.std, self.weight, self.bias)
+
+    def forward(self, courses: Tensor) -> Tensor:
+        logits = self.judge(courses)
+        if self.training:
+            logits = logits + NOISE * torch.randn_like(logits)
+        token: Tensor = self.norm(self.token(logits.clamp(-LIMIT, LIMIT)))
+        return token[:, None]  # (B, 1, D)
