@@ -6,6 +6,8 @@ from conftest import CAPTIONS, tiny_batch, tiny_config, tiny_model
 
 from captioner.data.dataset import hide
 from captioner.data.tokenizer import Tokenizer
+from captioner.errors import ConfigError
+from captioner.faces import EXPRESSION_NAMES
 from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
 
 PARTS = {"VEP": "visual.", "TEP": "textual.", "fusion": "fusion.layers."}
@@ -177,3 +179,18 @@ def test_several_captions_a_clip_equal_clips_repeated() -> None:
     other.masked, other.targets = batch.masked, batch.targets
     with torch.no_grad():
         torch.testing.assert_close(model(batch).live["mlm"], model(other).live["mlm"])
+
+
+def test_a_reading_judges_the_faces_of_a_batch_and_asks_for_aligned_crops() -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.reading needs"):
+        tiny_model("prompts.reading=true")
+    model = tiny_model("prompts.reading=true", "experts.margin=0.1")
+    batch = tiny_batch(model.config)
+    batch.expression = torch.rand(3, 2, len(EXPRESSION_NAMES))
+    plain = model.see(batch)
+    model.visual.reading.weight[:, -len(EXPRESSION_NAMES) :] = 1.0  # the swing of the reader's values
+    batch.expression[1, 0] += 1.0
+    swung = model.see(batch).memory.states
+    assert plain.memory.states.shape == swung.shape
+    assert not torch.allclose(plain.memory.states[1], swung[1], atol=1e-4)
+    assert model.visual(model.expert_features(batch)).er.shape == (3, 2, 32)

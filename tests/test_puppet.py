@@ -249,10 +249,23 @@ def test_a_bare_photo_fades_out_and_keeps_its_chin() -> None:
 
 def test_calm_faces_move_further() -> None:
     assert gain(12, {}) == 1
-    assert gain(6, {"eyeSquintLeft": 0.5}) == 1
+    assert gain(6, {"eyeSquintLeft": 0.5}) == gain(6, {}) > 1  # whatever the photo shows
     calm, usual = gain(1, {"browInnerUp": 0.0001}), gain(1, {"browInnerUp": 0.2})
     assert 1.4 >= calm > 1.3
     assert usual < 0.8
+
+
+def test_narrowed_eyes_are_narrow_and_raised_cheeks_are_not_the_same(puppet: Puppet) -> None:
+    upper, lower, cheek = UPPER_LIDS[0][4], LOWER_LIDS[0][4], 50
+    face = puppet.muscles.face
+
+    def opening(aus: dict[int, float]) -> float:
+        moved = face + puppet.muscles.shift(aus, {})
+        return float((moved[lower, 1] - moved[upper, 1]) / (face[lower, 1] - face[upper, 1]))
+
+    assert opening({7: 0.65}) < 0.6 < opening({6: 0.65}) < 0.95
+    way = {au: puppet.muscles.shift({au: 1.0}, {})[cheek, 1] for au in (6, 7)}
+    assert way[6] < -1 < way[7]
 
 
 def test_low_brows_have_less_way_to_go(puppet: Puppet) -> None:
