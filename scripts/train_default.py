@@ -70,7 +70,8 @@ def clips(options: argparse.Namespace) -> None:
     """The made clips; not those of seed 11, which taught the AU net: of those it is surer than of any others."""
     command(
         "make_clips.py", "--faces", options.faces, "--out", options.clips, "--clips", str(options.count),
-        "--val", "0.06", "--test", "0.07", "--seed", "12", "--seconds", "3", "--fps", "8", "--people", "2", "--check", "none", "--html", "none",
+        "--val", "0.06", "--test", "0.07", "--seed", "12",
+        "--seconds", "3", "--fps", "8", "--people", "2", "--check", "none", "--html", "none",
     )  # fmt: skip
 
 

@@ -180,6 +180,19 @@ def test_two_people_do_not_cover_each_other(stories: list[Story]) -> None:
                     assert abs(first[0] - second[0]) > 0.38 * (first[2] + second[2])
 
 
+def test_captions_are_about_the_more_prominent_of_two_people(stories: list[Story]) -> None:
+    pairs = [one for one in stories if len(one.roles) == 2]
+
+    def shown(role: Role) -> float:
+        """Height times centrality, summed over the frames."""
+        places = [place for place in role.places if place is not None]
+        return sum(h * float(np.exp(-(((x - 0.5) / 0.4) ** 2 + ((y - 0.5) / 0.5) ** 2) / 2)) for x, y, h in places)
+
+    shares = [shown(one.roles[0]) / shown(one.roles[1]) for one in pairs]
+    assert len(pairs) > 30
+    assert np.mean([share > 1.05 for share in shares]) > 0.97
+
+
 def test_only_one_person_is_filmed_at_a_time_in_reverse_shots(stories: list[Story]) -> None:
     for one in (one for one in stories if one.arrangement == "reverse"):
         assert all((a is None) != (b is None) for a, b in zip(*(p.places for p in one.roles), strict=True))

@@ -14,6 +14,7 @@ Spots = tuple[Box | None, ...]  # of every role in one take
 
 FACE_WIDTH = 0.78  # face heights
 BUST = 2.5  # the lower edge is at most so many face heights under the chin: nobody floats
+CLEARLY = 1.15  # more prominent than the other person the main one is, at least
 APART = 1.28  # the least distance of two faces, in the sum of their half widths: hair needs room
 DIM = 0.45  # an exposure up to here is darkness
 
@@ -167,11 +168,40 @@ def _takes(rng: np.random.Generator, seconds: float, reverse: bool) -> tuple[flo
 def sample_plan(
     rng: np.random.Generator, seconds: float, aspect: float, people: int, bar: float, passage: str, leans: bool
 ) -> Plan:
-    """A staging; a given `passage` (enters, leaves) or `leans` of the main person keep it to one take."""
+    """A staging; a given `passage` (enters, leaves) or `leans` of the main person keep it to one take.
+
+    Of two people the first is clearly the more prominent: captions describe them.
+    """
     second = people > 1 and rng.random() < 0.33
     single = bool(passage or leans)
     kinds = ("beside", "beside", "behind") if single or seconds < 2.4 else ("beside", "beside", "behind", "reverse")
     arrangement = kinds[int(rng.integers(len(kinds)))] if second else "alone"
+    for _ in range(50):  # one in five is drawn again
+        plan = _draw_plan(rng, seconds, aspect, bar, passage, leans, arrangement)
+        if not second or prominence(plan, 0, seconds) > CLEARLY * prominence(plan, 1, seconds):
+            break
+    return plan
+
+
+def prominence(plan: Plan, role: int, seconds: float) -> float:
+    """How large, how central and how long a role is in the picture: by this, viewers know whom a clip is about."""
+    begin, finish = plan.times[role]
+    low = 0.5 * (begin + finish) if plan.passages[role] == "enters" else 0.0
+    high = 0.5 * (begin + finish) if plan.passages[role] == "leaves" else seconds
+    total = 0.0
+    for start, end, spots in zip(plan.starts, (*plan.starts[1:], seconds), plan.takes, strict=True):
+        spot = spots[role]
+        if spot is not None:
+            x, y, height = spot
+            central = np.exp(-(((x - 0.5) / 0.4) ** 2 + ((y - 0.5) / 0.5) ** 2) / 2)
+            total += max(0.0, min(end, high) - max(start, low)) * height * float(central)
+    return total
+
+
+def _draw_plan(
+    rng: np.random.Generator, seconds: float, aspect: float, bar: float, passage: str, leans: bool, arrangement: str
+) -> Plan:
+    single, second = bool(passage or leans), arrangement != "alone"
     starts = (0.0,) if single else _takes(rng, seconds, arrangement == "reverse")
     side = int(rng.choice((-1, 1))) if second else 0
     grow = GROWN if leans else 1.02
