@@ -17,7 +17,7 @@ from prompts.alignment import (
     similarity_cross_entropy,
     similarity_loss,
 )
-from prompts.reading import Reading
+from prompts.reading import Reading, stilled
 from prompts.textual import TextualPrompts, hide_words
 from prompts.visual import ExpertFeatures, VisualPrompts, best_frames, courses
 
@@ -159,6 +159,7 @@ def test_a_reading_judges_what_courses_tell_and_says_it_in_one_token() -> None:
     assert ((fresh > 0) == shown[300:]).float().mean() > 0.9
     assert (fresh[:, 2] < -3).all()  # never shown, never believed
     assert not any(name.startswith("weight") for name, _ in reading.named_parameters())  # judges stay as fitted
+    assert ((reading.judge(stilled(told[300:] * 5 + 2))[:, 0] > 0) == shown[300:, 0]).float().mean() > 0.8
     reading.eval()
     token = reading(told[:2] * 5 + 2)
     assert token.shape == (2, 1, 8)
