@@ -107,7 +107,7 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     add("--style", help="faces or feelings, where the model knows both (default: its first)")
     add("--window", type=_seconds, metavar="SECONDS", help="a caption for every so many seconds; cuts are respected")
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
-    add("--beams", type=_positive, default=1, metavar="N", help="width of the search (default: %(default)s, greedy)")
+    add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")
     add("--max-words", type=_positive, metavar="N", help="longest caption (default: the model's own)")
 
 

@@ -324,7 +324,10 @@ class TrainConfig:
 class DecodeConfig:
     """How words are chosen."""
 
-    beams: int = 1
+    beams: int = 0
+    """Width of the search; 1: greedy, 0: the model's own, 6 where it has a reading (prompts.reading), else 1."""
+    evidence: float = 0.1
+    """Of a model with a reading: what a caption of a search gains by a phrase for each unit of its logit; 0: none."""
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
     style: str = ""
@@ -339,8 +342,10 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         faults = []
-        if self.beams < 1:
-            faults.append(f"decode.beams is {self.beams}: at least 1 is needed")
+        if self.beams < 0:
+            faults.append(f"decode.beams is {self.beams}: 0 or more is needed")
+        if self.evidence < 0:
+            faults.append(f"decode.evidence is {self.evidence}: 0 or more is needed")
         if self.sample and self.beams > 1:
             faults.append(f"decode.sample cannot be combined with decode.beams={self.beams}")
         if self.max_words < 0:

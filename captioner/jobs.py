@@ -75,7 +75,7 @@ class Job:
         options = self.options
         model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
         log.info("device: %s", model.device)
-        wish = {"beams": options.beams, "max_words": options.max_words, "style": options.style or ""}
+        wish = {"beams": options.beams or 0, "max_words": options.max_words, "style": options.style or ""}
         wish |= {"people": options.people, "batch": options.batch}
         wish["evidence"] = bool(self.outputs and self.outputs.needs_evidence)
         model.wish(wish["beams"], wish["max_words"], wish["style"], wish["people"], False)

@@ -65,7 +65,7 @@ class Benchmark:
     fold: int | None = None
     clips: int = 0
     """Only the first so many clips; 0: all."""
-    beams: int = 1
+    beams: int = 0
     max_words: int = 0
     """Word pieces of a caption at most; 0: the model's own limit."""
     batch: int = 1
@@ -92,7 +92,7 @@ class Benchmark:
         faults += [
             f"{key} is {value}: {least} or more is needed"
             for key, value, least in [
-                ("clips", self.clips, 0), ("beams", self.beams, 1), ("max_words", self.max_words, 0),
+                ("clips", self.clips, 0), ("beams", self.beams, 0), ("max_words", self.max_words, 0),
                 ("batch", self.batch, 1), ("threads", self.threads, 1), ("intervals", self.intervals, 0),
             ]
             if value < least

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
-from prompts.reading import ASPECTS, Reading
+from prompts.reading import ASPECTS, LIMIT, Reading
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment. On made clips a clip's macro F1 rises from .687 (mean of all frames) to .740; the very best alone: .723.
@@ -104,6 +104,7 @@ class VisualPromptTokens:
     au: Tensor
     au_index: Tensor
     au_scores: Tensor
+    judged: Tensor | None = None  # (B, P) logits of the reading
 
 
 class VisualPrompts(nn.Module):
@@ -162,9 +163,11 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
+        judged = None
         if hasattr(self, "reading"):
+            judged = self.reading.judge(seen.courses).masked_fill(~seen.present[:, None], -LIMIT)
             read = torch.where(face, self.reading(seen.courses), self.null_reading)
             er = torch.cat([er, read], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
-        return VisualPromptTokens(er, au, index, top)
+        return VisualPromptTokens(er, au, index, top, judged)

@@ -39,7 +39,7 @@ def evaluate(
     *,
     cache: str = "",
     batch: int = 32,
-    beams: int = 1,
+    beams: int = 0,
     style: str = "",
 ) -> tuple[dict[str, Caption], dict[str, Any], dict[str, Interval]]:
     """Captions by id, every score by name, and intervals of some; `train` is for the blind baselines."""
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument("--fold", type=int, help="fold of the manifest, where it has folds")
     parser.add_argument("--clips", type=int, default=0, help="only the first so many (default: all)")
-    parser.add_argument("--beams", type=int, default=1, help="beams of the search (default: 1, greedy)")
+    parser.add_argument("--beams", type=int, default=0, help="beams of the search; 1: greedy (default: the model's)")
     parser.add_argument("--style", default="", help="one of the model's manners of captions (default: its first)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=Path, help="folder for predictions.jsonl and scores.json")

@@ -41,7 +41,7 @@ def test_unknown_key_names_the_nearest() -> None:
         ("model.labels=[anger]", ["at least two"]),
         ("model.fusion=3", ["group of keys"]),
         ("train", ["overrides look like"]),
-        ("decode.beams=0", ["at least 1"]),
+        ("decode.beams=-1", ["0 or more"]),
         ("model.fusion.heads=0", ["fusion.heads is 0", "at least 1"]),
         ("model.video.size=0", ["at least 32"]),
         ("model.text.dropout=1", ["text.dropout is 1.0", "below 1"]),

@@ -9,9 +9,12 @@ from conftest import tiny_batch, tiny_model
 from torch import Tensor
 
 from captioner.config import DecodeConfig
+from captioner.data.tokenizer import Tokenizer
 from captioner.model.captioner import EmotionCaptioner, View
 from captioner.model.decoding import Special, Written, repeats, write
 from captioner.model.fusion import Fusion, Memory
+from captioner.phrases import PHRASES
+from captioner.writing import worth_of
 
 SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 SHAPES = [
@@ -136,6 +139,38 @@ def test_wide_beam_finds_the_best_of_all_captions() -> None:
                 best, best_ids = total / (len(ids) - 1), ids
     options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
     assert write(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
+
+
+def test_of_the_finished_captions_of_a_search_the_worthiest_is_taken() -> None:
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 2).memory
+    options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
+    plain = write(model.fusion, memory, SPECIAL, options)
+    alike = write(model.fusion, memory, SPECIAL, options, lambda row, ids: 0.0)
+    assert [w.ids for w in alike] == [w.ids for w in plain]
+
+    def worth(row: int, ids: list[int]) -> float:
+        return 100.0 * (ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]) if row == 1 else 0.0
+
+    first, second = write(model.fusion, memory, SPECIAL, options, worth)
+    assert first.ids == plain[0].ids
+    assert second.ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]
+
+
+def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
+    tokenizer = Tokenizer.build(["a man talks. the frown and the open mouth."])
+    judged = torch.full((2, len(PHRASES)), -1.0)
+    judged[1, list(PHRASES).index("frown")] = 2.0
+    view = seen(tiny_model(), 2)
+    assert worth_of(view, tokenizer, DecodeConfig(beams=4)) is None
+    view.judged = judged
+    worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
+    assert worth is not None
+    assert worth_of(view, tokenizer, DecodeConfig(beams=1)) is None
+    ids = tokenizer.encode("a man talks. the frown and the open mouth.", 30)
+    assert worth(0, ids) == pytest.approx(-1.0)
+    assert worth(1, ids) == pytest.approx(0.5)
+    assert worth(1, tokenizer.encode("a man talks.", 30)) == 0
 
 
 def test_length_penalty_prefers_longer_captions() -> None:

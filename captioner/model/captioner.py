@@ -81,6 +81,7 @@ class View:
     au_index: Tensor | None  # (B, K) which AUs they are, as places in the graph net's list
     au_scores: Tensor | None  # (B, K) standard scores
     experts: ExpertFeatures | None
+    judged: Tensor | None = None  # (B, P) the reading's logits of the phrases; all low without a face
 
 
 @dataclass
@@ -168,6 +169,7 @@ class EmotionCaptioner(nn.Module):
             au_index=tokens.au_index if tokens is not None else None,
             au_scores=tokens.au_scores if tokens is not None else None,
             experts=seen,
+            judged=tokens.judged if tokens is not None else None,
         )
 
     def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:

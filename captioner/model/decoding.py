@@ -3,6 +3,7 @@
 Axes: B clips, W beams, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -37,13 +38,18 @@ class Special:
     never: tuple[int, ...] = ()
 
 
+Worth = Callable[[int, list[int]], float]  # of a clip and a whole caption of it, beside its probability
+
+
 @torch.inference_mode()
-def write(fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig) -> list[Written]:
-    """One caption a clip of the memory."""
+def write(
+    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, worth: Worth | None = None
+) -> list[Written]:
+    """One caption a clip of the memory; `worth` helps to choose among the finished ones of a beam search."""
     longest = options.max_words + 1 if options.max_words else fusion.config.max_text - 1
     longest = min(longest, fusion.config.max_text - 1)  # ids after [CLS], [SEP] among them
     if options.beams > 1:
-        return beam_search(fusion, memory, special, options, longest)
+        return beam_search(fusion, memory, special, options, longest, worth)
     return greedy(fusion, memory, special, options, longest)
 
 
@@ -128,7 +134,7 @@ class Beams:
 
 
 def beam_search(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int
+    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int, worth: Worth | None = None
 ) -> list[Written]:
     """The best finished hypothesis of `options.beams` open ones a clip; every clip is searched on its own."""
     width, batch = options.beams, memory.states.shape[0]
@@ -151,7 +157,12 @@ def beam_search(
             break
         cache.select(torch.tensor(rows, device=last.device))
         last = torch.tensor(words, device=last.device)
-    return [clip.done[0][1] for clip in clips]
+    if worth is None:
+        return [clip.done[0][1] for clip in clips]
+    return [
+        max(clip.done, key=lambda pair: pair[0] + worth(number, pair[1].ids))[1]
+        for number, clip in enumerate(clips)
+    ]
 
 
 def padded(ids: list[list[int]], width: int, special: Special) -> list[list[int]]:
