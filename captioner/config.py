@@ -325,8 +325,8 @@ class DecodeConfig:
     """How words are chosen."""
 
     beams: int = 0
-    """Width of the search; 1: greedy, 0: the model's own, 6 where it has a reading (prompts.reading), else 1."""
-    evidence: float = 0.1
+    """Width of the search; 1: greedy, 0: the model's own, 8 where it has a reading (prompts.reading), else 1."""
+    evidence: float = 0.2
     """Of a model with a reading: what a caption of a search gains by a phrase for each unit of its logit; 0: none."""
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
