@@ -176,7 +176,7 @@ def sample_plan(
     single = bool(passage or leans)
     kinds = ("beside", "beside", "behind") if single or seconds < 2.4 else ("beside", "beside", "behind", "reverse")
     arrangement = kinds[int(rng.integers(len(kinds)))] if second else "alone"
-    for _ in range(50):  # one in five is drawn again
+    for _ in range(50):  # of plans for two one in three is drawn again
         plan = _draw_plan(rng, seconds, aspect, bar, passage, leans, arrangement)
         if not second or prominence(plan, 0, seconds) > CLEARLY * prominence(plan, 1, seconds):
             break
