@@ -39,10 +39,11 @@ from captioner.synth.words import (
 MANNERS: tuple[str, ...] = ("faces", "feelings")
 WEAK, MARKED = 0.72, 0.88  # peaks up to and from which a phrase may be called slight, or deep and the like
 FAR, NEAR = 0.16, 0.66  # face heights (shares of the picture) that count as far away and as a close-up
-TINY = 0.12  # the face height up to which nobody can tell what a face does
 FAVOURITE = 0.6  # of the time the first of several wordings is used
 ZOOMED = 1.12  # the least zoom that is seen as one
-LEFT_OUT = (0.0, 0.15, 0.4, 0.75)  # of the first, second, third and fourth phrase, by salience
+# How often a caption leaves out the first, second, third and fourth phrase, by salience; the first caption of a clip
+# that has several leaves out none: else a true phrase would count as wrong.
+LEFT_OUT = (0.0, 0.15, 0.4, 0.75)
 # What lasts long enough for something else to be done meanwhile.
 _LASTING = frozenset(
     ("talks", "talks_to", "listens", "trembles", "laughs", "shouts", "looks_down", "looks_up", "looks_left",
@@ -62,7 +63,7 @@ def write(
     if manner not in MANNERS:
         raise ConfigError(unknown("manner", manner, MANNERS))
     writer = _Writer(story, looks, rng)
-    return [writer.faces() if manner == "faces" else writer.feelings() for _ in range(n)]
+    return [writer.faces(whole=n > 1 and i == 0) if manner == "faces" else writer.feelings() for i in range(n)]
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ class _Writer:
         if len(story.roles) > 1:
             self.words["where"] = self._prefer(PLACES[story.arrangement]).format(**self.words)
 
-    def faces(self) -> str:
-        """A caption in MAFW's manner."""
-        listed = self._listed()
+    def faces(self, whole: bool = False) -> str:
+        """A caption in MAFW's manner; a `whole` one names all salient phrases."""
+        listed = self._listed(whole)
         verb, listed = self._facial_verb(listed)
         sentences = [self._event(verb), *self._others(), self._face_sentence(listed)]
         return " ".join(sentence for sentence in sentences if sentence)
@@ -266,16 +267,16 @@ class _Writer:
 
     # The face
 
-    def _listed(self) -> list[str]:
-        """The phrases that are named: most of the salient ones, the most salient first; none of a tiny face."""
+    def _listed(self, whole: bool = False) -> list[str]:
+        """The phrases that are named: most of the salient ones, the most salient first; none of a face far away."""
         kept: list[str] = []
-        if max((place[2] for place in self.role.places if place), default=0.0) <= TINY:
+        if max((place[2] for place in self.role.places if place), default=0.0) <= FAR:
             return kept
         for rank, name in enumerate(self.role.phrases):
             share = LEFT_OUT[min(rank, len(LEFT_OUT) - 1)]
             if name == "closed_eyes" and "closes_eyes" in self.role.actions:
                 share = 0.5
-            if not self._chance(share * (0.4 if name in ("frown", "open_mouth") else 1.0)):
+            if not self._chance(share * (0.4 if name in ("frown", "open_mouth") else 1.0)) or whole:
                 kept.append(name)
         if self._chance(0.25):
             kept = [kept[index] for index in self.rng.permutation(len(kept))]
