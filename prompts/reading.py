@@ -44,20 +44,27 @@ class Reading(nn.Module):
 
     @torch.enable_grad()
     def fit(self, courses: Tensor, shown: Tensor) -> None:
-        """Logistic regression of phrases (N, P), 0 or 1, on courses (N, F * ASPECTS) of N clips, moving and still."""
-        self.mean.copy_(courses.mean(0))
-        self.std.copy_(courses.std(0, unbiased=False).clamp(min=1e-4))
+        """Logistic regression of phrases (N, P), 0 or 1, on courses (N, F * ASPECTS) of N clips, moving and still.
+
+        Judges that were fitted before, on other clips, go on: the ridge then draws towards them instead of to 0.
+        """
+        before = self.weight.double()
+        rate = (shown.double().mean(0) + 1e-4).clamp(max=0.99)
+        bias = (rate / (1 - rate)).log()
+        if before.any():
+            bias = self.bias.double()
+        else:
+            self.mean.copy_(courses.mean(0))
+            self.std.copy_(courses.std(0, unbiased=False).clamp(min=1e-4))
         both = torch.cat([courses, stilled(courses)])
         inputs, labels = ((both - self.mean) / self.std).double(), shown.double().repeat(2, 1)
-        rate = (labels.mean(0) + 1e-4).clamp(max=0.99)
-        weight = torch.zeros_like(self.weight, dtype=torch.double).requires_grad_()
-        bias = (rate / (1 - rate)).log().requires_grad_()
+        weight, bias = before.clone().requires_grad_(), bias.requires_grad_()
         search = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             search.zero_grad()
             total = F.binary_cross_entropy_with_logits(F.linear(inputs, weight, bias), labels, reduction="sum")
-            total = (total + RIDGE * weight.square().sum()) / len(inputs)
+            total = (total + RIDGE * (weight - before).square().sum()) / len(inputs)
             total.backward()
             return total
 

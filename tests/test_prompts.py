@@ -1,6 +1,7 @@
 """Visual and textual prompts and their alignment: eqs 4-12."""
 
 import itertools
+from copy import deepcopy
 
 import pytest
 import torch
@@ -166,6 +167,21 @@ def test_a_reading_judges_what_courses_tell_and_says_it_in_one_token() -> None:
     assert torch.equal(token, reading(told[:2] * 5 + 2))
     reading.train()
     assert not torch.equal(token, reading(told[:2] * 5 + 2))
+
+
+def test_judges_go_on_from_those_before() -> None:
+    draw = torch.Generator().manual_seed(0)
+    told = torch.randn(800, 6, generator=draw)
+    shown = told[:, :2] + 0.8 * told[:, 2:4] > 0.3
+    first, alone = Reading(6, 2, 8), Reading(6, 2, 8)
+    first.fit(told[:600], shown[:600])
+    on = deepcopy(first)
+    on.fit(told[600:630] + 0.05, shown[600:630])
+    alone.fit(told[600:630] + 0.05, shown[600:630])
+    assert torch.equal(on.mean, first.mean) and not torch.equal(on.weight, first.weight)
+    right = [((each.judge(told[630:]) > 0) == shown[630:]).float().mean() for each in (on, alone)]
+    assert right[0] > right[1]
+    assert (on.weight - first.weight).norm() < (alone.weight - first.weight).norm()
 
 
 def test_a_reading_stands_beside_the_er_token_and_without_a_face_says_nothing() -> None:
