@@ -41,9 +41,11 @@ class Stage:
         return Look(points, torch.zeros(len(marks), len(NETWORK_NAMES)), score, self.looks[nearest])
 
 
-def follow(monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = ()) -> list[track.Seen]:
+def follow(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = (), rules: track.Rules = track.Rules()
+) -> list[track.Seen]:
     monkeypatch.setattr(track, "find", stage)
-    tracker = track.Tracker(None, stage, track.Rules())  # type: ignore[arg-type]
+    tracker = track.Tracker(None, stage, rules)  # type: ignore[arg-type]
     for t in range(len(stage.people)):
         stage.t = t
         grey = torch.zeros(360, 640)
@@ -69,6 +71,22 @@ def test_who_comes_late_is_followed_back_to_the_entrance(monkeypatch: pytest.Mon
     people = walk(template, 24, (200, 150), 2)[:, None]
     people[:9] = torch.nan
     assert [sorted(each.at) for each in follow(monkeypatch, Stage(people))] == [list(range(9, 24))]
+
+
+def test_in_few_frames_who_comes_late_is_found_too(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:
+    people = walk(template, 8, (200, 150), 2)[:, None]
+    people[:5] = torch.nan
+    stage = Stage(people)
+    stage.score = 0.9
+    few = track.paced(track.Rules(), np.linspace(0, 3, 8))
+    assert [sorted(each.at) for each in follow(monkeypatch, stage, rules=few)] == [[5, 6, 7]]
+    assert follow(monkeypatch, stage) == []
+
+
+def test_searches_are_as_often_in_time() -> None:
+    dense, rules = track.paced(track.Rules(), np.arange(50) / 25), track.Rules()
+    assert dense == rules == track.paced(rules, None) == track.paced(rules, np.zeros(1))
+    assert [track.paced(rules, np.arange(8) * gap).every for gap in (0.19, 0.2, 0.3, 0.7, 5)] == [10, 4, 3, 2, 2]
 
 
 def test_who_leaves_and_comes_back_is_the_same_person(monkeypatch: pytest.MonkeyPatch, template: Tensor) -> None:

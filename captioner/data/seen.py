@@ -31,7 +31,7 @@ from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # of the entries and of what is computed; a new one leaves old entries unread
+FORMAT = 4  # of the entries and of what is computed; a new one leaves old entries unread
 
 
 @dataclass

@@ -17,7 +17,7 @@ from captioner.faces.landmarks import Landmarker
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms
 from captioner.faces.points import with_means
 from captioner.faces.reader import FaceReader, FaceTrack, make_track
-from captioner.faces.track import Rules, Tracker
+from captioner.faces.track import Rules, Tracker, paced
 from captioner.files import missing
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "faces"
@@ -43,7 +43,8 @@ class BuiltinReader(FaceReader):
 
     @torch.inference_mode()
     def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
-        tracker = Tracker(self.parts.finder, self.parts.landmarker, self.rules, still=len(clip) == 1)
+        rules = paced(self.rules, times)
+        tracker = Tracker(self.parts.finder, self.parts.landmarker, rules, still=len(clip) == 1)
         for frame in clip:
             tracker.step(as_grey(frame))
         size = (clip.shape[1], clip.shape[2])
