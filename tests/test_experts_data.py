@@ -17,11 +17,9 @@ from captioner.data.portraits import (
     ALIGNED,
     EMOTIONS,
     align,
-    bends,
     both_sides,
     cut,
     jitter,
-    lend_mouths,
     majority,
     read_ferplus,
     read_portraits,
@@ -37,7 +35,7 @@ from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
-from captioner.train.au_expert import LENT, mirrored, teacher_labels
+from captioner.train.au_expert import mirrored, teacher_labels
 from captioner.train.watched import salient
 from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, FaceNet, build_backbone
 
@@ -88,34 +86,6 @@ def test_jitter_and_weather_follow_the_generator() -> None:
     assert torch.equal(one, two)
     assert one.min() >= 0 and one.max() <= 1
     assert set(sides(50, torch.Generator().manual_seed(0)).tolist()) == {1.0, -1.0}
-
-
-def test_bent_crops_show_the_same_elsewhere() -> None:
-    shift = bends(4, 20, torch.Generator().manual_seed(0), 0.02)
-    assert shift.shape == (4, 20, 20, 2) and 0.005 < shift.std() < 0.03
-    assert (shift.diff(dim=1).abs().amax() < 0.02) and torch.equal(
-        shift, bends(4, 20, torch.Generator().manual_seed(0), 0.02)
-    )
-    slope = torch.linspace(0, 255, 40).round().byte().expand(4, 40, 40)  # grey tells the column
-    plain, bent = (
-        cut(slope, whole(4) * 0 + torch.tensor([[1.0, 0, 0], [0, 1, 0]]), 20, shift=by) for by in (None, shift)
-    )
-    inner = (slice(None), 0, slice(4, -4), slice(4, -4))
-    assert (bent - plain)[inner].sub(shift[..., 0][:, 4:-4, 4:-4]).abs().max() < 0.02
-
-
-def test_a_lent_mouth_comes_with_its_units() -> None:
-    crops = torch.stack([torch.full((1, 40, 40), 0.5), torch.full((1, 40, 40), 0.5)])
-    crops[1, :, 32:36, 10:30] = 0.0  # a mouth, wide open
-    mixed, lent = lend_mouths(crops, torch.Generator().manual_seed(0), 1.0, (0.0, 0.0, 1.0))
-    assert lent.all()
-    assert mixed[0, 0, 34, 20] < 0.1 and mixed[1, 0, 34, 20] > 0.4
-    assert torch.allclose(mixed[:, :, :18], crops[:, :, :18])
-    same, none = lend_mouths(crops, torch.Generator().manual_seed(0), 0.0, (0.0, 0.0, 1.0))
-    assert torch.equal(same, crops) and not none.any()
-    named = [au for au, below in zip(MAIN_AUS, LENT, strict=False) if below]
-    assert 12 in named and 25 in named and not {1, 2, 4, 5, 6, 7, 9} & set(named)
-    assert LENT[len(MAIN_AUS) + SUB_AUS.index("L12")] and not LENT[len(MAIN_AUS) + SUB_AUS.index("R4")]
 
 
 def test_votes() -> None:

@@ -29,7 +29,6 @@ from prompts.au_graph import FACE_WINDOW, FaceNet
 MARGIN = 0.45  # round the face in the experts' crops, which captioner.faces cuts
 # Left eye, right eye and mouth in such a crop, in sides: the picture's left.
 ALIGNED = ((0.35, 0.35), (0.65, 0.35), (0.5, 0.665))
-UNDER_NOSE = 0.59  # down such a crop: noses end above, upper lips begin below
 LUMA = (0.299, 0.587, 0.114)
 VOTES: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_a_face",
@@ -151,23 +150,12 @@ def whole(count: int) -> Tensor:
     return torch.tensor([[1 / side, 0, -left / side], [0, 1 / side, -top / side]]).expand(count, 2, 3)
 
 
-def cut(
-    pixels: Tensor,
-    frames: Tensor,
-    size: int,
-    window: tuple[float, float, float] = (0.0, 0.0, 1.0),
-    shift: Tensor | None = None,
-) -> Tensor:
-    """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each only a window: left, top, side.
-
-    shift (B, size, size, 2): how far from its own place each pixel is taken, in sides of the whole crop.
-    """
+def cut(pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Tensor:
+    """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each only a window: left, top, side."""
     left, top, side = window
     steps = (torch.arange(size, device=pixels.device) + 0.5) / size * side
     y, x = torch.meshgrid(steps + top, steps + left, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3)  # (1, S * S, 3)
-    if shift is not None:
-        places = places + F.pad(shift.reshape(len(shift), -1, 2), (0, 1))
     grid = (places @ frames.transpose(1, 2)).view(-1, size, size, 2) * 2 - 1
     return F.grid_sample(pixels[:, None].float() / 255, grid, padding_mode="border", align_corners=False)
 
@@ -180,9 +168,9 @@ class View:
     window: tuple[float, float, float] = (0.0, 0.0, 1.0)
     grey: bool = True
 
-    def cut(self, pixels: Tensor, frames: Tensor, shift: Tensor | None = None) -> Tensor:
+    def cut(self, pixels: Tensor, frames: Tensor) -> Tensor:
         """Grey crops (B, 1, side, side) in [0, 1]; pixels uint8 (B, H, W), frames (B, 2, 3)."""
-        return cut(pixels, frames, self.side, self.window, shift)
+        return cut(pixels, frames, self.side, self.window)
 
     def show(self, crops: Tensor) -> Tensor:
         """What the net takes for grey crops (B, 1, side, side)."""
@@ -216,28 +204,6 @@ def jitter(frames: Tensor, random: torch.Generator, side: Tensor, strength: floa
     top = 0.5 + y * 0.06 - (sin + cos) / 2
     rows = [side * cos, -side * sin, left, sin, cos, top, 0 * cos, 0 * cos, 0 * cos + 1]
     return frames @ torch.stack(rows, 1).view(-1, 3, 3)
-
-
-def bends(count: int, size: int, random: torch.Generator, strength: float) -> Tensor:
-    """Smooth random shifts (B, size, size, 2) of `strength` sides: the same features in another face."""
-    knots = torch.randn(count, 2, 5, 5, generator=random, device=random.device).clamp(-2, 2) * strength
-    return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-
-
-def lend_mouths(
-    crops: Tensor, random: torch.Generator, share: float, window: tuple[float, float, float]
-) -> tuple[Tensor, Tensor]:
-    """A share of the crops (B, 1, S, S) with what is below the nose of the row before; also which they are (B,)."""
-    count, size, device = len(crops), crops.shape[-1], crops.device
-    draws = torch.rand(2, count, generator=random, device=device)
-    seam = (UNDER_NOSE + 0.03 * (draws[0] - 0.5) - window[1]) / window[2]
-    down = (torch.arange(size, device=device) + 0.5) / size - seam[:, None]  # (B, S)
-    lower, band = (down / 0.06 + 0.5).clamp(0, 1)[:, None, :, None], (down.abs() < 0.06)[:, None, :, None]
-    other = crops.roll(1, 0)
-    level = [(each * band).sum((1, 2, 3), keepdim=True) for each in (crops, other)]
-    other = other * (level[0] / level[1].clamp(min=1e-3)).clamp(0.5, 2)  # no edge but that of the features
-    chosen = draws[1] < share
-    return torch.where(chosen[:, None, None, None], crops.lerp(other, lower), crops).clamp(0, 1), chosen
 
 
 def weather(crops: Tensor, random: torch.Generator, erase: float = 0.3, coarse: float = 0.0) -> Tensor:

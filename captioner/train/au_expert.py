@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.data.portraits import Pictures, View, bends, jitter, lend_mouths, sides, weather
+from captioner.data.portraits import Pictures, View, jitter, sides, weather
 from captioner.data.posed import Posed
 from captioner.errors import ManifestError
 from captioner.train.fitting import Course, Plan, best_device, fit
@@ -31,8 +31,6 @@ _SIGNS: tuple[tuple[int, str, float, float], ...] = (
 # A smile bares teeth, deepens dimples and stretches lips: beside one these blendshapes say nothing.
 _BLURRED_BY_SMILE = (10, 14, 20)
 _SMILING = 0.3
-_BELOW = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 32)  # what mouth and chin show
-LENT = [*(au in _BELOW for au in MAIN_AUS), *(int(name[1:]) in _BELOW for name in SUB_AUS)]
 _SWAPPED = [i ^ 1 for i in range(len(SUB_AUS))]  # L and R alternate
 
 
@@ -48,10 +46,6 @@ class AURecipe:
     erase: float = 0.1
     coarse: float = 0.15
     """Share of the crops made small, and of those made dim; frames of clips are so already."""
-    bend: float = 0.0
-    """Random smooth shifts of a crop's pixels, in its sides: another face shows the same."""
-    lend: float = 0.0
-    """Share of the crops that get the mouth and chin of another."""
     frames: int = 10
     """Of every made clip."""
     photos: int = 3
@@ -126,16 +120,12 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
         rows = rows[filmed[rows].argsort(stable=True)]  # stills first
         faces = sides(len(rows), random)
-        shift = bends(len(rows), view.side, random, recipe.bend) if recipe.bend else None
-        crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7), shift)
-        wanted = mirrored(labels[rows], faces)
-        if recipe.lend:
-            crops, lent = lend_mouths(crops, random, recipe.lend, view.window)
-            wanted = torch.where(lent[:, None] & torch.tensor(LENT, device=lent.device), wanted.roll(1, 0), wanted)
+        crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7))
         still = len(rows) - int(filmed[rows].sum())
         parts = [(crops[:still], recipe.erase, recipe.coarse), (crops[still:], recipe.erase / 2, 0.0)]
         crops = view.show(torch.cat([weather(part, random, *how) for part, *how in parts if len(part)]))
-        return asymmetric_loss(net(crops).scores.float(), wanted.float(), weights)
+        wanted = mirrored(labels[rows], faces).float()
+        return asymmetric_loss(net(crops).scores.float(), wanted, weights)
 
     # Clips are what the net is for: they alone judge it where there are any.
     judges = held[table.filmed[held]] if bool(table.filmed[held].any()) else held
