@@ -108,7 +108,9 @@ def assemble(
         for person in persons:
             own = [tracks[person]] if person >= 0 else []
             cut = expert_crops(for_experts, config.experts, own if reads_faces else None)
-            seen.append(replace(base, crops=cut.pixels, shown=cut.shown, expression=cut.expression))
+            seen.append(
+                replace(base, crops=cut.pixels, shown=cut.shown, expression=cut.expression, height=cut.height)
+            )
     kept = shown if keep else None
     return Viewed(seen, persons, tracks, kept, *span, times, small.source, small.duration)
 

@@ -18,7 +18,11 @@ from prompts.alignment import Matching
 from prompts.au_graph import MAIN_AUS
 from prompts.reading import LIMIT
 
-SEARCH = 8  # beams of a model with a reading: phrase F1 of made clips .75 greedy, .786 by its choice of 6, .791 of 10
+SEARCH = 8  # beams of a model with a reading
+# From which logit on a phrase counts as shown; the surest of a clip does from -SHOWN on: most clips show one, and where
+# none may be said a search goes astray. On 167 made clips of unseen persons (val) avoiding the others raises phrase F1
+# from .828 to .841, and from 86 to 89 % what is true of the phrases named (the surest counting from 0 on).
+SHOWN = 0.5
 
 
 def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "") -> Special:
@@ -68,15 +72,16 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
 
 
 def worth_of(view: View, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
-    """What the reading holds of a caption: the sum of its logits of the phrases that the caption names."""
+    """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`."""
     if view.judged is None or not options.evidence or options.beams < 2:
         return None
-    judged = view.judged.clamp(-LIMIT, LIMIT).tolist()
+    judged = view.judged.clamp(-LIMIT, LIMIT)
+    logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
 
-    def worth(row: int, ids: list[int]) -> float:
+    def worth(row: int, ids: list[int]) -> list[float]:
         named = {places[found.name] for found in find_phrases(tokenizer.decode(ids))}
-        return options.evidence * sum(judged[row][place] for place in named)
+        return [logits[row][place] for place in named]
 
     return worth
 

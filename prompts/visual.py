@@ -15,6 +15,9 @@ from prompts.reading import ASPECTS, LIMIT, Reading
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment. On made clips a clip's macro F1 rises from .687 (mean of all frames) to .740; the very best alone: .723.
 BEST = 0.375
+# A face less high than this share of the picture's short side is told less of, by so much of a logit for each e-fold:
+# on 250 made clips of unseen persons (val) 85.6 % of the phrases named are true instead of 84.9 %, F1 .811, not .804.
+LEGIBLE, FADING = 0.3, 4.0
 
 
 @dataclass
@@ -27,6 +30,7 @@ class ExpertFeatures:
     au_nodes: Tensor  # (B, N, D_au) its node vector, mean over these frames
     au_frames: Tensor  # (B, T, N) score in each frame
     present: Tensor  # (B,) whether any face was seen
+    height: Tensor  # (B,) of the face, as a share of the picture's short side
     courses: Tensor  # (B, F * 2) best and swing of each AU score and each value of the face reader
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ExpertFeatures":
@@ -54,11 +58,16 @@ class FrozenExperts(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, crops: Tensor, present: Tensor | None = None, expression: Tensor | None = None
+        self,
+        crops: Tensor,
+        present: Tensor | None = None,
+        expression: Tensor | None = None,
+        height: Tensor | None = None,
     ) -> ExpertFeatures:
         """Features of uint8 face crops (B, T, 3, S, S); `present` (B, T) says which hold a face.
 
-        expression (B, T, E): what a face reader measured in each.
+        expression (B, T, E): what a face reader measured in each. height (B,): of the face, as a share of the
+        picture's short side; None: taken to fill it.
         """
         b, t = crops.shape[:2]
         images = (crops.flatten(0, 1).float() / 255 - self.mean) / self.std
@@ -77,6 +86,7 @@ class FrozenExperts(nn.Module):
             au_nodes=torch.einsum("btn,btnd->bnd", share, nodes),
             au_frames=scores * present[..., None],
             present=present.any(1),
+            height=torch.ones(b, device=crops.device) if height is None else height,
             courses=courses(measured, present),
         )
 
@@ -165,7 +175,9 @@ class VisualPrompts(nn.Module):
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
         judged = None
         if hasattr(self, "reading"):
-            judged = self.reading.judge(seen.courses).masked_fill(~seen.present[:, None], -LIMIT)
+            faded = FADING * (seen.height.clamp(min=1e-3) / LEGIBLE).log().clamp(max=0)
+            judged = self.reading.judge(seen.courses) + faded[:, None]
+            judged = judged.masked_fill(~seen.present[:, None], -LIMIT)
             read = torch.where(face, self.reading(seen.courses), self.null_reading)
             er = torch.cat([er, read], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))

@@ -83,7 +83,7 @@ def see_all(model: EmotionCaptioner, records: list[Record], config: Config) -> N
     for record in records:
         seen = look(record.video, model.config, config.data.short_side)
         if seen.crops is not None:
-            model.experts(seen.crops, seen.shown, seen.expression)
+            model.experts(seen.crops, seen.shown, seen.expression, seen.height)
 
 
 def store_in(folder: Path, config: Config, settled: Any, model: EmotionCaptioner) -> FeatureStore:

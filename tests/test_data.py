@@ -119,7 +119,8 @@ def clip_of(frames: np.ndarray) -> Clip:
 def test_expert_crops_spread_over_the_clip() -> None:
     frames = np.zeros((9, 40, 60, 3), dtype=np.uint8)
     frames[:] = np.arange(9)[:, None, None, None] * 20
-    crops, shown, _, people = expert_crops(clip_of(frames), tiny_config("experts.frames=3", "experts.size=32").experts)
+    config = tiny_config("experts.frames=3", "experts.size=32").experts
+    crops, shown, _, _, people = expert_crops(clip_of(frames), config)
     assert crops.shape == (1, 3, 3, 32, 32)
     assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
     assert shown is None
@@ -151,16 +152,17 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config("experts.frames=3", "experts.size=32", "experts.margin=0.1").experts
     monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: OneFace())
     crops_module._reader.cache_clear()
-    crops, shown, _, people = expert_crops(clip_of(frames), config)
+    crops, shown, _, height, people = expert_crops(clip_of(frames), config)
     assert crops.shape == (1, 3, 3, 32, 32)
+    assert height is not None and 0 < height.item() < 1
     assert crops.float().mean() > 150  # the left half, not the middle
     assert shown is not None
     assert shown.tolist() == [[False, True, True]]
     assert people == 1
     monkeypatch.setattr("captioner.data.crops.open_reader", lambda name: NoFace())
     crops_module._reader.cache_clear()
-    crops, shown, _, people = expert_crops(clip_of(frames), config)
-    assert not crops.any()
+    crops, shown, _, height, people = expert_crops(clip_of(frames), config)
+    assert not crops.any() and height is not None and not height.any()
     assert shown is not None
     assert not shown.any()
     assert people == 0

@@ -14,7 +14,7 @@ from captioner.model.captioner import EmotionCaptioner, View
 from captioner.model.decoding import Special, Written, repeats, write
 from captioner.model.fusion import Fusion, Memory
 from captioner.phrases import PHRASES
-from captioner.writing import worth_of
+from captioner.writing import SHOWN, worth_of
 
 SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 SHAPES = [
@@ -146,15 +146,33 @@ def test_of_the_finished_captions_of_a_search_the_worthiest_is_taken() -> None:
     memory = seen(model, 2).memory
     options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
     plain = write(model.fusion, memory, SPECIAL, options)
-    alike = write(model.fusion, memory, SPECIAL, options, lambda row, ids: 0.0)
+    alike = write(model.fusion, memory, SPECIAL, options, lambda row, ids: [])
     assert [w.ids for w in alike] == [w.ids for w in plain]
 
-    def worth(row: int, ids: list[int]) -> float:
-        return 100.0 * (ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]) if row == 1 else 0.0
+    def worth(row: int, ids: list[int]) -> list[float]:
+        return [1000.0] if row == 1 and ids == [SPECIAL.cls, 7, 8, SPECIAL.sep] else []
 
     first, second = write(model.fusion, memory, SPECIAL, options, worth)
     assert first.ids == plain[0].ids
     assert second.ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]
+
+
+def test_a_search_avoids_what_is_spoken_against() -> None:
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 2).memory
+    options = DecodeConfig(no_repeat=0, beams=2, max_words=6)
+    plain = write(model.fusion, memory, SPECIAL, options)
+    unwanted = plain[0].ids[1]
+    heard = []
+
+    def worth(row: int, ids: list[int]) -> list[float]:
+        heard.append(ids)
+        return [-100.0] if row == 0 and unwanted in ids else []
+
+    first, second = write(model.fusion, memory, SPECIAL, options, worth)
+    assert unwanted not in first.ids and first.finished
+    assert second.ids == plain[1].ids  # the other clip's search is its own
+    assert any(ids[-1] != SPECIAL.sep for ids in heard)  # it is asked while captions are begun
 
 
 def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
@@ -168,9 +186,9 @@ def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
     assert worth is not None
     assert worth_of(view, tokenizer, DecodeConfig(beams=1)) is None
     ids = tokenizer.encode("a man talks. the frown and the open mouth.", 30)
-    assert worth(0, ids) == pytest.approx(-1.0)
-    assert worth(1, ids) == pytest.approx(0.5)
-    assert worth(1, tokenizer.encode("a man talks.", 30)) == 0
+    assert sorted(worth(0, ids)) == pytest.approx([-1.0 + SHOWN, -1.0 + SHOWN])  # nothing is shown
+    assert sorted(worth(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
+    assert worth(1, tokenizer.encode("a man talks.", 30)) == []
 
 
 def test_length_penalty_prefers_longer_captions() -> None:

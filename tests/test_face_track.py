@@ -42,10 +42,10 @@ class Stage:
 
 
 def follow(
-    monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = (), rules: track.Rules = track.Rules()
+    monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = (), rules: track.Rules | None = None
 ) -> list[track.Seen]:
     monkeypatch.setattr(track, "find", stage)
-    tracker = track.Tracker(None, stage, rules)  # type: ignore[arg-type]
+    tracker = track.Tracker(None, stage, rules or track.Rules())  # type: ignore[arg-type]
     for t in range(len(stage.people)):
         stage.t = t
         grey = torch.zeros(360, 640)

@@ -23,12 +23,14 @@ class FaceCrops(NamedTuple):
     """What the experts get of a clip: pixels (1, T_e, 3, s, s) uint8, and of each which the reader saw.
 
     shown (1, T_e): whether it holds a face; None: taken to. expression (1, T_e, E): the reader's values, 0 without a
-    face; None where nobody read them. people: how many were followed.
+    face; None where nobody read them. height (1,): mean height of the face, as a share of the picture's short side.
+    people: how many were followed.
     """
 
     pixels: Tensor
     shown: Tensor | None
     expression: Tensor | None
+    height: Tensor | None
     people: int
 
 
@@ -42,16 +44,22 @@ def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] 
     if config.margin is None:
         unique, back = np.unique(places, return_inverse=True)
         squares = prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None]
-        return FaceCrops(squares, None, None, 0)
+        return FaceCrops(squares, None, None, None, 0)
     tracks = face_tracks(clip, config) if tracks is None else tracks
     if not tracks:
         silent = torch.zeros(1, len(places), len(EXPRESSION_NAMES))
         nobody = torch.zeros(1, len(places), 3, config.size, config.size, dtype=torch.uint8)
-        return FaceCrops(nobody, torch.zeros(1, len(places), dtype=torch.bool), silent, 0)
+        return FaceCrops(nobody, torch.zeros(1, len(places), dtype=torch.bool), silent, torch.zeros(1), 0)
     crops = _reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
     shown, expression = (torch.from_numpy(values[places])[None] for values in (tracks[0].present, tracks[0].expression))
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None]
-    return FaceCrops(pixels, shown, expression, len(tracks))
+    return FaceCrops(pixels, shown, expression, face_height(tracks[0], clip), len(tracks))
+
+
+def face_height(track: FaceTrack, clip: Clip) -> Tensor:
+    """Mean height (1,) of a face in a clip, as a share of the picture's short side."""
+    tall = (track.boxes[:, 3] - track.boxes[:, 1])[track.present]
+    return torch.tensor([float(tall.mean()) / min(clip.frames.shape[1:3]) if len(tall) else 0.0])
 
 
 def face_tracks(clip: Clip, config: ExpertsConfig) -> list[FaceTrack]:

@@ -264,17 +264,16 @@ def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
     if items[0]["experts"] is not None:
         names = vars(items[0]["experts"])
         experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
-    crops = torch.cat([i["crops"] for i in items]) if items[0]["crops"] is not None else None
-    shown = torch.cat([i["shown"] for i in items]) if items[0].get("shown") is not None else None
-    expression = torch.cat([i["expression"] for i in items]) if items[0].get("expression") is not None else None
+    faces = {
+        key: torch.cat([i[key] for i in items]) if items[0].get(key) is not None else None
+        for key in ("crops", "shown", "expression", "height")
+    }
     priors = [item["prior"] for item in items if item.get("prior") is not None]
     tokens = [item["video"] for item in items if item.get("video") is not None]
     return Batch(
         frames=torch.stack([i["frames"] for i in items]),
         experts=experts,
-        crops=crops,
-        shown=shown,
-        expression=expression,
+        **faces,
         prior=torch.cat(priors) if priors else None,
         video=torch.cat(tokens) if tokens else None,
         masked=padded("masked", pad_id),

@@ -43,6 +43,7 @@ class Seen:
     crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
     shown: Tensor | None = None  # (1, T_e) which of them hold a face
     expression: Tensor | None = None  # (1, T_e, E) what the face reader says of each
+    height: Tensor | None = None  # (1,) of the face, as a share of the picture's short side
     people: int = 0  # faces that were followed; not kept
     times: list[float] = field(default_factory=list)  # seconds of the frames; not kept
     prior: Tensor | None = None  # (1, C) belief of the emotion prior
@@ -50,9 +51,8 @@ class Seen:
 
     def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
         """What `collate` takes of a clip."""
-        return {"id": name, "emotion": emotion} | {
-            key: getattr(self, key) for key in ("frames", "experts", "crops", "shown", "expression", "prior", "video")
-        }
+        keys = ("frames", "experts", "crops", "shown", "expression", "height", "prior", "video")
+        return {"id": name, "emotion": emotion} | {key: getattr(self, key) for key in keys}
 
 
 def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
@@ -66,6 +66,7 @@ def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> 
         crops=cut.pixels if cut else None,
         shown=cut.shown if cut else None,
         expression=cut.expression if cut else None,
+        height=cut.height if cut else None,
         people=cut.people if cut else 0,
         times=[round(float(t), 3) for t in clips[0].times],
         prior=prior_belief(source, config, **span),
@@ -337,8 +338,8 @@ class Nets:
         """What the experts say of the crops."""
         assert self.experts is not None
         device = next(self.experts.parameters()).device
-        shown, expression = (None if part is None else part.to(device) for part in (cut.shown, cut.expression))
-        return self.experts(cut.pixels.to(device), shown, expression).to("cpu")
+        rest = (None if part is None else part.to(device) for part in (cut.shown, cut.expression, cut.height))
+        return self.experts(cut.pixels.to(device), *rest).to("cpu")
 
     @torch.no_grad()
     def tokens(self, frames: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class Batch:
     crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
     shown: Tensor | None = None  # (B, T_e) which of them hold a face; None: all
     expression: Tensor | None = None  # (B, T_e, E) the face reader's values of each
+    height: Tensor | None = None  # (B,) of the face, as a share of the picture's short side; None: it fills the picture
     prior: Tensor | None = None  # (B, C) belief of the emotion prior
     video: Tensor | None = None  # (B, M, C) kept tokens of a frozen video encoder; frames may be (B, 0, 3, S, S) then
     masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
@@ -135,7 +136,7 @@ class EmotionCaptioner(nn.Module):
             return batch.experts
         if batch.crops is None:
             raise ValueError("visual prompts need expert features or face crops in the batch")
-        return self.experts(batch.crops, batch.shown, batch.expression)
+        return self.experts(batch.crops, batch.shown, batch.expression, batch.height)
 
     def see(self, batch: Batch) -> View:
         """Encode a batch of clips and run the right block once."""

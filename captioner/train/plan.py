@@ -119,6 +119,7 @@ def invented(model: EmotionCaptioner, config: Config, clips: int, seed: int = 0)
             au_frames=torch.rand(clips, experts.frames, aus, generator=draw),
             present=torch.ones(clips, dtype=torch.bool),
             courses=torch.rand(clips, MEASURED[0] * ASPECTS, generator=draw),
+            height=torch.rand(clips, generator=draw),
         )
     elif settled.prompts.vep:
         crops = pixels(experts.frames, experts.size)
