@@ -43,7 +43,7 @@ clip. No film of a person was seen. The frozen experts and the face reader have 
   dominant face for the experts, read from the whole picture.
 - Captions come from a search 8 wide that avoids phrases the reading does not see shown, and are chosen by their
   probability and by the reading: linear judges of each phrase, fitted on the training clips. Greedy (`--beams 1`) is
-  faster, misses more and makes up more.
+  faster and misses more.
 - Emotion labels name what a face seems to show, not what a person feels. Do not judge people by them; ask people before
   you caption their faces.
 - Fails: profiles, covered or very small faces, several people who act at once (it describes the dominant one), actions

@@ -41,7 +41,7 @@ class Special:
 # What speaks for each thing that a caption of a clip says, whole or just begun; below 0: what speaks against it.
 Worth = Callable[[int, list[int]], list[float]]
 # What a unit against a thing costs a hypothesis, in log-probability: where the words are sure of the thing, all that a
-# search finishes else say it and leave no choice. 2 avoids less, 8 now and then drives a sentence astray.
+# search finishes else say it and leave no choice. 2 avoids less, 8 does no better.
 AGAINST = 4.0
 
 
@@ -49,8 +49,7 @@ AGAINST = 4.0
 def write(
     fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, worth: Worth | None = None
 ) -> list[Written]:
-    """One caption a clip of the memory; by `worth` a beam search avoids what is not so, and chooses among the finished.
-    """
+    """One caption a clip of the memory; `worth` steers a beam search and its choice among the finished ones."""
     longest = options.max_words + 1 if options.max_words else fusion.config.max_text - 1
     longest = min(longest, fusion.config.max_text - 1)  # ids after [CLS], [SEP] among them
     if options.beams > 1:
