@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from prompts.au_graph import BACKBONES, build_backbone, check_name
+from prompts.backbones import BACKBONES, build_backbone, check_name
 
 
 @dataclass(frozen=True)
 class ERNetConfig:
-    """Backbone by name (prompts.au_graph.BACKBONES) and number of emotions."""
+    """Backbone by name (prompts.backbones.BACKBONES) and number of emotions."""
 
     arch: str = "resnet50"
     classes: int = 11

@@ -37,7 +37,8 @@ from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
 from captioner.train.au_expert import mirrored, teacher_labels
 from captioner.train.watched import salient
-from prompts.au_graph import FACE_WINDOW, MAIN_AUS, SUB_AUS, FaceNet, build_backbone
+from prompts.au_graph import MAIN_AUS, SUB_AUS
+from prompts.backbones import FACE_WINDOW, FaceNet, build_backbone
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 ONES = torch.ones(1)

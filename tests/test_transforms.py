@@ -83,3 +83,12 @@ def test_preparing_gives_contiguous_squares() -> None:
     assert out.shape == (3, 3, 16, 16)
     assert out.is_contiguous()
     assert torch.equal(out, crop(resize_short(ramp(30, 50), 16), 16))
+
+
+def test_resizing_agrees_with_that_of_torchvision() -> None:
+    from torchvision.transforms.v2 import functional
+
+    for shape in [(90, 161), (161, 90), (40, 57)]:
+        frames = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
+        theirs = functional.resize(torch.from_numpy(frames).permute(0, 3, 1, 2), [32], antialias=True)
+        assert torch.equal(resize_short(frames, 32), theirs)

@@ -24,7 +24,7 @@ from captioner.faces.points import MESH_68
 from captioner.faces.reader import upright_maps
 from captioner.files import missing
 from captioner.synth.photos import PhotoSet
-from prompts.au_graph import FACE_WINDOW, FaceNet
+from prompts.backbones import FACE_WINDOW, FaceNet
 
 MARGIN = 0.45  # round the face in the experts' crops, which captioner.faces cuts
 # Left eye, right eye and mouth in such a crop, in sides: the picture's left.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # Video Swin, and the emotion and action-unit experts
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,9 +19,12 @@ def resize_short(frames: np.ndarray, size: int) -> Tensor:
     """uint8 (T, H, W, 3) array -> uint8 (T, 3, h, w) tensor whose short edge is `size`."""
     upright = min(frames.strides) > 0  # torch knows no other; frames that are planes in memory stay so
     pixels = torch.from_numpy(frames if upright else np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    if min(pixels.shape[-2:]) == size:  # the decoder has resized already
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    if short == size:  # the decoder has resized already
         return pixels
-    return F.resize(pixels, [size], antialias=True)
+    # As torchvision's resize, which would take a second to import: the long edge is cut to whole pixels.
+    return F.interpolate(pixels, (size * height // short, size * width // short), mode="bilinear", antialias=True)
 
 
 def crop(frames: Tensor, size: int, train: bool = False, generator: torch.Generator | None = None) -> Tensor:
