@@ -103,10 +103,11 @@ def test_the_most_salient_phrase_is_nearly_always_named(stories: list[Story], na
     assert np.mean(first) > 0.98
 
 
-def test_the_first_of_several_captions_names_every_phrase(stories: list[Story], named: list[list[set[str]]]) -> None:
+def test_all_but_the_last_of_several_captions_name_every_phrase(stories: list[Story], named: list[list[set[str]]]) -> None:
     for one, captions in zip(stories, named, strict=True):
-        assert captions[0] == (set(one.roles[0].phrases) if near(one) else captions[0] & {"closed_eyes", "smile"})
-    assert np.mean([len(first) > len(second) for first, second, _ in named]) > 0.1
+        for names in captions[:-1]:
+            assert names == (set(one.roles[0].phrases) if near(one) else names & {"closed_eyes", "smile"})
+    assert np.mean([len(first) > len(last) for first, _, last in named]) > 0.1
     alone = [write(one, [PERSON] * 2, np.random.default_rng(seed), n=1)[0] for seed, one in enumerate(stories)]
     usual = [len({found.name for found in find_phrases(caption)}) for caption in alone]
     assert np.mean(usual) < np.mean([len(captions[0]) for captions in named]) - 0.2

@@ -41,8 +41,8 @@ WEAK, MARKED = 0.72, 0.88  # peaks up to and from which a phrase may be called s
 FAR, NEAR = 0.16, 0.66  # face heights (shares of the picture) that count as far away and as a close-up
 FAVOURITE = 0.6  # of the time the first of several wordings is used
 ZOOMED = 1.12  # the least zoom that is seen as one
-# How often a caption leaves out the first, second, third and fourth phrase, by salience; the first caption of a clip
-# that has several leaves out none: else a true phrase would count as wrong.
+# How often a caption leaves out the first, second, third and fourth phrase, by salience. Of several captions of a clip
+# only the last does: else a true phrase would count as wrong, and who learns from them would hold back what it sees.
 LEFT_OUT = (0.0, 0.15, 0.4, 0.75)
 # What lasts long enough for something else to be done meanwhile.
 _LASTING = frozenset(
@@ -63,7 +63,7 @@ def write(
     if manner not in MANNERS:
         raise ConfigError(unknown("manner", manner, MANNERS))
     writer = _Writer(story, looks, rng)
-    return [writer.faces(whole=n > 1 and i == 0) if manner == "faces" else writer.feelings() for i in range(n)]
+    return [writer.faces(whole=i < n - 1) if manner == "faces" else writer.feelings() for i in range(n)]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECIPE = 3  # raise it when the same seed gives other clips: finished ones of an older recipe are then refused
+RECIPE = 4  # raise it when the same seed gives other clips: finished ones of an older recipe are then refused
 CLIPS_A_PERSON = 4
 ATTEMPTS = 5
 TAKES_A_PERSON = 2  # failed attempts after which another person is tried
