@@ -9,9 +9,10 @@ import torch
 from captioner.config import DecodeConfig
 from captioner.data.dataset import TextPieces
 from captioner.data.tokenizer import Tokenizer
+from captioner.deeds import NAMES, find_deeds
 from captioner.errors import ConfigError
 from captioner.model.captioner import Batch, EmotionCaptioner, View
-from captioner.model.decoding import Special, Worth, Written, write
+from captioner.model.decoding import AGAINST, Special, Worth, Written, write
 from captioner.phrases import PHRASES, find_phrases
 from captioner.result import ActionUnit, Caption
 from prompts.alignment import Matching
@@ -72,16 +73,25 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
 
 
 def worth_of(view: View, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
-    """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`."""
+    """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`.
+
+    And its lifts of the deeds, such that what speaks against one counts in a search as the log-probability it is.
+    """
     if view.judged is None or not options.evidence or options.beams < 2:
         return None
     judged = view.judged.clamp(-LIMIT, LIMIT)
     logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
+    lifts = (view.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if view.lifted is not None else None
+    deeds = {name: place for place, name in enumerate(NAMES)}
 
     def worth(row: int, ids: list[int]) -> list[float]:
-        named = {places[found.name] for found in find_phrases(tokenizer.decode(ids))}
-        return [logits[row][place] for place in named]
+        text = tokenizer.decode(ids)
+        named = {places[found.name] for found in find_phrases(text)}
+        told = [logits[row][place] for place in named]
+        if lifts is not None:
+            told += [max(lifts[row][deeds[name]] for name in found) for found in find_deeds(text)]
+        return told
 
     return worth
 

@@ -117,6 +117,7 @@ class VisualPromptTokens:
     au_index: Tensor
     au_scores: Tensor
     judged: Tensor | None = None  # (B, P) logits of the reading
+    lifted: Tensor | None = None  # (B, D) how much likelier deeds are than usual, as a logarithm
 
 
 class VisualPrompts(nn.Module):
@@ -138,9 +139,9 @@ class VisualPrompts(nn.Module):
         main: int = 27,
         k: int = 3,
         unusable: tuple[int, ...] = (),
-        reading: tuple[int, int] | None = None,
+        reading: tuple[int, int, int] | None = None,
     ) -> None:
-        """reading: how many values are measured and phrases judged; None: no such token."""
+        """reading: how many values are measured, phrases and deeds judged; None: no such token."""
         super().__init__()
         self.k = k
         self.er_mlp = nn.Sequential(
@@ -155,7 +156,8 @@ class VisualPrompts(nn.Module):
         self.null_er = nn.Parameter(torch.randn(width) * 0.02)
         self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
         if reading is not None:
-            self.reading = Reading(reading[0] * ASPECTS, reading[1], width)
+            values, phrases, deeds = reading
+            self.reading = Reading(values * ASPECTS, phrases, width, deeds)
             self.null_reading = nn.Parameter(torch.randn(width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
         self.register_buffer("au_mean", torch.zeros(main))
@@ -175,13 +177,14 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
-        judged = None
+        judged = lifted = None
         if hasattr(self, "reading"):
             faded = FADING * (seen.height.clamp(min=1e-3) / LEGIBLE).log().clamp(max=0)
             judged = self.reading.judge(seen.courses) + faded[:, None]
             judged = judged.masked_fill(~seen.present[:, None], -LIMIT)
+            lifted = self.reading.lift(seen.courses).masked_fill(~seen.present[:, None], 0.0)
             read = torch.where(face, self.reading(seen.courses), self.null_reading)
             er = torch.cat([er, read], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
-        return VisualPromptTokens(er, au, index, top, judged)
+        return VisualPromptTokens(er, au, index, top, judged, lifted)

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from captioner import deeds
 from captioner.config import Config, ModelConfig, load, read_yaml
 from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
 from captioner.data.loader import BAD_LIST, BadVideos
@@ -180,7 +181,9 @@ def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures
         faces = [(record, features) for record, features in known if bool(features.present[0])]
         said = [phrase_names(record.captions) for record, _ in faces]
         shown = torch.tensor([[name in names for name in PHRASES] for names in said])
-        model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown)
+        acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of made clips
+        done = torch.tensor([[name in names for name in deeds.NAMES] for names in acted]) if any(acted) else None
+        model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown, done)
 
 
 def read_clips(config: Config, world: World) -> tuple[list[Record], list[Record]]:

@@ -41,9 +41,9 @@ clip. No film of a person was seen. The frozen experts and the face reader have 
   Apache-2.0. The photos are other people's; none is in the file.
 - Input: {frames} frames of {size} px for the video encoder (the picture's centre square), {crops} aligned crops of the
   dominant face for the experts, read from the whole picture.
-- Captions come from a search 8 wide that avoids phrases the reading does not see shown, and are chosen by their
-  probability and by the reading: linear judges of each phrase, fitted on the training clips. Greedy (`--beams 1`) is
-  faster and misses more.
+- Captions come from a search 8 wide that avoids phrases and deeds the reading does not see, and are chosen by their
+  probability and by the reading: linear judges of each, fitted on the training clips. Greedy (`--beams 1`) is faster
+  and misses more.
 - Emotion labels name what a face seems to show, not what a person feels. Do not judge people by them; ask people before
   you caption their faces.
 - Fails: profiles, covered or very small faces, several people who act at once (it describes the dominant one), actions

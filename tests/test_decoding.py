@@ -10,11 +10,13 @@ from torch import Tensor
 
 from captioner.config import DecodeConfig
 from captioner.data.tokenizer import Tokenizer
+from captioner.deeds import NAMES
 from captioner.model.captioner import EmotionCaptioner, View
-from captioner.model.decoding import Special, Written, repeats, write
+from captioner.model.decoding import AGAINST, Special, Written, repeats, write
 from captioner.model.fusion import Fusion, Memory
 from captioner.phrases import PHRASES
 from captioner.writing import SHOWN, worth_of
+from prompts.reading import LIMIT
 
 SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 SHAPES = [
@@ -189,6 +191,12 @@ def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
     assert sorted(worth(0, ids)) == pytest.approx([-1.0 + SHOWN, -1.0 + SHOWN])  # nothing is shown
     assert sorted(worth(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
     assert worth(1, tokenizer.encode("a man talks.", 30)) == []
+    view.lifted = torch.full((2, len(NAMES)), -9.0)
+    view.lifted[1, NAMES.index("talks")] = 0.8
+    worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
+    assert worth is not None
+    assert worth(1, tokenizer.encode("a man talks.", 30)) == pytest.approx([0.8 / AGAINST])
+    assert worth(0, tokenizer.encode("a man talks.", 30)) == pytest.approx([-LIMIT / AGAINST])
 
 
 def test_length_penalty_prefers_longer_captions() -> None:

@@ -103,7 +103,9 @@ def test_the_most_salient_phrase_is_nearly_always_named(stories: list[Story], na
     assert np.mean(first) > 0.98
 
 
-def test_all_but_the_last_of_several_captions_name_every_phrase(stories: list[Story], named: list[list[set[str]]]) -> None:
+def test_all_but_the_last_caption_of_a_story_name_every_phrase(
+    stories: list[Story], named: list[list[set[str]]]
+) -> None:
     for one, captions in zip(stories, named, strict=True):
         for names in captions[:-1]:
             assert names == (set(one.roles[0].phrases) if near(one) else names & {"closed_eyes", "smile"})

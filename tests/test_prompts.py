@@ -186,7 +186,7 @@ def test_judges_go_on_from_those_before() -> None:
 
 
 def test_a_reading_stands_beside_the_er_token_and_without_a_face_says_nothing() -> None:
-    prompts = VisualPrompts(10, 6, 8, reading=(5, 3)).eval()
+    prompts = VisualPrompts(10, 6, 8, reading=(5, 3, 2)).eval()
     seen = features()
     plain = prompts(seen)
     assert plain.er.shape == (2, 2, 8)
@@ -196,7 +196,7 @@ def test_a_reading_stands_beside_the_er_token_and_without_a_face_says_nothing() 
 
 
 def test_of_small_faces_a_reading_is_less_sure() -> None:
-    prompts = VisualPrompts(10, 6, 8, reading=(5, 3)).eval()
+    prompts = VisualPrompts(10, 6, 8, reading=(5, 3, 2)).eval()
     seen = features()
     seen.height = torch.tensor([0.9, LEGIBLE])
     near = prompts(seen).judged

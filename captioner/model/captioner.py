@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captioner import deeds
 from captioner.config import ModelConfig
 from captioner.emotion.belief import fuse
 from captioner.errors import ConfigError
@@ -34,7 +35,8 @@ from prompts.au_graph import MAIN_AUS
 from prompts.textual import TextualPrompts
 from prompts.visual import ExpertFeatures, VisualPrompts
 
-MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES))  # what a reading takes and judges
+# What a reading takes and judges.
+MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(deeds.NAMES))
 NO_LABEL = -100  # cross-entropy leaves it out
 
 
@@ -83,6 +85,7 @@ class View:
     au_scores: Tensor | None  # (B, K) standard scores
     experts: ExpertFeatures | None
     judged: Tensor | None = None  # (B, P) the reading's logits of the phrases; all low without a face
+    lifted: Tensor | None = None  # (B, D) log of how much likelier than usual deeds are; 0 without a face
 
 
 @dataclass
@@ -171,6 +174,7 @@ class EmotionCaptioner(nn.Module):
             au_scores=tokens.au_scores if tokens is not None else None,
             experts=seen,
             judged=tokens.judged if tokens is not None else None,
+            lifted=tokens.lifted if tokens is not None else None,
         )
 
     def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:
