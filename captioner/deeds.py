@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 from captioner.synth.words import DEEDS
 
-NAMES: tuple[str, ...] = tuple(DEEDS)
+NAMES: tuple[str, ...] = tuple(DEEDS)  # in the order of the judges that weights hold
 _GIVEN = re.compile(r"\\\{\w+\\\}")  # {their}, {other}, ... in an escaped wording: one word stands for it
 
 
