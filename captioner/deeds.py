@@ -6,6 +6,7 @@ The words are those of the grammar that captions made clips; whoever writes othe
 import re
 from functools import cache, lru_cache
 
+from captioner.phrases import Found, longest
 from captioner.synth.words import DEEDS
 
 NAMES: tuple[str, ...] = tuple(DEEDS)  # in the order of the judges that weights hold
@@ -22,18 +23,17 @@ def find_deeds(text: str) -> tuple[frozenset[str], ...]:
 
 @lru_cache(maxsize=4096)  # a search asks again and again, while the second sentence is written
 def _in_sentence(sentence: str) -> tuple[frozenset[str], ...]:
-    spans = [(*match.span(), deeds) for wording, deeds in _wordings() for match in wording.finditer(sentence)]
-    kept: list[tuple[int, int, frozenset[str]]] = []
-    for start, end, deeds in sorted(spans, key=lambda span: (span[0] - span[1], span[0])):
-        if all(end <= other[0] or start >= other[1] for other in kept):
-            kept.append((start, end, deeds))
-    return tuple(deeds for _, _, deeds in sorted(kept, key=lambda span: span[0]))
+    wordings = _wordings()
+    spans = (Found(each.pattern, *match.span()) for each, _ in wordings.values() for match in each.finditer(sentence))
+    return tuple(wordings[found.name][1] for found in longest(spans))
 
 
 @cache
-def _wordings() -> tuple[tuple[re.Pattern[str], frozenset[str]], ...]:
+def _wordings() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
+    """By its regular expression each wording, and the deeds it is used for."""
     found: dict[str, set[str]] = {}
     for name, pairs in DEEDS.items():
         for wording in {wording for pair in pairs for wording in pair}:
-            found.setdefault(_GIVEN.sub(r"\\w+", re.escape(wording)), set()).add(name)
-    return tuple((re.compile(rf"\b{pattern}\b"), frozenset(names)) for pattern, names in found.items())
+            words = _GIVEN.sub(r"\\w+", re.escape(wording))
+            found.setdefault(rf"\b{words}\b", set()).add(name)
+    return {pattern: (re.compile(pattern), frozenset(names)) for pattern, names in found.items()}

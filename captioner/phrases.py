@@ -279,10 +279,14 @@ def _coordinated(text: str) -> list[Found]:
 def find_phrases(text: str) -> list[Found]:
     """The facial phrases in a text, in order; of overlapping ones the longest; negated ones are left out."""
     lowered = text.lower()
-    spans = _matches(lowered) + _coordinated(lowered)
+    kept = longest(_matches(lowered) + _coordinated(lowered))
+    return [found for found in kept if not _NEGATED.search(lowered[: found.start])]
+
+
+def longest(spans: Iterable[Found]) -> list[Found]:
+    """Of overlapping spans the longest (of equal ones the first), in the order of the text."""
     kept: list[Found] = []
     for found in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
         if all(found.end <= other.start or found.start >= other.end for other in kept):
             kept.append(found)
-    kept = [found for found in kept if not _NEGATED.search(lowered[: found.start])]
     return sorted(kept, key=lambda found: found.start)

@@ -21,8 +21,8 @@ from prompts.reading import LIMIT
 
 SEARCH = 8  # beams of a model with a reading
 # From which logit on a phrase counts as shown; the surest of a clip does from -SHOWN on: most clips show one, and where
-# none may be said a search goes astray. On 172 made clips of unseen persons (val) phrase F1 is .831, .830, .829, .833
-# and .825 with 0, .5, .75, 1 and 1.5, and of the phrases named 86, 88, 89, 91 and 91 % are true.
+# none may be said a search goes astray. On 172 made clips of unseen persons (val) phrase F1 was .831, .830, .829, .833
+# and .825 with 0, .5, .75, 1 and 1.5, and of the phrases named 86, 88, 89, 91 and 91 % were true, deeds not yet judged.
 SHOWN = 0.75
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from captioner.deeds import NAMES, find_deeds
+from captioner.model.checkpoint import load, locate
 from captioner.synth.grammar import write
 from captioner.synth.story import Settings, sample_story
 from captioner.synth.words import DEEDS
@@ -55,4 +56,9 @@ def test_a_lift_says_how_much_likelier_a_deed_is_than_usual() -> None:
     assert lift[done[:, 0], 0].min() > 0.2 and lift[~done[:, 0], 0].mean() < -0.3
     assert lift[:, 1].abs().mean() < 0.2  # nothing measured tells it
     assert lift.max() < 2.5  # log(1 / .16) and log(1 / .3): no more than certain
-    assert len(NAMES) == len(DEEDS)
+
+
+def test_the_shipped_captioner_judges_every_deed() -> None:
+    reading = load(locate("default")).model.visual.reading
+    assert reading.deed_weight.shape[0] == len(NAMES)
+    assert reading.deed_weight.any(1).all()

@@ -23,7 +23,7 @@ def resize_short(frames: np.ndarray, size: int) -> Tensor:
     short = min(height, width)
     if short == size:  # the decoder has resized already
         return pixels
-    # As torchvision's resize, which would take a second to import: the long edge is cut to whole pixels.
+    # As torchvision's resize, whose import loads torch's compiler: the long edge is cut to whole pixels.
     return F.interpolate(pixels, (size * height // short, size * width // short), mode="bilinear", antialias=True)
 
 
