@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner.pipeline import Caption, Captioner
+    from captioner.inference.predictor import Caption, Captioner
 
 __all__ = ["Caption", "Captioner", "__version__", "list_models", "load"]
 __version__ = "0.1.0"
@@ -24,7 +24,7 @@ def load(
 
     `faces` is who finds the faces: builtin, mediapipe or fan; without it, what the captioner was trained with.
     """
-    from captioner.pipeline import Captioner
+    from captioner.inference.predictor import Captioner
 
     return Captioner.from_pretrained(name, device=device, faces=faces, local_files_only=offline)
 
@@ -37,7 +37,7 @@ def list_models() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in ("Caption", "Captioner"):
-        from captioner import pipeline
+        from captioner.inference import predictor
 
-        return getattr(pipeline, name)
+        return getattr(predictor, name)
     raise AttributeError(f"module 'captioner' has no attribute {name!r}")

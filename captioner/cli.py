@@ -164,8 +164,8 @@ def _run(options: argparse.Namespace) -> int:
     for flag, given in (("-f/--format", options.format), ("--overwrite", options.overwrite)):
         if given and options.output is None:
             raise ConfigError(f"{flag} needs -o DIR, the folder to write to")
-    from captioner.jobs import Job
-    from captioner.outputs import open_outputs
+    from captioner.output.folder import open_outputs
+    from captioner.output.run import Job
 
     inputs = expand(options.inputs)
     if any(each.source == STDIN for each in inputs) and sys.stdin.isatty():

@@ -27,7 +27,7 @@ from eval.metrics import METRICS, Scores, score
 from eval.significance import PHRASES, intervals
 
 if TYPE_CHECKING:
-    from captioner.pipeline import Captioner
+    from captioner.inference.predictor import Captioner
 
 CHOICES = (*METRICS, "phrases", "words", "classes")
 COLUMNS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "CIDEr"}
@@ -165,7 +165,7 @@ def _alone(
     """Captions batches in this process; yields (id, fault or "") of each clip once it is on disk."""
     import torch
 
-    from captioner.pipeline import Captioner
+    from captioner.inference.predictor import Captioner
 
     threads = torch.get_num_threads()
     torch.set_num_threads(bench.threads)
@@ -190,7 +190,7 @@ def _captioned(
     from torch import OutOfMemoryError
 
     from captioner.data.dataset import collate, look
-    from captioner.pipeline import caption_batch
+    from captioner.inference.predictor import caption_batch
 
     items, faults = [], {}
     for record in batch:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from captioner.errors import CaptionerError, unknown
-from captioner.phrases import find_phrases
+from captioner.lexicon.phrases import find_phrases
 from eval.metrics import check_pairs, score_tokens, tokenize_pairs
 
 _log = logging.getLogger(__name__)

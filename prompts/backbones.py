@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.light import without_compiler
+from prompts.lazy_imports import without_compiler
 
 with without_compiler():
     from timm.models.resnet import BasicBlock, Bottleneck, ResNet

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
-from prompts.reading import ASPECTS, LIMIT, Reading
+from prompts.phrase_scores import ASPECTS, LIMIT, Reading
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment. On made clips a clip's macro F1 rises from .687 (mean of all frames) to .740; the very best alone: .723.

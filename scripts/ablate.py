@@ -33,8 +33,8 @@ from captioner.data.dataset import EpochOrder, collate
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from captioner.inference.predictor import Caption
 from captioner.model.experts import load_experts, save_experts
-from captioner.pipeline import Caption
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import World
 from eval.emotion import phrase_counts

@@ -30,7 +30,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def scenes(seconds: int) -> Iterator[np.ndarray]:
     """The example videos one after the other, at 720p."""
-    from captioner.data.video import probe, read_clip
+    from captioner.video.reading import probe, read_clip
 
     pictures = chain.from_iterable(
         read_clip(path, round(probe(path).duration * FPS)).frames for path in cycle(sorted(EXAMPLES.glob("*.mp4")))
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     options = parser.parse_args(arguments)
-    from captioner.data.video import write_video
+    from captioner.video.reading import write_video
 
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

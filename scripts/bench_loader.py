@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from captioner.data.pictures import Scaler
-from captioner.data.transforms import resize_short
-from captioner.data.video import one_thread, read_clip
 from captioner.errors import CaptionerError
+from captioner.video.frames import Scaler
+from captioner.video.reading import one_thread, read_clip
+from captioner.video.transforms import resize_short
 
 FRAMES, SIDE, FPS = 32, 224, 30
 NOISE = 0.7  # of a sensor, in grey levels: the films take 165 kbit/s, films of people at this size took 100 to 125

@@ -23,9 +23,9 @@ from train import build_model, read_clips
 
 from captioner.config import Config, load
 from captioner.data.dataset import ClipDataset, EpochOrder, collate
+from captioner.data.feature_store import FeatureStore, look, open_store
 from captioner.data.loader import Feeder
 from captioner.data.manifest import Record
-from captioner.data.seen import FeatureStore, look, open_store
 from captioner.errors import CaptionerError
 from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import PlainEngine

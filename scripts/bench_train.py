@@ -22,8 +22,8 @@ from torch import nn
 
 from captioner.config import Config, load
 from captioner.errors import CaptionerError
+from captioner.inference.predictor import pick_device
 from captioner.model.captioner import Batch, EmotionCaptioner
-from captioner.pipeline import pick_device
 from captioner.train.engine import BETAS, EPS, PlainEngine, parameter_groups, pick_precision
 from captioner.train.plan import draft, invented
 from captioner.train.throughput import compile_encoders, peak_of, settle, work_of

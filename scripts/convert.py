@@ -14,11 +14,11 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from captioner.config import ModelConfig
-from captioner.data.tokenizer import Tokenizer, _open
 from captioner.errors import CaptionerError, CheckpointError
 from captioner.files import atomic, missing
 from captioner.model import checkpoint
 from captioner.model.convert import Report, convert_swin, convert_swinbert, read_tensors
+from captioner.model.tokenizer import Tokenizer, _open
 
 
 def parser() -> argparse.ArgumentParser:

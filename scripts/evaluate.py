@@ -19,13 +19,13 @@ from typing import Any
 import captioner
 from captioner.config import Config, DecodeConfig
 from captioner.data.dataset import ClipDataset
+from captioner.data.feature_store import FeatureStore
 from captioner.data.manifest import Record, read_manifest
-from captioner.data.seen import FeatureStore
 from captioner.errors import CaptionerError
 from captioner.files import write_text
-from captioner.phrases import PHRASES, find_phrases
-from captioner.pipeline import Caption, Captioner
-from captioner.train.loop import predict
+from captioner.inference.predictor import Caption, Captioner
+from captioner.lexicon.phrases import PHRASES, find_phrases
+from captioner.train.trainer import predict
 from eval.emotion import phrase_baselines, phrase_counts, phrase_scores, word_scores
 from eval.metrics import score
 from eval.significance import PHRASES as PHRASE_F1

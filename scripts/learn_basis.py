@@ -1,7 +1,7 @@
 """Learn how action units move a face: python scripts/learn_basis.py --faces photos
 
-Reads the train split of a folder of annotated photos (see captioner/synth/photos.py), aligns the landmarks of all
-faces, regresses their displacements on the blendshapes, and writes one field of displacements per AU. 5 seconds.
+Reads the train split of a folder of annotated photos (captioner/synth/photo/photo_set.py), aligns the landmarks of
+all faces, regresses their displacements on the blendshapes, and writes one field of displacements per AU. 5 seconds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from scipy.spatial import Delaunay, cKDTree
 from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.files import atomic, write_text
-from captioner.synth.basis import (
+from captioner.synth.photo.basis import (
     FOLDER,
     LOWER_LIDS,
     LOWER_LIP,
@@ -29,7 +29,7 @@ from captioner.synth.basis import (
     UPPER_LIP,
     similarity,
 )
-from captioner.synth.photos import PhotoError, PhotoSet
+from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 
 Array = NDArray[np.floating[Any]]
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from captioner.errors import CaptionerError, ConfigError
 from captioner.synth.cast import DrawnCast, PhotoCast
 from captioner.synth.gallery import SHEET, contact_sheet, write_page
-from captioner.synth.grammar import format_statistics, statistics, write
 from captioner.synth.maker import ATTEMPTS, MANNERS, Options, Result, make_all
-from captioner.synth.story import Settings, sample_story
+from captioner.synth.story.grammar import format_statistics, statistics, write
+from captioner.synth.story.tale import Settings, sample_story
 
 BUNDLE = Path("~/.cache/captioner/face_landmarker.task")
 EXAMPLES = """examples:

@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from captioner.data.video import write_video
 from captioner.errors import CaptionerError
 from captioner.synth.actor import Place
-from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
-from captioner.synth.motion import Curve, perform, ramp
-from captioner.synth.photos import Photo
-from captioner.synth.puppet import Canvas, Puppet
+from captioner.synth.photo.basis import load_basis
+from captioner.synth.photo.photo_set import Photo
+from captioner.synth.photo.puppet import Canvas, Puppet
+from captioner.synth.story.motion import Curve, perform, ramp
 from captioner.synth.teacher import Reading, Teacher
+from captioner.video.reading import write_video
 
 WIDTH, HEIGHT, FPS = 480, 360, 15.0
 ENLARGED = 2  # the portrait is, so that a warp costs no sharpness

@@ -17,10 +17,10 @@ from scipy.stats import spearmanr
 from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
 from captioner.synth.actor import Place
-from captioner.synth.basis import load_basis
 from captioner.synth.identity import State
-from captioner.synth.photos import Photo, PhotoError, PhotoSet, check_eyes
-from captioner.synth.puppet import Puppet
+from captioner.synth.photo.basis import load_basis
+from captioner.synth.photo.photo_set import Photo, PhotoError, PhotoSet, check_eyes
+from captioner.synth.photo.puppet import Puppet
 from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
 
 SIZE = 224

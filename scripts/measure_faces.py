@@ -23,7 +23,7 @@ from captioner.errors import CaptionerError
 from captioner.faces import BACKENDS, FaceReader, FaceTrack, open_reader
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
 from captioner.files import write_text
-from captioner.synth.photos import PhotoSet
+from captioner.synth.photo.photo_set import PhotoSet
 
 SHOWN = (
     "browDown", "browInnerUp", "browOuterUp", "eyeBlink", "eyeWide", "jawOpen", "mouthSmile", "mouthFrown",

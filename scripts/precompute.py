@@ -22,12 +22,12 @@ from pathlib import Path
 from train import build_model, draw_if_missing
 
 from captioner.config import Config, load
+from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BadVideos
 from captioner.data.manifest import SPLITS, Record, read_manifest
-from captioner.data.seen import FeatureStore, open_store
-from captioner.data.store import prune, stale
 from captioner.errors import CaptionerError, ConfigError, ManifestError, unknown
-from captioner.pipeline import pick_device
+from captioner.inference.predictor import pick_device
+from captioner.store import prune, stale
 from captioner.train.processes import World, join
 
 log = logging.getLogger("precompute")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from captioner.data.adapters import emvidcap, faces, mafw, msrvtt, msvd
+from captioner.data.adapters import clear_faces, emvidcap, mafw, msrvtt, msvd
 from captioner.data.adapters.checks import prepare
 from captioner.data.adapters.layout import Collected, Videos, check_root
 from captioner.data.manifest import Record, write_manifest
@@ -55,7 +55,7 @@ def collect(options: argparse.Namespace) -> Collected:
 def run(options: argparse.Namespace) -> None:
     """Read, check, report, write."""
     only_faces = getattr(options, "faces_only", False)
-    detect = faces.open_detector() if only_faces else None
+    detect = clear_faces.open_detector() if only_faces else None
     collected = collect(options)
     if options.videos is not None:
         check_root(options.videos)
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(prepared.report))
     records = prepared.records
     if detect is not None:
-        records = faces.clear_faced(_bar(records), detect)
+        records = clear_faces.clear_faced(_bar(records), detect)
         print(f"clear-faced: {len(records)} of {len(prepared.records)} (the paper's list of 526 is not published; "
               f"numbers on this one are not comparable with it)")  # fmt: skip
         if not records:

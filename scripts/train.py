@@ -20,26 +20,26 @@ from typing import Any
 
 import torch
 
-from captioner import deeds
 from captioner.config import Config, ModelConfig, load, read_yaml
 from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
+from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
-from captioner.data.seen import FeatureStore, open_store
-from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.inference.predictor import pick_device
+from captioner.lexicon import actions
+from captioner.lexicon.phrases import PHRASES
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.encoders import resolve_experts
-from captioner.phrases import PHRASES
-from captioner.pipeline import pick_device
+from captioner.model.tokenizer import Tokenizer
+from captioner.model.video_encoder import resolve_experts
 from captioner.train.checkpoints import Store
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
-from captioner.train.loop import Progress, Terminated, Trainer
 from captioner.train.plan import Offer, draft, plan
 from captioner.train.processes import Told, World, join
+from captioner.train.trainer import Progress, Terminated, Trainer
 from eval.emotion import phrase_names, phrase_scores
 from eval.metrics import score
 from prompts.visual import ExpertFeatures
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def recognise(run: EmotionRun) -> None:
     """The protocol of a recogniser of emotion: every split trained and tested."""
-    from captioner.emotion.protocol import run_protocol
+    from captioner.train.emotion.protocol import run_protocol
 
     if run.train.threads:
         torch.set_num_threads(run.train.threads)
@@ -182,7 +182,7 @@ def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures
         said = [phrase_names(record.captions) for record, _ in faces]
         shown = torch.tensor([[name in names for name in PHRASES] for names in said])
         acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of made clips
-        done = torch.tensor([[name in names for name in deeds.NAMES] for names in acted]) if any(acted) else None
+        done = torch.tensor([[name in names for name in actions.NAMES] for names in acted]) if any(acted) else None
         model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown, done)
 
 

@@ -12,9 +12,9 @@ import torch
 
 from captioner.config import load
 from captioner.data.manifest import read_manifest
-from captioner.emotion.pair import PairConfig, train_pair
 from captioner.errors import CaptionerError, ConfigError
-from captioner.pipeline import pick_device
+from captioner.inference.predictor import pick_device
+from captioner.train.emotion.pair import PairConfig, train_pair
 
 log = logging.getLogger("train_clip")
 

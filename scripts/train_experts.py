@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import captioner.synth.drawn
+import captioner.synth.drawn.stills
 from captioner import config
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError, unknown
@@ -43,9 +43,9 @@ from captioner.model.experts import (
     load_experts,
     save_experts,
 )
-from captioner.synth.drawn import sample_still
-from captioner.train import photo_experts
-from captioner.train.expert_card import millions, milliseconds
+from captioner.synth.drawn.stills import sample_still
+from captioner.train.experts import photo_recipe
+from captioner.train.experts.card import millions, milliseconds
 from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -97,7 +97,7 @@ def run(path: Path, overrides: list[str]) -> Path:
     """The folder of the experts of a recipe, whose `source` says which kind it is."""
     source = config.read_yaml(path).get("source", "drawn")
     if source == "photos":
-        return photo_experts.train(config.load(photo_experts.PhotoRecipe, path, overrides))
+        return photo_recipe.train(config.load(photo_recipe.PhotoRecipe, path, overrides))
     if source != "drawn":
         raise config.ConfigError(f"{path}: {unknown('source', str(source), ['photos', 'drawn'])}")
     return train(config.load(ExpertsRecipe, path, overrides))
@@ -160,7 +160,7 @@ def draw(recipe: ExpertsRecipe, count: int, first: int) -> Stills:
 
 def drawing() -> str:
     """A short hash of the code that draws: an old cache never stands for a new drawing."""
-    folder = Path(captioner.synth.drawn.__file__).parent
+    folder = Path(captioner.synth.drawn.stills.__file__).parent
     code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     return hashlib.sha256(code).hexdigest()[:8]
 

@@ -24,29 +24,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.data.manifest import SPLITS
-from captioner.data.posed import posed
 from captioner.errors import CaptionerError
-from captioner.faces import lessons
+from captioner.faces.backends import MediapipeReader
 from captioner.faces.builtin import WEIGHTS
-from captioner.faces.corpus import Corpus, write_taught
 from captioner.faces.detect import even_out
 from captioner.faces.landmarks import SIGNATURE_SIDE
-from captioner.faces.lessons import Batch, Faces, Jitter
-from captioner.faces.mosaic import Mosaic, film_pictures, photo_pictures
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, standardise
-from captioner.faces.others import MediapipeReader
-from captioner.faces.points import (
-    BLENDSHAPES,
-    GEOMETRY,
-    MESH_68,
-    MESH_IRIS,
-    NETWORK_NAMES,
-    geometry,
-    outer_eyes,
-)
-from captioner.faces.scenes import Paster, Scenes
+from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, MESH_IRIS, NETWORK_NAMES, geometry, outer_eyes
 from captioner.files import atomic, write_text
-from captioner.synth.photos import PhotoSet
+from captioner.synth.photo.photo_set import PhotoSet
+from captioner.train.experts.posed import posed
+from captioner.train.faces import face_augment
+from captioner.train.faces.corpus import Corpus, write_taught
+from captioner.train.faces.face_augment import Batch, Faces, Jitter
+from captioner.train.faces.mosaic import Mosaic, film_pictures, photo_pictures
+from captioner.train.faces.scenes import Paster, Scenes
 
 log = logging.getLogger("train_faces")
 STAGES = ("pose", "finder", "aligned", "refine", "tune", "export", "card")
@@ -101,7 +93,7 @@ def judge(net: nn.Module, faces: Faces, jitter: Jitter, mean: Tensor, deviation:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, 0, 0)
-        batch = lessons.render(faces, torch.arange(len(faces.images)), PLAN.net.size, still)
+        batch = face_augment.render(faces, torch.arange(len(faces.images)), PLAN.net.size, still)
     net.eval()
     outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
     points, values = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
@@ -299,9 +291,9 @@ def train_refinement(data: Corpus, out: Path) -> None:
     for visit in range(VISITS):
         order = torch.randperm(len(data.train.images))
         for rows in order.split(128):
-            batch = lessons.render(data.train, rows, config.size, MILD)
+            batch = face_augment.render(data.train, rows, config.size, MILD)
             data.mirror_half(batch)
-            crops = lessons.spoil(batch.crops) if visit % 3 == 2 else batch.crops
+            crops = face_augment.spoil(batch.crops) if visit % 3 == 2 else batch.crops
             with torch.inference_mode():
                 given = net(standardise(crops))
             points.append(given[0])
@@ -310,7 +302,7 @@ def train_refinement(data: Corpus, out: Path) -> None:
             batches.append(replace(batch, points=batch.points[:, list(KEPT)], known=batch.known[:, list(KEPT)]))
         log.info("refinement: %d of %d visits", visit + 1, VISITS)
     hook.remove()
-    truth = lessons.join(batches)
+    truth = face_augment.join(batches)
     x, base_points, base_values = (torch.cat(parts).clone() for parts in (features, points, values))
     mean, spread = x.mean(0), x.std(0) + 1e-3
     x = (x - mean) / spread
@@ -383,7 +375,7 @@ def likeness(data: Corpus) -> tuple[Tensor, Tensor]:
     torch.manual_seed(3)
     flat = []
     for part in rows.split(256):
-        crops = standardise(lessons.render(data.train, part, 112, Jitter(2, 0.02, 0.01, yaw=0, pitch=0)).crops)
+        crops = standardise(face_augment.render(data.train, part, 112, Jitter(2, 0.02, 0.01, yaw=0, pitch=0)).crops)
         small = nn.functional.interpolate(crops, size=(SIGNATURE_SIDE,) * 2, mode="bilinear", antialias=True).flatten(1)
         flat.append(small / small.norm(dim=1, keepdim=True))
     x = torch.cat(flat).double()

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from captioner.config import Config, load
-from captioner.emotion.pair import PairConfig
 from captioner.emotion.settings import EmotionRun
 from captioner.model.experts import ExpertsRecipe
-from captioner.train.photo_experts import PhotoRecipe
+from captioner.train.emotion.pair import PairConfig
+from captioner.train.experts.photo_recipe import PhotoRecipe
 from eval.benchmarks import Benchmark
+from tests.helpers import ROOT
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import captioner
-from captioner.data.video import probe, read_clip
 from captioner.faces import open_reader
-from captioner.phrases import find_phrases
+from captioner.lexicon.phrases import find_phrases
+from captioner.video.reading import probe, read_clip
 
 FOLDER = Path(__file__).parents[1] / "examples"
 VIDEOS = sorted(path.name for path in FOLDER.glob("*.mp4"))

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from captioner.cli import main
 from captioner.data.manifest import read_manifest
+from tests.helpers import ROOT
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from captioner.config import ModelConfig
+from captioner.data.feature_store import FeatureStore, Seen, look
 from captioner.data.manifest import Record
-from captioner.data.seen import FeatureStore, Seen, look
-from captioner.data.tokenizer import Tokenizer
-from captioner.data.transforms import crop
 from captioner.errors import CheckpointError, VideoError
+from captioner.lexicon.phrases import find_phrases
 from captioner.model.captioner import NO_LABEL, Batch
-from captioner.phrases import find_phrases
+from captioner.model.tokenizer import Tokenizer
+from captioner.video.transforms import crop
 from prompts.textual import hide_words
 from prompts.visual import ExpertFeatures
 

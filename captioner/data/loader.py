@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from captioner.config import DataConfig
 from captioner.data.dataset import Place
-from captioner.data.seen import lone_worker
+from captioner.data.feature_store import lone_worker
 from captioner.errors import VideoError
 from captioner.model.captioner import Batch
 

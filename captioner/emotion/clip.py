@@ -16,7 +16,6 @@ from typing import Any
 import tokenizers
 from torch import Tensor
 
-from captioner.data.tokenizer import Tokenizer
 from captioner.emotion.settings import TEXT_NAMES, VISION_NAMES, ClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import VisionTower
@@ -24,7 +23,8 @@ from captioner.errors import CheckpointError
 from captioner.files import missing
 from captioner.model.convert import read_tensors
 from captioner.model.experts import WEIGHTS as SHIPPED
-from captioner.model.states import fill, read_weights
+from captioner.model.tokenizer import Tokenizer
+from captioner.model.weights import fill, read_weights
 
 log = logging.getLogger(__name__)
 

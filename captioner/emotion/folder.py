@@ -24,7 +24,7 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
 from captioner.model.checkpoint import recover, state_of, swap_in
 from captioner.model.experts import WEIGHTS as SHIPPED
-from captioner.model.states import fill, read_weights
+from captioner.model.weights import fill, read_weights
 
 FORMAT, KIND = 1, "pe_clip"
 FILES = ("config.json", "model.safetensors")

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from captioner.config import ModelConfig
-from captioner.data.transforms import prepare
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief, match_labels
-from captioner.emotion.faces import face_frames
-from captioner.emotion.frames import read_frames
+from captioner.emotion.face_frames import face_frames
+from captioner.emotion.frame_features import read_frames
 from captioner.emotion.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
+from captioner.video.transforms import prepare
 
 
 class EmotionPrior:

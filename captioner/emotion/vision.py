@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captioner.data.transforms import CLIP_MEAN, CLIP_STD, normalise
 from captioner.emotion.settings import VISION_NAMES, ClipConfig
 from captioner.model.experts import Experts
+from captioner.video.transforms import CLIP_MEAN, CLIP_STD, normalise
 from prompts.backbones import build_backbone
 
 TRUNKS = {"emotion": "face", "units": "face_au"}  # of the frozen experts, side by side

@@ -22,6 +22,6 @@ def open_reader(name: str = "builtin", offline: bool = False, bundle: str | Path
         from captioner.faces.builtin import BuiltinReader
 
         return BuiltinReader(bundle)
-    from captioner.faces.others import FanReader, MediapipeReader
+    from captioner.faces.backends import FanReader, MediapipeReader
 
     return MediapipeReader(bundle, offline) if name == "mediapipe" else FanReader(offline)

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner import deeds
 from captioner.config import ModelConfig
 from captioner.emotion.belief import fuse
 from captioner.errors import ConfigError
 from captioner.faces.points import EXPRESSION_NAMES
-from captioner.model.encoders import TextEncoder, VideoEncoder, build_experts
+from captioner.lexicon import actions
+from captioner.lexicon.phrases import PHRASES
 from captioner.model.fusion import KINDS, Fusion, Memory
-from captioner.phrases import PHRASES
+from captioner.model.video_encoder import TextEncoder, VideoEncoder, build_experts
 from prompts.alignment import (
     ERSentence,
     Matching,
@@ -36,7 +36,7 @@ from prompts.textual import TextualPrompts
 from prompts.visual import ExpertFeatures, VisualPrompts
 
 # What a reading takes and judges.
-MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(deeds.NAMES))
+MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(actions.NAMES))
 NO_LABEL = -100  # cross-entropy leaves it out
 
 

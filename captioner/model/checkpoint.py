@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from captioner import __version__, list_models
 from captioner.config import ModelConfig, build, to_dict
-from captioner.data.tokenizer import Tokenizer
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.states import fill, read_weights
+from captioner.model.tokenizer import Tokenizer
+from captioner.model.weights import fill, read_weights
 
 FORMAT = 1
 WEIGHTS = Path(__file__).parents[1] / "weights"  # what this package ships

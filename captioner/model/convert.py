@@ -20,8 +20,8 @@ from captioner.config import FusionConfig, ModelConfig, PromptsConfig, VideoConf
 from captioner.errors import CheckpointError
 from captioner.files import missing
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.encoders import SWIN_SIZES, build_swin
-from captioner.model.states import fill
+from captioner.model.video_encoder import SWIN_SIZES, build_swin
+from captioner.model.weights import fill
 
 State = Mapping[str, Tensor]
 Names = dict[str, tuple[str, ...]]  # ours -> theirs, several lie one below the other in ours

@@ -15,7 +15,7 @@ from torch import nn
 from captioner.config import build, check
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import atomic, write_text
-from captioner.model.states import fill, read_weights
+from captioner.model.weights import fill, read_weights
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 

@@ -6,16 +6,16 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from captioner.synth.actor import Picture, Place
-from captioner.synth.backdrop import backdrop, smooth_noise
-from captioner.synth.basis import Basis
-from captioner.synth.colour import Tint, colourise
-from captioner.synth.grade import LUMA
+from captioner.synth.drawn.paint import HAIRLINE, SUPERSAMPLING, paint
+from captioner.synth.drawn.strokes import Pen
+from captioner.synth.film.backdrop import backdrop, smooth_noise
+from captioner.synth.film.grade import LUMA
 from captioner.synth.identity import Face, State
-from captioner.synth.paint import HAIRLINE, SUPERSAMPLING, paint
-from captioner.synth.pen import Pen
-from captioner.synth.photos import Photo
-from captioner.synth.portrait import portrait, surroundings
-from captioner.synth.puppet import Puppet
+from captioner.synth.photo.basis import Basis
+from captioner.synth.photo.colour import Tint, colourise
+from captioner.synth.photo.photo_set import Photo
+from captioner.synth.photo.portrait import portrait, surroundings
+from captioner.synth.photo.puppet import Puppet
 
 
 class DrawnActor:

@@ -11,7 +11,7 @@ sentences in the manner of EmVidCap instead, which do use one: "a sad woman nods
 import numpy as np
 
 from captioner.errors import ConfigError, unknown
-from captioner.phrases import PHRASES
+from captioner.lexicon.phrases import PHRASES
 from captioner.synth.identity import Face
 from captioner.synth.scenario import Scene
 

@@ -12,8 +12,8 @@ import numpy as np
 from captioner.data.manifest import SPLITS
 from captioner.synth.actor import Actor
 from captioner.synth.identity import DRAWN_AUS, sample_face
-from captioner.synth.photos import PhotoError, PhotoSet, check_eyes
-from captioner.synth.story import PHOTO_AUS
+from captioner.synth.photo.photo_set import PhotoError, PhotoSet, check_eyes
+from captioner.synth.story.tale import PHOTO_AUS
 
 if TYPE_CHECKING:
     from captioner.synth.actors import PhotoActor
@@ -129,7 +129,7 @@ class PhotoCast:
         known = self._made.get((row, tint))
         if known is None:
             from captioner.synth.actors import PhotoActor
-            from captioner.synth.basis import load_basis
+            from captioner.synth.photo.basis import load_basis
 
             rng = np.random.default_rng([self.seed, row, _LOOK])
             photo = self.photos.photo(row)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from captioner.synth.actor import Actor, Place
 from captioner.synth.identity import State
-from captioner.synth.story import Role, Story, timeline
+from captioner.synth.story.tale import Role, Story, timeline
 from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
 
 SIDE = 224  # pixels of the pictures that are read; what the final frame looks like does not matter here

@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image
 
 from captioner.data.manifest import SPLITS
-from captioner.data.video import write_video
 from captioner.errors import ConfigError
 from captioner.files import atomic, write_text
 from captioner.synth.captions import STYLES, captions
+from captioner.synth.drawn.paint import draw
 from captioner.synth.identity import sample_face
-from captioner.synth.jobs import claim, run, split_counts
-from captioner.synth.paint import draw
 from captioner.synth.scenario import Scene, sample_scene
+from captioner.synth.workers import claim, run, split_counts
+from captioner.video.reading import write_video
 
 log = logging.getLogger(__name__)
 

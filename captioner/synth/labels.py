@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from captioner.files import atomic
-from captioner.synth.story import Role, timeline
+from captioner.synth.story.tale import Role, timeline
 
 Points = NDArray[np.float32]
 

@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.data.manifest import SPLITS
-from captioner.data.video import write_video
 from captioner.errors import CaptionerError, ConfigError
 from captioner.files import atomic
-from captioner.synth.backdrop import Pictures
 from captioner.synth.cast import Cast, DrawnCast, PhotoCast, Player
-from captioner.synth.grammar import MANNERS, write
-from captioner.synth.jobs import claim, run, split_counts
+from captioner.synth.film.backdrop import Pictures
+from captioner.synth.film.stage import film
 from captioner.synth.labels import read_record, role_labels, shown_labels, write_labels
-from captioner.synth.photos import PhotoError, PhotoSet
-from captioner.synth.stage import film
-from captioner.synth.story import PHOTO_AUS, Look, Role, Settings, Story, sample_story, timeline
+from captioner.synth.photo.photo_set import PhotoError, PhotoSet
+from captioner.synth.story.grammar import MANNERS, write
+from captioner.synth.story.tale import PHOTO_AUS, Look, Role, Settings, Story, sample_story, timeline
+from captioner.synth.workers import claim, run, split_counts
+from captioner.video.reading import write_video
 
 if TYPE_CHECKING:
     from captioner.synth.check import Check

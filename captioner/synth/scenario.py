@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.emotion import MAFW_LABELS
-from captioner.phrases import PHRASES
+from captioner.lexicon.phrases import PHRASES
 from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face
 
 Curve = NDArray[np.float64]

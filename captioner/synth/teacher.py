@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from captioner.errors import CaptionerError
 from captioner.files import missing
-from captioner.synth.basis import BLENDSHAPES
+from captioner.synth.photo.basis import BLENDSHAPES
 
 # How far an AU must rise in the reading before it counts as shown; blendshapes, or the geometry below.
 RESPONDS: dict[int, float] = {

@@ -26,7 +26,7 @@ from torch import Tensor
 from captioner.errors import CheckpointError
 from captioner.files import write_text
 from captioner.model import checkpoint
-from captioner.model.states import read_weights
+from captioner.model.weights import read_weights
 from captioner.train.processes import World
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from captioner.config import Config
 from captioner.model.captioner import MEASURED, NO_LABEL, Batch, EmotionCaptioner
-from captioner.model.encoders import resolve_experts
+from captioner.model.video_encoder import resolve_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.throughput import compile_encoders, peak_of, settle, work_of
 from prompts.au_graph import MAIN_AUS
-from prompts.reading import ASPECTS
+from prompts.phrase_scores import ASPECTS
 from prompts.visual import ExpertFeatures
 
 GIB = 2**30

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from captioner.data.adapters.layout import Collected, Item, LayoutError, Videos
 from captioner.data.manifest import Record
-from captioner.data.video import probe, read_clip
 from captioner.errors import VideoError
+from captioner.video.reading import probe, read_clip
 
 CHECKED_FRAMES = 8
 _WORDS = re.compile(r"\w+(?:['-]\w+)*|[^\w\s]")

@@ -1,0 +1,371 @@
+"""What is seen of a clip before anything is trained: frames, faces, what the frozen parts say of them.
+
+`look` computes it; `FeatureStore` keeps it, each kind as a part of its own, so that other expert weights leave frames
+and faces as they are.
+"""
+
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from captioner.config import DataConfig, ModelConfig
+from captioner.data.manifest import Record
+from captioner.errors import VideoError
+from captioner.faces import FaceTrack
+from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, face_tracks, reader_version
+from captioner.model.captioner import NO_LABEL
+from captioner.model.video_encoder import VideoEncoder
+from captioner.store import Part, VideoHashes, weights_hash
+from captioner.video.reading import Clip, one_thread, read_sizes
+from captioner.video.transforms import crop, resize_short
+from prompts.visual import BEST, ExpertFeatures, FrozenExperts
+
+log = logging.getLogger(__name__)
+
+FORMAT = 4  # of the entries and of what is computed; a new one leaves old entries unread
+
+
+@dataclass
+class Seen:
+    """What is known of a clip: frames (T, 3, H, W) uint8, and expert features (batch of one) or face crops."""
+
+    frames: Tensor
+    experts: ExpertFeatures | None = None
+    crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
+    shown: Tensor | None = None  # (1, T_e) which of them hold a face
+    expression: Tensor | None = None  # (1, T_e, E) what the face reader says of each
+    height: Tensor | None = None  # (1,) of the face, as a share of the picture's short side
+    people: int = 0  # faces that were followed; not kept
+    times: list[float] = field(default_factory=list)  # seconds of the frames; not kept
+    prior: Tensor | None = None  # (1, C) belief of the emotion prior
+    video: Tensor | None = None  # (1, M, C) tokens of a frozen video encoder, which needs no frames then
+
+    def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
+        """What `collate` takes of a clip."""
+        keys = ("frames", "experts", "crops", "shown", "expression", "height", "prior", "video")
+        return {"id": name, "emotion": emotion} | {key: getattr(self, key) for key in keys}
+
+
+def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
+    """Decode the sampled frames of a video and cut the experts' crops from them."""
+    side = short_side or config.video.size
+    vep = config.prompts.vep
+    clips = read_clips(source, config, [side, crop_side(config.experts)] if vep else [side], **span)
+    cut = expert_crops(clips[-1], config.experts) if vep else None
+    return Seen(
+        resize_short(clips[0].frames, side),
+        crops=cut.pixels if cut else None,
+        shown=cut.shown if cut else None,
+        expression=cut.expression if cut else None,
+        height=cut.height if cut else None,
+        people=cut.people if cut else 0,
+        times=[round(float(t), 3) for t in clips[0].times],
+        prior=prior_belief(source, config, **span),
+    )
+
+
+def read_clips(source: Any, config: ModelConfig, sides: Sequence[int], **span: Any) -> list[Clip]:
+    """The sampled frames at each short side, decoded once."""
+    different = list(dict.fromkeys(sides))
+    clips = dict(zip(different, read_sizes(source, config.video.frames, different, **span), strict=True))
+    return [clips[side] for side in sides]
+
+
+def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None:
+    """What the configured emotion prior believes of a video, (1, C); None without one."""
+    if not config.emotion_prior:
+        return None
+    from captioner.emotion.prior import prior_probs  # brings transformers, which other captioners do without
+
+    return prior_probs(config, source, **span)
+
+
+# -- the parts of the store -------------------------------------------------------------------------------------
+
+
+class Single(Part[Tensor]):
+    """A part of one tensor."""
+
+    def __init__(self, name: str, folder: str | Path, settings: dict[str, Any], hashes: VideoHashes) -> None:
+        self.name = name  # type: ignore[misc]
+        super().__init__(folder, settings, hashes)
+
+    def pack(self, result: Tensor) -> dict[str, Tensor]:
+        """The tensor by the part's name."""
+        return {self.name: result.contiguous()}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The inverse of `pack`."""
+        return tensors[self.name]
+
+
+class Faces(Part[list[FaceTrack]]):
+    """The people of a clip, most dominant first."""
+
+    name = "faces"
+    fields = ("boxes", "landmarks", "present", "score", "expression")
+
+    def pack(self, result: list[FaceTrack]) -> dict[str, Tensor]:
+        """Each field stacked over people; nobody is an empty axis."""
+        rows = {key: [getattr(track, key) for track in result] for key in self.fields}
+        tensors = {key: torch.from_numpy(np.stack(row)) for key, row in rows.items() if row}
+        return tensors | {"dominance": torch.tensor([track.dominance for track in result], dtype=torch.float64)}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> list[FaceTrack]:
+        """The inverse of `pack`."""
+        people: list[dict[str, Any]] = [
+            {key: tensors[key][person].numpy() for key in self.fields} for person in range(len(tensors["dominance"]))
+        ]
+        return [
+            FaceTrack(**person, dominance=value)
+            for person, value in zip(people, tensors["dominance"].tolist(), strict=True)
+        ]
+
+
+class Experts(Part[ExpertFeatures]):
+    """What the frozen experts say of a clip."""
+
+    name = "experts"
+
+    def pack(self, result: ExpertFeatures) -> dict[str, Tensor]:
+        """The features by name."""
+        return {name: value.contiguous() for name, value in vars(result).items()}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> ExpertFeatures:
+        """The inverse of `pack`."""
+        try:
+            return ExpertFeatures(**tensors)
+        except TypeError as error:
+            raise KeyError(str(error)) from None
+
+
+@dataclass
+class Pending:
+    """What decoding has brought of a clip and the frozen networks still have to see."""
+
+    frames: Tensor | None = None  # (T, 3, h, w)
+    cut: FaceCrops | None = None
+
+
+class FeatureStore:
+    """Everything frozen about clips, by video: read where it is kept, computed and kept where it is not.
+
+    frames=False keeps none: an epoch decodes them. video: a frozen encoder whose tokens of the centre crop are kept
+    in their place. Networks run on the CPU but in `fill`, which uses `device`.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        config: ModelConfig,
+        experts: FrozenExperts | None,
+        short_side: int,
+        *,
+        frames: bool = True,
+        video: VideoEncoder | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.config, self.side = config, short_side or config.video.size
+        self.device = device or torch.device("cpu")
+        # Copies: the trained model goes to its device and would take its frozen networks along.
+        self.nets = Nets(experts, video).copied(torch.device("cpu"), needless=self.device.type == "cpu")
+        hashes = VideoHashes(Path(folder))
+        shown = {"format": FORMAT, "frames": config.video.frames}
+        self.parts: dict[str, Part[Any]] = {}
+        self.decoded = video is None and not frames
+        if video is None and frames:
+            self.parts["frames"] = Single("frames", folder, shown | {"side": self.side}, hashes)
+        if experts is not None:
+            faces = shown | {"side": READ_SIDE, "reader": reader_version(config.experts)}
+            asked = {
+                k: v for k, v in asdict(config.experts).items() if k not in ("source", "er_labels", "untrained_aus")
+            }
+            if config.experts.margin is not None:
+                self.parts["faces"] = Faces(folder, faces, hashes)
+                asked["faces"] = self.parts["faces"].key
+            del asked["reader"]
+            asked["weights"] = weights_hash(experts)
+            settings = {"format": FORMAT, "of": config.video.frames, "best": BEST, **asked}
+            self.parts["experts"] = Experts(folder, settings, hashes)
+        if config.emotion_prior:
+            from captioner.emotion.prior import open_prior
+
+            prior = open_prior(config)
+            belief = {"format": FORMAT, "prior": prior.digest if prior else "", "labels": config.labels}
+            self.parts["belief"] = Single("belief", folder, belief, hashes)
+        if video is not None:
+            encoder = {k: v for k, v in asdict(config.video).items() if k not in ("pretrained", "checkpointing")}
+            tokens = shown | {"side": self.side, "encoder": encoder, "weights": weights_hash(video)}
+            self.parts["video"] = Single("video", folder, tokens, hashes)
+
+    def missing(self, video: Path, check: bool = False) -> list[str]:
+        """The parts without an entry for a video; with `check` a broken entry is none."""
+        return [name for name, part in self.parts.items() if not part.has(video, check)]
+
+    def load(self, video: Path) -> Seen:
+        """What is known of a video; what was missing is kept from now on."""
+        found = {name: part.read(video) for name, part in self.parts.items() if name != "faces"}
+        absent = [name for name, value in found.items() if value is None]
+        if absent or self.decoded:
+            wanted = [*absent, "frames"] if self.decoded else absent
+            pending, made = self.gather(video, wanted)
+            found |= made | self.finish(video, pending, absent)
+        size = self.config.video.size
+        frames = found.get("frames")
+        return Seen(
+            torch.zeros(0, 3, size, size, dtype=torch.uint8) if frames is None else frames,
+            found.get("experts"),
+            prior=found.get("belief"),
+            video=found.get("video"),
+        )
+
+    def experts_of(self, video: Path) -> ExpertFeatures | None:
+        """What the experts say of a video; None without them."""
+        part = self.parts.get("experts")
+        found = part.read(video) if part is not None else None
+        return self.load(video).experts if part is not None and found is None else found
+
+    def gather(self, video: Path, absent: Sequence[str]) -> tuple[Pending, dict[str, Any]]:
+        """Decode and read faces: what is left to the networks, and what is already made (and kept)."""
+        sides = {"frames": self.side, "video": self.side, "faces": READ_SIDE, "experts": crop_side(self.config.experts)}
+        needed = [sides[name] for name in absent if name in sides]
+        if not needed:
+            return Pending(), {}
+        clips = dict(zip(needed, read_clips(video, self.config, needed), strict=True))
+        pending, made = Pending(), dict[str, Any]()
+        if "frames" in absent or "video" in absent:
+            pending.frames = resize_short(clips[self.side].frames, self.side)
+        if "frames" in absent:
+            made["frames"] = pending.frames
+        tracks = None
+        if "faces" in self.parts and READ_SIDE in clips:
+            tracks = self.parts["faces"].read(video)
+            if tracks is None:
+                tracks = made["faces"] = face_tracks(clips[READ_SIDE], self.config.experts)
+        if "experts" in absent:
+            clip = clips[crop_side(self.config.experts)]
+            pending.cut = expert_crops(clip, self.config.experts, tracks)
+        for name in made.keys() & self.parts.keys():
+            self.parts[name].write(video, made[name])
+        return pending, made
+
+    def finish(
+        self, video: Path, pending: Pending, absent: Sequence[str], nets: "Nets | None" = None
+    ) -> dict[str, Any]:
+        """What the frozen networks say, kept."""
+        made: dict[str, Any] = {}
+        nets = nets or self.nets
+        if "experts" in absent and pending.cut is not None:
+            made["experts"] = nets.features(pending.cut)
+        if "video" in absent and pending.frames is not None:
+            made["video"] = nets.tokens(crop(pending.frames, self.config.video.size))
+        if "belief" in absent:
+            made["belief"] = prior_belief(video, self.config)
+        for name, value in made.items():
+            self.parts[name].write(video, value)
+        return made
+
+    def fill(
+        self, records: Sequence[Record], *, workers: int = 0, progress: bool = True, check: bool = False
+    ) -> dict[str, str]:
+        """Compute what is missing, so that an epoch costs the trained parts only; returns {id: fault} of bad videos."""
+        todo: list[tuple[Record, list[str]]] = []
+        faults: dict[str, str] = {}
+        for record in tqdm(records, desc="looking", unit="clip", disable=None if progress else True, leave=False):
+            try:
+                absent = self.missing(record.video, check)
+            except VideoError as error:
+                faults[record.id] = str(error)
+                continue
+            if absent:
+                todo.append((record, absent))
+        nets = self.nets.copied(self.device, needless=self.device.type == "cpu")
+        loader = DataLoader(
+            Gathering(self, todo), batch_size=None, num_workers=min(workers, len(todo)),
+            worker_init_fn=lone_worker, generator=torch.Generator(),
+        )  # fmt: skip
+        bar = tqdm(loader, desc="features", unit="clip", disable=None if progress else True)
+        for (record, absent), pending in zip(todo, bar, strict=True):
+            try:
+                if isinstance(pending, str):
+                    raise VideoError(pending)
+                self.finish(record.video, pending, absent, nets)
+            except VideoError as error:
+                faults[record.id] = str(error)
+        return faults
+
+
+def open_store(data: DataConfig, config: ModelConfig, model: Any, device: torch.device) -> FeatureStore | None:
+    """The store that a configuration asks for, with the frozen networks of a captioner; None where nothing is kept."""
+    if not data.cache:
+        return None
+    frozen, fixed = config.video.frozen, data.crop == "centre" and not data.flip
+    if frozen and not fixed:
+        log.info(
+            "the video encoder is frozen: data.crop=centre and data.flip=false would let the store keep its tokens"
+        )
+    return FeatureStore(
+        data.cache, config, model.experts if config.prompts.vep else None, data.short_side,
+        frames=data.cache_frames, video=model.video if frozen and fixed else None, device=device,
+    )  # fmt: skip
+
+
+class Nets:
+    """The frozen networks, on whichever device."""
+
+    def __init__(self, experts: FrozenExperts | None, video: VideoEncoder | None) -> None:
+        self.experts, self.video = experts, video
+        if video is not None:
+            video.eval()  # as a frozen one is in training: no dropped paths
+
+    def copied(self, device: torch.device, needless: bool = False) -> "Nets":
+        """Copies on a device; these themselves where none are needed."""
+        if needless:
+            return self
+        experts = deepcopy(self.experts).to(device) if self.experts is not None else None
+        return Nets(experts, deepcopy(self.video).to(device) if self.video is not None else None)
+
+    def features(self, cut: FaceCrops) -> ExpertFeatures:
+        """What the experts say of the crops."""
+        assert self.experts is not None
+        device = next(self.experts.parameters()).device
+        rest = (None if part is None else part.to(device) for part in (cut.shown, cut.expression, cut.height))
+        return self.experts(cut.pixels.to(device), *rest).to("cpu")
+
+    @torch.no_grad()
+    def tokens(self, frames: Tensor) -> Tensor:
+        """Tokens (1, M, C) of frames (T, 3, S, S)."""
+        assert self.video is not None
+        return self.video(frames[None].to(next(self.video.parameters()).device)).float().cpu()
+
+
+class Gathering(Dataset["Pending | str"]):
+    """The part of `fill` that needs no network: what decoding brings of each clip, or its fault."""
+
+    def __init__(self, store: FeatureStore, todo: Sequence[tuple[Record, list[str]]]) -> None:
+        self.store, self.todo = store, todo
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __getitem__(self, place: int) -> "Pending | str":
+        record, absent = self.todo[place]
+        try:
+            return self.store.gather(record.video, absent)[0]
+        except (VideoError, OSError) as error:
+            return " ".join(str(error).split())
+
+
+def lone_worker(number: int) -> None:
+    """Settings of a process that decodes beside others: one thread each."""
+    torch.set_num_threads(1)
+    one_thread()

@@ -1,0 +1,1 @@
+"""From a video to a caption and what it rests on."""

@@ -1,0 +1,1 @@
+"""The words of captions: facial phrases and their action units, what people do."""

@@ -1,0 +1,393 @@
+"""F_V and F_T: Video Swin (torchvision) or CLIP frames in, tokens out; BERT, CLIP, T5 or GPT-2 for captions.
+
+Axes: B clips, T frames, S side in pixels, M video tokens, J text pieces, C channels.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from captioner.config import ExpertsConfig, TextConfig, VideoConfig
+from captioner.errors import CheckpointError, ConfigError
+from captioner.files import missing
+from captioner.model.bert import Bert
+from captioner.model.experts import load_experts
+from captioner.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
+from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig
+from prompts.er_net import ERNet, ERNetConfig
+from prompts.visual import FrozenExperts
+
+log = logging.getLogger(__name__)
+
+# embed width (0: from the config), patch, depths, heads, window; patch and window are (frames, rows, columns).
+# The small one starts from patches of 8 pixels and has three stages: a fourth of the tokens, the same stride.
+SWIN_SIZES: dict[str, tuple[int, list[int], list[int], list[int], list[int]]] = {
+    "swin3d_t": (96, [2, 4, 4], [2, 2, 6, 2], [3, 6, 12, 24], [8, 7, 7]),
+    "swin3d_s": (96, [2, 4, 4], [2, 2, 18, 2], [3, 6, 12, 24], [8, 7, 7]),
+    "swin3d_b": (128, [2, 4, 4], [2, 2, 18, 2], [4, 8, 16, 32], [8, 7, 7]),
+    "swin3d_small_cpu": (0, [2, 8, 8], [1, 1, 2], [2, 4, 8], [4, 6, 6]),
+}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a shifted map, those that need the same mask side by side.
+
+    After a shift only windows at an edge hold strangers, in at most eight ways: eight small masks that stay in
+    the processor's cache replace one for every window (314 MB in the first stage of Swin-B at 32 frames).
+    """
+
+    order: Tensor  # (windows,) places in row order
+    inverse: Tensor
+    groups: list[tuple[int, Tensor | None]]  # number of windows, additive mask (N, N) or None
+
+
+@lru_cache(maxsize=64)
+def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]) -> Windows:
+    """The grouping for a padded map of `size`; masks are 0 for neighbours and -100 for strangers."""
+    from torchvision.models.video.swin_transformer import _compute_attention_mask_3d
+
+    grid = [full // win for full, win in zip(size, window, strict=True)]
+    edges = [
+        torch.arange(n) == n - 1 if s else torch.zeros(n, dtype=torch.bool) for n, s in zip(grid, shift, strict=True)
+    ]
+    kind = 4 * edges[0][:, None, None] + 2 * edges[1][:, None] + edges[2].long()  # (windows along each axis)
+    order = kind.flatten().argsort(stable=True)
+    kinds, counts = kind.flatten().unique(return_counts=True)
+    groups: list[tuple[int, Tensor | None]] = []
+    masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None
+    for number, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        first = int((kind.flatten() == number).nonzero()[0])
+        groups.append((count, masks[first].clone() if masks is not None and number else None))
+    return Windows(order, order.argsort(), groups)
+
+
+def window_attention(
+    x: Tensor, qkv: nn.Linear, proj: nn.Linear, bias: Tensor, window: list[int], shift: list[int], heads: int
+) -> Tensor:
+    """Shifted-window attention on (B, D, H, W, C), fused: equals torchvision's, without its score matrices."""
+    b, d, h, w, c = x.shape
+    pads = [-size % win for size, win in zip((d, h, w), window, strict=True)]
+    if any(pads):
+        x = F.pad(x, (0, 0, 0, pads[2], 0, pads[1], 0, pads[0]))
+    size = (d + pads[0], h + pads[1], w + pads[2])
+    if any(shift):
+        x = torch.roll(x, [-s for s in shift], dims=(1, 2, 3))
+    grid = [full // win for full, win in zip(size, window, strict=True)]
+    count, volume = grid[0] * grid[1] * grid[2], window[0] * window[1] * window[2]
+    split = (grid[0], window[0], grid[1], window[1], grid[2], window[2])
+    x = x.view(b, *split, c).permute(1, 3, 5, 0, 2, 4, 6, 7).reshape(count, b, volume, c)
+    plan = group_windows(size, tuple(window), tuple(shift))
+    x = x[plan.order.to(x.device)] if len(plan.groups) > 1 else x
+    mixed, first = [], 0
+    for number, mask in plan.groups:
+        part = x[first : first + number].reshape(number * b, volume, c)
+        q, k, v = qkv(part).view(number * b, volume, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        scores = bias if mask is None else bias + mask.to(bias)
+        scores = scores.to(q.dtype).expand(number * b, -1, -1, -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
+        mixed.append(proj(out.transpose(1, 2).reshape(number * b, volume, c)))
+        first += number
+    x = torch.cat(mixed).view(count, b, volume, c)
+    x = x[plan.inverse.to(x.device)] if len(plan.groups) > 1 else x
+    x = x.view(*grid, b, *window, c).permute(3, 0, 4, 1, 5, 2, 6, 7).reshape(b, *size, c)
+    if any(shift):
+        x = torch.roll(x, shift, dims=(1, 2, 3))
+    return x[:, :d, :h, :w].contiguous()
+
+
+@lru_cache(maxsize=1)
+def fused_attention_class() -> type[nn.Module]:
+    """torchvision's attention with `window_attention` for its arithmetic; torchvision loads late (3 s)."""
+    from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
+
+    class FusedWindowAttention3d(ShiftedWindowAttention3d):
+        def forward(self, x: Tensor) -> Tensor:
+            window, shift = list(self.window_size), list(self.shift_size)
+            for axis, length in enumerate(x.shape[1:4]):
+                if length <= window[axis]:  # a window as large as the map has nothing to shift
+                    window[axis], shift[axis] = length, 0
+            bias = self.get_relative_position_bias(window)
+            return window_attention(x, self.qkv, self.proj, bias, window, shift, self.num_heads)
+
+    return FusedWindowAttention3d
+
+
+def build_swin(config: VideoConfig) -> nn.Module:
+    """torchvision's SwinTransformer3d in one of our sizes, its classification head removed."""
+    from torchvision.models.swin_transformer import SwinTransformerBlock
+    from torchvision.models.video.swin_transformer import SwinTransformer3d
+
+    def block(*sizes: Any, **options: Any) -> nn.Module:
+        return SwinTransformerBlock(*sizes, **{**options, "attn_layer": fused_attention_class()})
+
+    width, patch, depths, heads, window = SWIN_SIZES[config.arch]
+    swin = SwinTransformer3d(
+        patch_size=patch,
+        embed_dim=width or config.width,
+        depths=depths,
+        num_heads=heads,
+        window_size=window,
+        stochastic_depth_prob=config.drop_path,
+        norm_layer=partial(nn.LayerNorm, eps=1e-5),
+        block=block,
+    )
+    swin.head = nn.Identity()
+    if config.pretrained.endswith(".safetensors"):
+        load_converted(swin, config)
+    elif config.pretrained:
+        load_kinetics(swin, config)
+    return swin
+
+
+def load_converted(swin: nn.Module, config: VideoConfig) -> None:
+    """Fill a headless Swin from a file that scripts/convert.py made of an official checkpoint."""
+    path = Path(config.pretrained)
+    if not path.is_file():
+        raise CheckpointError(f"video.pretrained: {missing(path)}")
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
+    wanted = swin.state_dict()
+    shapes = [{name: value.shape for name, value in side.items()} for side in (wanted, state)]
+    odd = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+    if odd:
+        raise CheckpointError(
+            f"{path} does not fit video.arch={config.arch}: {len(odd)} tensors are missing, unknown or of "
+            f"another shape, as {odd[0]}; set video.arch to the one that scripts/convert.py named"
+        )
+    swin.load_state_dict(state)
+
+
+def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
+    """Fill a headless Swin with torchvision's Kinetics-400 weights (downloaded once, hash checked)."""
+    from torchvision.models import get_model_weights
+
+    if config.pretrained != "kinetics400" or config.arch == "swin3d_small_cpu":
+        raise ConfigError(
+            f"no weights {config.pretrained!r} for video.arch={config.arch}: swin3d_t, _s and _b have "
+            f"video.pretrained=kinetics400, each may have a .safetensors file made by scripts/convert.py "
+            f"video-swin; use video.pretrained='' otherwise"
+        )
+    try:
+        state = get_model_weights(config.arch)["KINETICS400_V1"].get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot download the Kinetics weights of {config.arch} ({error}): "
+            f"connect once, or set model.video.pretrained=''"
+        ) from None
+    swin.load_state_dict({name: value for name, value in state.items() if not name.startswith("head.")})
+
+
+class VideoEncoder(nn.Module):
+    """Frames uint8 (B, T, 3, S, S) -> video tokens (B, M, width); Swin: M = ceil(T/2) * ceil(S/32)^2."""
+
+    def __init__(self, config: VideoConfig, *, load: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        config = config if load else replace(config, pretrained="")  # a checkpoint will fill it
+        if config.arch == "clip":
+            self.net: nn.Module = build_clip_vision(config)
+            self.width = int(self.net.config.hidden_size)  # type: ignore[union-attr, arg-type]
+            self.mean, self.std = CLIP_MEAN, CLIP_STD
+        else:
+            self.net = build_swin(config)
+            self.width = int(self.net.num_features)  # type: ignore[arg-type]
+            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        if config.frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "VideoEncoder":
+        """A frozen encoder stays in evaluation: no dropped paths."""
+        return super().train(mode and not self.config.frozen)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        x = normalise(frames, self.mean, self.std)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            return self.forward_clip(x) if self.config.arch == "clip" else self.forward_swin(x)
+
+    def forward_swin(self, x: Tensor) -> Tensor:
+        """(B, T, 3, S, S) -> (B, M, C), tokens ordered by time, row, column."""
+        x = self.net.patch_embed(x.transpose(1, 2))  # type: ignore[operator]  # (B, T/2, S/4, S/4, C0)
+        for stage in self.net.features:  # type: ignore[union-attr]
+            recompute = self.config.checkpointing and self.training
+            x = checkpoint(stage, x, use_reentrant=False) if recompute else stage(x)
+        return self.net.norm(x).flatten(1, 3)  # type: ignore[operator]
+
+    def forward_clip(self, x: Tensor) -> Tensor:
+        """(B, T, 3, S, S) -> (B, T, C): the class token of every frame."""
+        b, t = x.shape[:2]
+        return self.net(pixel_values=x.flatten(0, 1)).pooler_output.view(b, t, -1)
+
+
+def build_clip_vision(config: VideoConfig) -> nn.Module:
+    """CLIP's image tower by transformers: pretrained, or ViT-B/32 sizes with random weights."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    def scratch() -> nn.Module:
+        return CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
+
+    return pretrained_or(config.pretrained, CLIPVisionModel, scratch, "video.pretrained")
+
+
+def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
+    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had.
+
+    `changes` replace values of the named model's configuration.
+    """
+    if not name:
+        return scratch()
+    try:
+        return kind.from_pretrained(name, **changes)
+    except (OSError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0]
+        log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
+        return scratch()
+
+
+class TextEncoder(nn.Module):
+    """Caption ids (B, J) and mask (B, J) -> word features (B, J, width)."""
+
+    def __init__(self, config: TextConfig, vocab_size: int, *, load: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.width = config.width
+        if config.arch == "bert" and not load:  # a checkpoint fills it; transformers is not needed for that
+            words = config.vocab_size or vocab_size
+            dropout = 0.1 if config.dropout is None else config.dropout
+            self.net: nn.Module = Bert(words, config.width, config.layers, config.heads, dropout)
+            own = words
+        else:
+            self.net, own = self._of_transformers(config, vocab_size, config.pretrained if load else "")
+        self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
+        if config.frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """A frozen encoder stays in evaluation: no dropout."""
+        return super().train(mode and not self.config.frozen)
+
+    @staticmethod
+    def _of_transformers(config: TextConfig, vocab_size: int, name: str) -> tuple[nn.Module, int]:
+        """A network of transformers and the size of its vocabulary."""
+        kind, scratch = text_class(config, config.vocab_size or vocab_size)
+        net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
+        given = hidden_size(net.config)
+        if given != config.width:
+            raise ConfigError(
+                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
+            )
+        return net, int(getattr(net.config, "vocab_size", vocab_size))
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+            if isinstance(self.net, Bert):
+                return self.net(ids, mask)
+            return self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+
+def hidden_size(config: Any) -> int:
+    """Width of a transformers model, whatever its family calls it."""
+    return int(getattr(config, "hidden_size", None) or config.d_model)
+
+
+# What transformers calls the dropout of each kind.
+_DROPOUTS = {
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "clip": ("attention_dropout",),
+    "t5": ("dropout_rate",),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+}
+
+
+def dropped(config: TextConfig) -> dict[str, float]:
+    """The configured dropout in transformers' names; empty where the kind's own stays."""
+    return {} if config.dropout is None else dict.fromkeys(_DROPOUTS[config.arch], config.dropout)
+
+
+def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Module]]:
+    """The transformers class of an arch, and a builder with our sizes and random weights."""
+    import transformers as hf
+
+    width, layers, heads, ffn = config.width, config.layers, config.heads, 4 * config.width
+    drop: dict[str, Any] = dropped(config)
+    if config.arch == "bert":
+        sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+        bert = hf.BertConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
+        return partial_bert(hf), lambda: hf.BertModel(bert, add_pooling_layer=False)
+    if config.arch == "clip":
+        sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+        clip = hf.CLIPTextConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
+        return hf.CLIPTextModel, lambda: hf.CLIPTextModel(clip)
+    if config.arch == "t5":
+        t5 = hf.T5Config(
+            vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads, **drop
+        )
+        return hf.T5EncoderModel, lambda: hf.T5EncoderModel(t5)
+    gpt2 = hf.GPT2Config(vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads, **drop)
+    return hf.GPT2Model, lambda: hf.GPT2Model(gpt2)
+
+
+def partial_bert(hf: Any) -> Any:
+    """BertModel whose from_pretrained leaves the pooler out: nothing here reads it."""
+
+    class Words(hf.BertModel):
+        def __init__(self, config: Any) -> None:
+            super().__init__(config, add_pooling_layer=False)
+
+    return Words
+
+
+def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
+    """The config with the sizes of its source written out, so that a checkpoint can be rebuilt without it."""
+    if not config.source:
+        return config
+    made = load_experts(config.source)
+    er, au = made.er.config, made.au.config
+    if au.main != len(MAIN_AUS):
+        raise ConfigError(
+            f"experts {config.source!r} know {au.main} action units: nets over {len(MAIN_AUS)} are needed"
+        )
+    return replace(
+        config,
+        er_arch=er.arch,
+        er_labels=list(made.config.labels),
+        au_backbone=au.backbone,
+        au_stage=cast(Literal[1, 2], au.stage),
+        au_neighbors=au.neighbors,
+        au_metric=cast(Any, au.metric),
+        au_width=au.width or 0,
+        au_sub=au.sub,
+        untrained_aus=list(made.config.untrained_aus),
+        size=made.config.size,
+        margin=made.config.margin,
+    )
+
+
+def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
+    """The frozen experts of a config: from their source, or random ones of the same shape for a checkpoint to fill."""
+    if config.source and load:
+        made = load_experts(config.source)
+        return FrozenExperts(made.er, made.au, made.config.mean, made.config.std)
+    er = ERNet(ERNetConfig(arch=config.er_arch, classes=len(config.er_labels)))
+    graph = AUGraphConfig(
+        backbone=config.au_backbone,
+        stage=config.au_stage,
+        neighbors=config.au_neighbors,
+        metric=config.au_metric,
+        width=config.au_width or None,
+        sub=config.au_sub,
+    )
+    return FrozenExperts(er, AUGraph(graph), IMAGENET_MEAN, IMAGENET_STD)

@@ -1,0 +1,231 @@
+"""One run of the `caption` command: which inputs are left to do, what becomes of each, what is said of it."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import captioner
+from captioner.errors import CaptionerError, OutputError
+from captioner.files import STDIN, Input, missing
+from captioner.inference.background import Failed
+from captioner.inference.results import Caption, Result
+from captioner.output.folder import Outputs, settings_of
+from captioner.output.writers import line
+
+log = logging.getLogger("captioner.cli")
+
+DONE, SOME_FAILED = 0, 1
+
+
+@dataclass
+class Job:
+    """Captions inputs one after the other; failures are kept for the end."""
+
+    options: argparse.Namespace
+    inputs: Sequence[Input]
+    outputs: Outputs | None
+    failed: list[str] = field(default_factory=list)
+    bar: Any = None
+
+    def run(self) -> int:
+        """The exit code, after naming all that failed."""
+        left = self._left()
+        try:
+            if left:
+                self._caption(left)
+        except OutputError:
+            raise  # nothing more can be written
+        except BaseException:
+            self._write_tables()  # of what an interrupted run has done
+            raise
+        self._write_tables()
+        if self.failed and len(self.inputs) > 1:
+            names = ", ".join(printable(repr(source)) for source in self.failed)
+            log.error("%d of %d failed: %s", len(self.failed), len(self.inputs), names)
+        return SOME_FAILED if self.failed else DONE
+
+    def _write_tables(self) -> None:
+        if self.outputs:
+            self.outputs.write_tables()
+
+    def _left(self) -> list[Input]:
+        """What no earlier run has done and what is there at all; a missing file needs no model to be named."""
+        left = []
+        for each in self.inputs:
+            if each.fault:
+                self._fail(each, each.fault)
+            elif not (self.outputs and not self.options.overwrite and self.outputs.finished(each)):
+                left.append(each)
+        if skipped := len(self.inputs) - len(left) - len(self.failed):
+            log.info("%d skipped: done before (--overwrite captions them again)", skipped)
+        if not any(_exists(each.source) for each in left):
+            for each in left:
+                self._fail(each, missing(each.source))
+            return []
+        return left
+
+    def _caption(self, left: list[Input]) -> None:
+        options = self.options
+        model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
+        log.info("device: %s", model.device)
+        wish = {"beams": options.beams or 0, "max_words": options.max_words, "style": options.style or ""}
+        wish |= {"people": options.people, "batch": options.batch}
+        wish["evidence"] = bool(self.outputs and self.outputs.needs_evidence)
+        model.wish(wish["beams"], wish["max_words"], wish["style"], wish["people"], False)
+        self.bar = progress(len(left), bool(options.window), options.quiet)
+        try:
+            for each, outcome in self._outcomes(model, left, wish):
+                self._report(each, outcome, model)
+                self.bar.update()
+        finally:
+            self.bar.close()
+
+    def _outcomes(self, model: Any, left: list[Input], wish: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
+        """Each input with its captions or its failure; windows are said as they come."""
+        sources = [_Piped(sys.stdin.buffer.read()) if each.source == STDIN else each.source for each in left]
+        if not self.options.window:
+            yield from zip(left, model.each(sources, **wish), strict=True)
+            return
+        for each, source in zip(left, sources, strict=True):
+            captions: list[Caption] = []
+            try:
+                for caption in model.windows(source, self.options.window, **wish):
+                    captions.append(caption)
+                    self.bar.reach(caption.end, caption.duration)
+                    self._say(each, self._result(each, [caption]))
+            except OutputError:
+                raise
+            except Exception as error:
+                yield each, Failed(error)
+            else:
+                yield each, captions
+
+    def _report(self, each: Input, outcome: list[Caption] | Failed, model: Any) -> None:
+        """One line on standard output and the files asked for, or one line on why not."""
+        if isinstance(outcome, Failed):
+            self._fail(each, plain(outcome.error, each.source), outcome.error)
+            return
+        result = self._result(each, outcome)
+        if self.outputs:
+            try:
+                self.outputs.write(each.source, result, self._about(model))
+            except OutputError:
+                self.failed.append(each.source)
+                raise
+        if not self.options.window:
+            self._say(each, result)
+
+    def _result(self, each: Input, captions: list[Caption]) -> Result:
+        return Result(each.source, captions, bool(self.options.window), bool(self.options.people))
+
+    def _say(self, each: Input, result: Result) -> None:
+        for caption in result.segments:
+            text = line(caption, result)
+            self.bar.say(f"{printable(each.source)}\t{text}" if len(self.inputs) > 1 else text)
+
+    def _about(self, model: Any) -> dict[str, Any]:
+        settings = {"device": str(model.device), **settings_of(self.options)}
+        return {"model": model.checkpoint.name, "version": captioner.__version__, "settings": settings}
+
+    def _fail(self, each: Input, cause: str, error: BaseException | None = None) -> None:
+        self.failed.append(each.source)
+        log.error("error: %s", printable(cause))
+        if error is not None:
+            log.debug("raised here:", exc_info=error)
+
+
+def plain(error: Exception, source: str) -> str:
+    """One line on an error; one that is not meant for users names the input and its own kind."""
+    if isinstance(error, CaptionerError):
+        return str(error)
+    cause = (str(error).strip().splitlines() or [""])[0]
+    return f"{source!r}: {type(error).__name__}: {cause}"
+
+
+def printable(text: str) -> str:
+    """Text that is one line and leaves the terminal alone, whatever a file is called."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
+
+
+def _exists(source: str) -> bool:
+    return source == STDIN or "://" in source or os.path.exists(source)
+
+
+class _Piped(io.BytesIO):
+    """Standard input, read whole: a file with its index at the end cannot be decoded while it arrives."""
+
+    name = "standard input"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Silent:
+    """No bar: lines go straight to standard output."""
+
+    def update(self) -> None:
+        """One more input is done."""
+
+    def reach(self, second: float, duration: float) -> None:
+        """A video is done up to this second."""
+
+    def close(self) -> None:
+        """Nothing is left to draw."""
+
+    def say(self, text: str) -> None:
+        """A line on standard output, at once."""
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot write to standard output: {(error.strerror or str(error)).lower()}") from error
+
+
+class Bar(Silent):
+    """A bar on standard error; lines pass above it."""
+
+    def __init__(self, total: int | None, unit: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, file=sys.stderr)
+
+    def update(self) -> None:
+        """One step."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def say(self, text: str) -> None:
+        """The bar gives way to the line and is drawn again below it."""
+        self._bar.clear()
+        super().say(text)
+        self._bar.refresh()
+
+
+class FilmBar(Bar):
+    """A bar along one long video."""
+
+    def update(self) -> None:
+        """Its seconds have said so."""
+
+    def reach(self, second: float, duration: float) -> None:
+        """As far as this second."""
+        self._bar.total = round(duration)
+        self._bar.update(round(second) - self._bar.n)
+
+
+def progress(inputs: int, windows: bool, quiet: bool) -> Silent:
+    """A bar where somebody watches several inputs, or one in windows."""
+    if quiet or not sys.stderr.isatty() or (inputs < 2 and not windows):
+        return Silent()
+    return Bar(inputs, "clip") if inputs > 1 else FilmBar(None, "s")

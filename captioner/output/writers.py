@@ -1,0 +1,166 @@
+"""Captions as files: one class a format, one table from the format's name to its class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from captioner.inference.results import Caption, Result
+
+CUE_LEAST = 0.5  # seconds; a still picture needs a cue that can be seen
+
+
+class Writer(ABC):
+    """Renders the captions of one file; a format says how."""
+
+    suffix: ClassVar[str]
+    needs_evidence: ClassVar[bool] = False  # pictures, faces and attention, which cost time and memory
+    shared: ClassVar[bool] = False  # one table for all inputs, instead of a file for each
+
+    @abstractmethod
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """The text of the file, or this input's lines of the table; `run` says what made the captions."""
+
+    def head(self) -> str:
+        """What a table begins with."""
+        return ""
+
+
+class TextWriter(Writer):
+    """The sentences, and nothing else but the times of windows and the numbers of persons."""
+
+    suffix = "txt"
+
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """A line each."""
+        return "".join(f"{line(caption, result)}\n" for caption in result.segments)
+
+
+class JsonWriter(Writer):
+    """One object that schema.json describes: captions, what they rest on, what made them."""
+
+    suffix = "json"
+
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """Indented, ASCII only: any program can read it."""
+        return json.dumps(result.record(dict(run)), ensure_ascii=True, indent=2) + "\n"
+
+
+class JsonLinesWriter(Writer):
+    """The same objects, a line each, in one file."""
+
+    suffix = "jsonl"
+    shared = True
+
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """One line."""
+        return json.dumps(result.record(dict(run)), ensure_ascii=True) + "\n"
+
+
+class CsvWriter(Writer):
+    """A row a caption, for spreadsheets."""
+
+    suffix = "csv"
+    shared = True
+    columns = ("file", "start", "end", "person", "caption", "score", "emotion", "probability", "action_units", "faces")
+
+    def head(self) -> str:
+        """The names of the columns."""
+        return self._lines([self.columns])
+
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """The rows of one input."""
+        return self._lines([self._row(result.file, caption) for caption in result.segments])
+
+    def _row(self, file: str, caption: Caption) -> Sequence[Any]:
+        emotion = max(caption.emotion, key=caption.emotion.__getitem__, default="")
+        probability = f"{caption.emotion[emotion]:.4f}" if emotion else ""
+        units = " ".join(f"AU{unit.id}" for unit in caption.action_units)
+        times = (f"{caption.start:.3f}", f"{caption.end:.3f}", caption.person or "")
+        file = file.encode("utf-8", "backslashreplace").decode()  # names may hold bytes that are no text
+        return (file, *times, caption.text, f"{caption.score:.4f}", emotion, probability, units, caption.faces)
+
+    def _lines(self, rows: Sequence[Sequence[Any]]) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+class SubtitleWriter(Writer):
+    """Cues: one for the clip, or one a window."""
+
+    point: ClassVar[str]
+
+    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+        """Numbered cues; what is said of several persons at a time shares one."""
+        cues: dict[tuple[float, float], list[str]] = {}
+        for caption in result.segments:
+            until = caption.end if result.timed else max(caption.end, result.duration)
+            span = (caption.start, max(until, caption.start + CUE_LEAST))
+            cues.setdefault(span, []).append(self.escape(person(caption) + caption.text))
+        return self.head() + "\n".join(
+            f"{number}\n{self._time(start)} --> {self._time(end)}\n" + "\n".join(lines) + "\n"
+            for number, ((start, end), lines) in enumerate(cues.items(), 1)
+        )
+
+    def escape(self, text: str) -> str:
+        """Text that cannot be taken for marks."""
+        return text
+
+    def _time(self, seconds: float) -> str:
+        whole, milli = divmod(round(seconds * 1000), 1000)
+        return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{self.point}{milli:03d}"
+
+
+class SrtWriter(SubtitleWriter):
+    """SubRip."""
+
+    suffix, point = "srt", ","
+
+
+class VttWriter(SubtitleWriter):
+    """WebVTT."""
+
+    suffix, point = "vtt", "."
+
+    def head(self) -> str:
+        """The line that says what it is."""
+        return "WEBVTT\n\n"
+
+    def escape(self, text: str) -> str:
+        """As WebVTT wants its three marks."""
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _page() -> Writer:
+    from captioner.output.page import PageWriter
+
+    return PageWriter()
+
+
+_PLAIN = (TextWriter, JsonWriter, JsonLinesWriter, SrtWriter, VttWriter, CsvWriter)
+WRITERS: dict[str, Callable[[], Writer]] = {**{kind.suffix: kind for kind in _PLAIN}, "html": _page}
+
+
+def line(caption: Caption, result: Result) -> str:
+    """One caption as a line of text."""
+    span = f"{clock(caption.start)}-{clock(caption.end)} " if result.timed else ""
+    return span + person(caption) + caption.text
+
+
+def person(caption: Caption) -> str:
+    """Who the caption is about, where persons were asked for."""
+    return f"person {caption.person}: " if caption.person else ""
+
+
+def clock(seconds: float) -> str:
+    """0:07.2, or 1:02:03.0."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{head}:{rest / 10:04.1f}"

@@ -1,0 +1,1 @@
+"""Drawn faces, moved by action units."""

@@ -1,0 +1,1 @@
+"""Before which background and camera a synthetic clip plays."""

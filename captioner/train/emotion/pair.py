@@ -1,0 +1,278 @@
+"""A small CLIP pair of one's own: image and text towers trained contrastively on clips and their captions.
+
+A clip's image feature is the mean over a few of its frames; its text is one of its captions or, for a share of the
+clips, a prompt of its emotion, so that the words of the prompts come to mean something. Photos with votes may join:
+their text is a prompt. The folder is in Hugging Face's layout: open_clip reads it, and so does transformers where the
+image tower is a transformer.
+
+Axes: B clips and photos, F frames, S pixels, E width of the shared space, n word pieces, U different texts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from captioner.config import check
+from captioner.data.manifest import Record
+from captioner.emotion.pe_clip import vocabulary_texts
+from captioner.emotion.settings import TEXT_NAMES, ClipConfig, PromptConfig
+from captioner.emotion.tower import TextTower
+from captioner.emotion.vision import FaceTower, PatchTower, build_tower
+from captioner.errors import ConfigError
+from captioner.files import write_text
+from captioner.model.experts import load_experts
+from captioner.model.tokenizer import Tokenizer
+from captioner.train.emotion.pair_data import (
+    ClipLessons,
+    PhotoLessons,
+    Shown,
+    chosen_persons,
+    clip_captions,
+    prompt_texts,
+)
+
+log = logging.getLogger(__name__)
+
+PERSONS = "persons.txt"  # whom a pair has seen: a recogniser can be trained and tested on others
+SCALE, LARGEST = 1 / 0.07, 100.0  # factor of the cosines at the start, and at most
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """A whole run: what scripts/train_clip.py reads."""
+
+    clip: ClipConfig = field(default_factory=lambda: ClipConfig(source=""))
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    manifest: str = ""
+    """Clips with captions; the train split is learned, the val split scored."""
+    fold: int | None = None
+    part: float = 1.0
+    """Share of the persons (groups) of the train split whose clips are learned; a recogniser can have the others."""
+    manners: list[str] = field(default_factory=list)
+    """Captions of other manners that a clip's `extra` holds, as feelings."""
+    out: str = "runs/clip"
+    crop: Literal["frame", "face"] = "frame"
+    """What is seen of a frame: its square, or the dominant face (as emotion.crop)."""
+    cache: str = ""
+    """Folder for face crops; "": out/features. With that of a recogniser of one size, faces are read once."""
+    kept: int = 16
+    """Face crops kept of a clip, of which training draws; segments x candidates of that recogniser."""
+    start: str = "experts"
+    """Experts, shipped or a folder, whose trunks a face tower looks with; they stay as they are."""
+    photos: str = ""
+    """A folder with FER+; its training part joins, with prompts for the emotions that people voted for."""
+    photo_batch: int = 64
+    photo_balance: float = 0.5
+    """Power of an emotion's inverse frequency with which photos are drawn."""
+    frames: int = 4
+    """Frames of a clip: of the picture spread evenly, of faces drawn."""
+    share_prompts: float = 0.25
+    """Share of the clips with an emotion that are shown a prompt in place of a caption."""
+    epochs: int = 20
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.1
+    half: bool = False
+    """Store matrices in 16 bits."""
+    seed: int = 0
+    threads: int = 0
+    """CPU threads; 0: torch decides."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{key} is {value}: at least {least} is needed"
+            for key, value, least in [
+                ("frames", self.frames, 1),
+                ("epochs", self.epochs, 1),
+                ("batch", self.batch, 2),
+                ("kept", self.kept, self.frames),
+            ]
+            if value < least
+        ]
+        if self.clip.source:
+            faults.append(f"clip.source is {self.clip.source!r}, but this trains a pair from its sizes: leave it empty")
+        for key in ("share_prompts", "part"):
+            if not 0 <= getattr(self, key) <= 1:
+                faults.append(f"{key} is {getattr(self, key)}: a share between 0 and 1 is needed")
+        if (self.clip.tower == "face") != (self.crop == "face"):
+            faults.append(f"clip.tower {self.clip.tower} does not see crop {self.crop}: use face for both, or for none")
+        if self.crop != "face" and self.photos:
+            faults.append("photos are aligned faces: set crop=face and clip.tower=face")
+        check(faults)
+
+
+class Pair(nn.Module):
+    """Both towers and the scale of their cosines."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = build_tower(config)
+        self.text = TextTower(config)
+        self.scale = nn.Parameter(torch.tensor(math.log(SCALE)))
+
+    def look(self, seen: Tensor) -> Tensor:
+        """Frames uint8 (B, F, 3, S, S), or outputs of a face tower's trunks (B, F, C) -> unit vectors (B, E)."""
+        net = self.vision if seen.ndim == 5 else self.vision.visual_projection
+        return F.normalize(net(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]).mean(1), dim=-1)
+
+    def read(self, ids: Tensor, ends: Tensor) -> Tensor:
+        """(B, n) ids that end at (B,) -> unit vectors (B, E)."""
+        return F.normalize(self.text(ids, ends), dim=-1)
+
+    def loss(self, images: Tensor, texts: Tensor, fits: Tensor) -> Tensor:
+        """Contrast in both directions of images (B, E) and texts (U, E); `fits` (B, U) marks the right pairs."""
+        logits = images @ texts.T * self.scale.exp().clamp(max=LARGEST)
+        ways = ((logits, fits), (logits.T, fits.T))
+        return sum(F.cross_entropy(x, wanted / wanted.sum(1, keepdim=True)) for x, wanted in ways) / 2  # type: ignore
+
+
+def fits(shown: Shown, texts: Sequence[str], meant: Mapping[str, str]) -> Tensor:
+    """Which of the texts (U) are right for each clip (B): its own, and any prompt that `meant` its emotion."""
+    return torch.tensor(
+        [
+            [float(text == own or (bool(emotion) and meant.get(text) == emotion)) for text in texts]
+            for own, emotion in zip(shown.texts, shown.emotions, strict=True)
+        ]
+    )
+
+
+def start_pair(config: PairConfig, vocab_size: int) -> Pair:
+    """An untrained pair; the trunks of a face tower are those of trained experts."""
+    torch.manual_seed(config.seed)
+    pair = Pair(replace(config.clip, vocab_size=vocab_size))
+    if isinstance(pair.vision, FaceTower):
+        try:
+            pair.vision.start_from(load_experts(config.start))
+        except (RuntimeError, AttributeError):
+            raise ConfigError(
+                f"start={config.start}: no face nets; name experts of er_arch face and au_backbone face_au"
+            ) from None
+    return pair
+
+
+def make_optimizer(config: PairConfig, pair: Pair, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """AdamW with a rise and a cosine."""
+    live = [p for p in pair.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(live, lr=config.lr, weight_decay=config.weight_decay)
+    rise = max(1, round(config.warmup * steps))
+    return optimizer, LambdaLR(
+        optimizer, lambda step: min((step + 1) / rise, 0.5 * (1 + math.cos(math.pi * step / steps)))
+    )
+
+
+def train_pair(
+    config: PairConfig, train: Sequence[Record], val: Sequence[Record], device: torch.device
+) -> dict[str, float]:
+    """Train, write the folder, and return the last loss and how often the right text is found among the val clips'."""
+    labels = sorted({str(record.emotion) for record in train if record.emotion})
+    train = chosen_persons(train, config.part)
+    captions = [caption for record in train for caption in clip_captions(record, config.manners)]
+    if not captions:
+        raise ConfigError(f"{config.manifest}: no training clip has a caption")
+    own = Tokenizer.build([*captions, *vocabulary_texts(labels, config.prompt)])
+    pair = start_pair(config, own.vocab_size).to(device)
+    data = ClipLessons(train, labels, config, pair.vision)
+    photos = PhotoLessons(labels, config, pair.vision) if config.photos else None  # type: ignore[arg-type]
+    meant = {text: label for label in labels for text in prompt_texts(labels, label, config.prompt)}
+    optimizer, schedule = make_optimizer(config, pair, config.epochs * math.ceil(len(data) / config.batch))
+    pair.train()
+    loss = 0.0
+    for epoch in tqdm(range(config.epochs), desc="pair", unit="epoch", disable=None):
+        draw = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
+        order = torch.randperm(len(data), generator=draw).tolist()
+        costs = []
+        for at in range(0, len(order), config.batch):
+            shown = [data.batch(order[at : at + config.batch], draw)]
+            if photos is not None:
+                shown.append(photos.batch(config.photo_batch, draw))
+            cost = step_cost(pair, shown, meant, own, device)
+            optimizer.zero_grad(set_to_none=True)
+            cost.backward()
+            optimizer.step()
+            schedule.step()
+            costs.append(float(cost.detach()))
+        loss = sum(costs) / len(costs)
+        log.info("epoch %d: loss %.3f", epoch + 1, loss)
+    pair.eval()
+    save_pair(config.out, pair, own, half=config.half)
+    write_text(Path(config.out) / PERSONS, "\n".join(sorted({r.group or r.id for r in train})) + "\n")
+    return {"loss": loss, **retrieval(pair, ClipLessons(val, labels, config, pair.vision), own, device)}
+
+
+def step_cost(
+    pair: Pair, shown: Sequence[Shown], meant: Mapping[str, str], own: Tokenizer, device: torch.device
+) -> Tensor:
+    """The contrast of clips and photos together; each different text is read once."""
+    whole = Shown(
+        torch.empty(0), [text for part in shown for text in part.texts], [e for part in shown for e in part.emotions]
+    )
+    texts = list(dict.fromkeys(whole.texts))
+    images = torch.cat([pair.look(part.seen.to(device)) for part in shown])
+    return pair.loss(images, read_texts(pair, texts, own, device), fits(whole, texts, meant).to(device))
+
+
+def read_texts(pair: Pair, texts: Sequence[str], own: Tokenizer, device: torch.device) -> Tensor:
+    """Unit vectors (U, E) of texts."""
+    rows = [own.encode(text, pair.config.context) for text in texts]
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [row[-1]] * (longest - len(row)) for row in rows])
+    return pair.read(ids.to(device), torch.tensor([len(row) - 1 for row in rows]).to(device))
+
+
+@torch.no_grad()
+def retrieval(pair: Pair, data: ClipLessons, own: Tokenizer, device: torch.device, batch: int = 64) -> dict[str, float]:
+    """Share of clips whose own first text is the nearest of all clips' (equal texts count as one), and the chance."""
+    if not len(data):
+        return {}
+    images, texts, names = [], [], [data.text(place, None) for place in range(len(data))]
+    for at in range(0, len(data), batch):
+        shown = data.batch(range(at, min(at + batch, len(data))), None)
+        images.append(pair.look(shown.seen.to(device)))
+        texts.append(read_texts(pair, shown.texts, own, device))
+    nearest = (torch.cat(images) @ torch.cat(texts).T).argmax(1).tolist()
+    right = sum(names[found] == name for found, name in zip(nearest, names, strict=True))
+    chance = sum(names.count(name) for name in names) / len(names) ** 2
+    return {"val clips": float(len(names)), "R@1": right / len(names), "R@1 by chance": chance}
+
+
+def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, half: bool = False) -> None:
+    """config.json, model.safetensors and tokenizer.json, as transformers writes a CLIP; `half` rounds matrices."""
+    from transformers import CLIPConfig
+
+    folder, c = Path(folder), pair.config
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = {"bos_token_id": own.cls_id, "eos_token_id": own.sep_id, "pad_token_id": own.pad_id}
+    text = {theirs: getattr(c, ours) for ours, theirs in TEXT_NAMES.items()} | {"intermediate_size": 4 * c.text_width}
+    vision = {"tower": c.tower, "image_size": c.image_size, "hidden_act": c.activation}
+    if isinstance(pair.vision, PatchTower):
+        vision |= pair.vision.sizes.to_dict()
+    about = CLIPConfig(
+        text_config={**text, **marks}, vision_config=vision, projection_dim=c.width
+    )
+    about.save_pretrained(folder)
+    state = {name: value.detach().cpu() for name, value in pair.vision.state_dict().items()}
+    for name, value in pair.text.state_dict().items():
+        prefix = "text_model.encoder." if name.startswith("layers.") else "text_model."
+        prefix = "text_model.embeddings." if "_embedding." in name else prefix
+        state[name if name.startswith("text_projection") else prefix + name] = value.detach().cpu()
+    state["logit_scale"] = pair.scale.detach().cpu()
+    state = {name: value.half() if half and value.ndim > 1 else value for name, value in state.items()}
+    save_file(
+        {name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes 0600
+    own.save(folder / "tokenizer.json")

@@ -1,0 +1,437 @@
+"""The protocol of PE-CLIP: find the videos, split them, train and test each split, report mean and spread.
+
+Everything random follows from (train.seed, split, epoch, clip). Labels are read in training and in scoring, never in
+predicting. A finished split keeps its result and is not run again with the same settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from captioner.config import to_dict
+from captioner.data.adapters import mafw, viewer
+from captioner.data.adapters.layout import Videos
+from captioner.data.manifest import Record, read_manifest
+from captioner.emotion import MAFW_LABELS, folder
+from captioner.emotion.clip import find_pair, open_clip
+from captioner.emotion.frame_features import FrameFeatures, read_frames
+from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
+from captioner.emotion.settings import EmotionDataConfig, EmotionRun, PEClipConfig
+from captioner.errors import ConfigError, ManifestError, VideoError
+from captioner.files import atomic, missing, write_text
+from captioner.train.emotion import plots
+from captioner.train.emotion.pair import PERSONS
+from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
+from captioner.train.emotion.splits import official_split, random_split, shared_groups
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Split:
+    """Clips of one run and which of them train and test."""
+
+    records: list[Record]
+    train: list[int]
+    test: list[int]
+
+
+@dataclass
+class Tested:
+    """Test clips of a split: ids, truth (N,), probabilities (N, K), features (N, E)."""
+
+    ids: list[str]
+    truth: Tensor
+    probs: Tensor
+    features: Tensor
+
+    def confusion(self) -> Tensor:
+        """Counts (K, K), rows the truth."""
+        classes = self.probs.shape[1]
+        return torch.bincount(self.truth * classes + self.probs.argmax(1), minlength=classes**2).view(classes, -1)
+
+    def top1(self) -> float:
+        """Share of clips whose likeliest category is the right one."""
+        return float((self.probs.argmax(1) == self.truth).double().mean())
+
+
+# -- videos and splits ----------------------------------------------------------------------------------------
+
+
+def find_splits(
+    data: EmotionDataConfig, without: Collection[str] = ()
+) -> tuple[tuple[str, ...], list[Split], list[str]]:
+    """Category names, the splits, and what is to be reported; of a manifest, clips `without` some groups."""
+    if not data.root:
+        raise ConfigError("data.root is missing: give the dataset's folder, as in --data.root DIR")
+    root = Path(data.root)
+    if data.dataset == "mafw":
+        return MAFW_LABELS, *mafw_folds(root, data)
+    if data.dataset == "manifest":
+        listed = viewer.Listed([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
+        names = tuple(sorted({str(record.emotion) for record in listed.records}))
+        listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
+    else:
+        listed = viewer.read(root, data.dataset, data.group)
+        names = viewer.SETS[data.dataset].labels
+    if data.protocol == "official":
+        pairs = [official_split(listed.records)]
+    else:
+        pairs = [random_split(listed.records, data.test_share, seed, data.by_group) for seed in range(data.splits)]
+    splits = [Split(listed.records, train, test) for train, test in pairs]
+    if data.by_group and not any(record.group for record in listed.records):
+        raise ManifestError(
+            "data.by_group is set, but no video has a group: set data.group, or add a list with a column 'group'"
+        )
+    return names, splits, listed.notices
+
+
+def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[str]]:
+    """MAFW's own folds; clips whose video or label is missing are left out and counted."""
+    videos, splits, notices = Videos(root), [], []
+    for fold in range(1, min(data.splits, mafw.FOLDS) + 1):
+        records, absent = [], 0
+        for item in mafw.read(root, fold).items:
+            path = videos.find(item.names)
+            if path is None or item.emotion not in MAFW_LABELS:
+                absent += 1
+                continue
+            records.append(Record(item.id, path, item.split, emotion=item.emotion))
+        splits.append(Split(records, *official_split(records)))
+        notices.append(f"MAFW, fold {fold}: {len(records)} clips, {absent} without video or label left out")
+    return splits, notices
+
+
+def seen_persons(run: EmotionRun) -> set[str]:
+    """The persons whom the run's CLIP pair has learned from and the run is to leave out."""
+    if not run.data.unseen:
+        return set()
+    if run.data.dataset != "manifest":
+        raise ConfigError(f"data.unseen is for data.dataset=manifest, here it is {run.data.dataset}: leave it out")
+    path = find_pair(run.emotion.clip.source) / PERSONS
+    if not path.is_file():
+        raise ConfigError(
+            f"data.unseen is set, but {missing(path)}: scripts/train_clip.py writes it into a pair's folder"
+        )
+    return set(path.read_text(encoding="utf-8").split("\n"))
+
+
+def settle(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
+    """The recogniser's configuration with the dataset's categories."""
+    given = run.emotion.labels or list(labels)
+    if set(given) != set(labels):
+        raise ConfigError(
+            f"emotion.labels are [{', '.join(given)}], the dataset has [{', '.join(labels)}]: "
+            f"leave emotion.labels out, or only change their order"
+        )
+    return replace(run.emotion, labels=given)
+
+
+class VideoFeatures:
+    """Frame features of clips (T, E): kept on disk where the crop is fixed, else made anew for each epoch."""
+
+    def __init__(self, run: EmotionRun, model: PEClip) -> None:
+        fixed = run.data.crop == "centre"
+        cache = run.data.cache or str(Path(run.train.out) / "features")
+        self.kept = FrameFeatures(cache, model.config, model.vision, run.data.candidates if fixed else 1)
+        self.fixed, self.config, self.vision = fixed, model.config, model.vision
+
+    def centre(self, record: Record) -> Tensor:
+        """The centre frame of each segment at the centre crop: what evaluation sees."""
+        candidates = self.load(record)
+        return candidates[:, candidates.shape[1] // 2]
+
+    def drawn(self, record: Record, generator: torch.Generator) -> Tensor:
+        """A random frame of each segment; a random crop too unless it is fixed."""
+        if self.fixed:
+            candidates = self.load(record)
+            chosen = torch.randint(candidates.shape[1], (len(candidates),), generator=generator)
+            return candidates[torch.arange(len(candidates)), chosen]
+        size, segments = self.config.clip.image_size, self.config.segments
+        try:
+            face = self.config.crop == "face"
+            frames = read_frames(record.video, size, segments, generator=generator, face=face)
+        except VideoError as error:
+            raise VideoError(f"clip {record.id!r}: {error}") from None
+        return self.vision(frames[None].to(next(self.vision.parameters()).device))[0].cpu()
+
+    def fill(self, records: Sequence[Record]) -> None:
+        """Compute what is missing before training starts; a video that cannot be read is named now, not hours later."""
+        missing = [record for record in records if not self.kept.path(record.video).exists()]
+        for record in tqdm(missing, desc="features", unit="clip", disable=None):
+            self.load(record)
+
+    def load(self, record: Record) -> Tensor:
+        """Kept features (T, F, E)."""
+        try:
+            return self.kept.load(record.video)
+        except VideoError as error:
+            raise VideoError(f"clip {record.id!r}: {error}") from None
+
+
+# -- one split ------------------------------------------------------------------------------------------------
+
+
+def train_split(
+    run: EmotionRun, model: PEClip, data: VideoFeatures, split: Split, number: int, photos: Photos | None = None
+) -> list[float]:
+    """Train in place; returns the mean loss of the neutral prototype in each epoch."""
+    device = next(model.vision.parameters()).device
+    labels = model.config.labels
+    optimizer = torch.optim.Adam(model.parameter_groups(run.train.lr, run.train.decoder_lr_scale))
+    curve = []
+    model.train()
+    for epoch in tqdm(range(run.train.epochs), desc=f"split {number}", unit="epoch", disable=None):
+        draw = torch.Generator().manual_seed((run.train.seed * 1009 + number) * 100_003 + epoch)
+        order = torch.randperm(len(split.train), generator=draw).tolist()
+        costs = []
+        for at in range(0, len(order), run.train.batch):
+            records = [split.records[split.train[i]] for i in order[at : at + run.train.batch]]
+            features = torch.stack([data.drawn(record, draw) for record in records]).to(device)
+            wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
+            losses = model.losses(features, wanted, draw)
+            total = losses.total
+            if photos is not None:
+                seen, votes = (x.to(device) for x in photos.draw(run.train.photo_batch, draw))
+                total = total + photo_loss(model, seen, votes, photos.known.to(device))
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            optimizer.step()
+            costs.append(float(losses.neutral) * len(records))
+        curve.append(sum(costs) / len(order))
+    model.eval()
+    return curve
+
+
+def open_photos(run: EmotionRun, model: PEClip) -> tuple[Photos | None, Photos | None]:
+    """The photos to learn from and those to be scored, if the run has any."""
+    if not run.data.photos:
+        return None, None
+    cache = run.data.cache or str(Path(run.train.out) / "features")
+    train, unseen = (Photos(run.data.photos, part, model.config.labels, model, cache) for part in (TRAIN, VALIDATION))
+    return train, unseen
+
+
+def predict(model: PEClip, data: VideoFeatures, records: Sequence[Record], batch: int) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, K) and features (N, E) of clips; their labels are not looked at."""
+    device = next(model.vision.parameters()).device
+    beliefs = [
+        model.predict(torch.stack([data.centre(record) for record in records[at : at + batch]]).to(device))
+        for at in range(0, len(records), batch)
+    ]
+    return torch.cat([b.probs for b in beliefs]).cpu(), torch.cat([b.features for b in beliefs]).cpu()
+
+
+def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, number: int) -> dict[str, Any]:
+    """Train, test and write one split, or read what it wrote before."""
+    out = Path(run.train.out) / f"split-{number}"
+    key = fingerprint(run, config, split)
+    done = read_result(out / "result.json", key)
+    if done is not None:
+        log.info("split %d: finished before, top-1 %.1f %%", number, 100 * done["top1"])
+        return done
+    began = time.perf_counter()
+    torch.manual_seed(run.train.seed * 1009 + number)
+    device = next(clip.vision.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    model = build(config, clip).to(device)
+    data = VideoFeatures(run, model)
+    records = [split.records[i] for i in split.test]
+    data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
+    photos, unseen = open_photos(run, model)
+    curve = train_split(run, model, data, split, number, photos)
+    probs, features = predict(model, data, records, run.train.batch)
+    truth = torch.tensor([config.labels.index(str(record.emotion)) for record in records])
+    tested = Tested([record.id for record in records], truth, probs, features)
+    result = {
+        "key": key,
+        "split": number,
+        "top1": tested.top1(),
+        "confusion": tested.confusion().tolist(),
+        "train": len(split.train),
+        "test": len(split.test),
+        "shared_groups": shared_groups(split.records, split.train, split.test),
+        "loss": curve,
+        "trained_parameters": model.trained_parameters(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "peak_memory_mb": peak_memory(device),
+        "seconds": time.perf_counter() - began,
+        **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
+    }
+    folder.save(out / "model", model, meta={"dataset": run.data.dataset}, card=card(run, result), half=run.train.half)
+    write_split(out, tested, config.labels, result)
+    log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * tested.top1(), len(records))
+    return result
+
+
+def write_split(out: Path, tested: Tested, labels: Sequence[str], result: dict[str, Any]) -> None:
+    """Predictions, features, and last the result, whose presence says that the split is finished."""
+    lines = [
+        json.dumps({"id": i, "emotion": labels[t], "belief": dict(zip(labels, map(_short, row), strict=True))})
+        for i, t, row in zip(tested.ids, tested.truth.tolist(), tested.probs.tolist(), strict=True)
+    ]
+    write_text(out / "predictions.jsonl", "\n".join(lines) + "\n")
+    with atomic(out / "features.safetensors") as temporary:
+        save_file({"features": tested.features.contiguous(), "truth": tested.truth}, temporary)
+    write_text(out / "result.json", json.dumps(result) + "\n")
+
+
+def fingerprint(run: EmotionRun, config: PEClipConfig, split: Split) -> str:
+    """A digest of everything that a split's result depends on."""
+    train = {k: v for k, v in to_dict(run.train).items() if k not in ("out", "only", "plots", "threads")}
+    clips = [[(split.records[i].id, split.records[i].emotion) for i in side] for side in (split.train, split.test)]
+    data = {"crop": run.data.crop, "candidates": run.data.candidates, "photos": bool(run.data.photos), "clips": clips}
+    whole = json.dumps([to_dict(config), train, data], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def read_result(path: Path, key: str) -> dict[str, Any] | None:
+    """What a finished split with the same settings wrote."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) and result.get("key") == key else None
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most memory so far in MB: of the GPU, or of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        import resource
+        import sys
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+# -- all splits -----------------------------------------------------------------------------------------------
+
+
+def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
+    """The whole run; returns, and writes to train.out, what was measured."""
+    if run.train.plots == "always":
+        plots.check_plots()
+    names, splits, notices = find_splits(run.data, seen_persons(run))
+    for notice in notices:
+        log.info("%s", notice)
+    wrong = [number for number in run.train.only if not 0 <= number < len(splits)]
+    if wrong:
+        raise ConfigError(f"train.only names split {wrong[0]}: there are splits 0 to {len(splits) - 1}")
+    config = settle(run, names)
+    torch.manual_seed(run.train.seed)
+    clip = open_clip(config.clip, vocabulary_texts(config.labels, config.prompt))
+    clip.vision.to(device)
+    chosen = run.train.only or range(len(splits))
+    results = [run_split(run, config, clip, splits[number], number) for number in chosen]
+    summary = summarise(run, config.labels, results, notices)
+    out = Path(run.train.out)
+    write_text(out / "run.json", json.dumps(to_dict(replace(run, emotion=config)), indent=1) + "\n")
+    if run.train.plots != "never":
+        draw_plots(out, config.labels, summary, results)
+    write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "report.md", report(run, summary))
+    log.info("top-1 %.1f %% (+- %.1f over %d splits): %s", 100 * summary["top1"], 100 * summary["spread"],
+             len(results), out / "report.md")  # fmt: skip
+    return summary
+
+
+def summarise(
+    run: EmotionRun, labels: Sequence[str], results: Sequence[dict[str, Any]], notices: Sequence[str]
+) -> dict[str, Any]:
+    """Mean and spread (standard deviation over splits) of top-1, the summed confusion matrix, the costs."""
+    scores = [result["top1"] for result in results]
+    return {
+        "dataset": run.data.dataset,
+        "labels": list(labels),
+        "top1": statistics.mean(scores),
+        "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "splits": {str(result["split"]): result["top1"] for result in results},
+        "confusion": np.sum([result["confusion"] for result in results], axis=0).tolist(),
+        "shared_groups": max(result["shared_groups"] for result in results),
+        "trained_parameters": results[0]["trained_parameters"],
+        "parameters": results[0]["parameters"],
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
+        "seconds": sum(result["seconds"] for result in results),
+        "silhouette": None,
+        "notices": list(notices),
+    }
+
+
+def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
+    """Confusion matrix of all splits, t-SNE of the first one's test clips; the silhouette goes into the summary."""
+    fault = plots.lacking()
+    if fault:
+        log.warning("%s", fault)
+        return
+    title = f"{summary['dataset']}, top-1 {100 * summary['top1']:.1f} %"
+    plots.confusion_plot(out / "confusion.png", np.array(summary["confusion"]), labels, title)
+    stored = load_file(out / f"split-{results[0]['split']}" / "features.safetensors")
+    features, truth = stored["features"].numpy(), stored["truth"].numpy()
+    summary["silhouette"] = plots.silhouette(features, truth)
+    if summary["silhouette"] is not None:
+        title = f"split {results[0]['split']}, silhouette {summary['silhouette']:.3f}"
+        plots.tsne_plot(out / "tsne.png", features, truth, labels, title)
+
+
+def report(run: EmotionRun, summary: dict[str, Any]) -> str:
+    """The summary as Markdown."""
+    labels, confusion = summary["labels"], summary["confusion"]
+    rows = [
+        f"| {label} | " + " | ".join(map(str, row)) + f" | {100 * row[i] / max(1, sum(row)):.1f} |"
+        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
+    ]
+    silhouette = summary["silhouette"]
+    lines = [
+        f"# PE-CLIP on {summary['dataset']}",
+        "",
+        f"Top-1 {100 * summary['top1']:.1f} % +- {100 * summary['spread']:.1f} (standard deviation over "
+        f"{len(summary['splits'])} splits): "
+        + ", ".join(f"{number}: {100 * score:.1f}" for number, score in summary["splits"].items()),
+        "",
+        f"- {run.emotion.segments} segments, {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
+        f"- trained {summary['trained_parameters'] / 1e6:.2f} M of {summary['parameters'] / 1e6:.2f} M parameters",
+        f"- peak memory {summary['peak_memory_mb']:.0f} MB, {summary['seconds']:.0f} s in all",
+        f"- sources with clips on both sides of a split: {summary['shared_groups']} at most",
+        f"- silhouette {silhouette:.3f}" if silhouette is not None else "- silhouette: not computed",
+        *(f"- {notice}" for notice in summary["notices"]),
+        "",
+        "Truth in rows, predictions in columns, all splits summed; recall in %.",
+        "",
+        "| | " + " | ".join(labels) + " | recall |",
+        "|---" * (len(labels) + 2) + "|",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def card(run: EmotionRun, result: dict[str, Any]) -> str:
+    """What a reader of a trained folder should know."""
+    return (
+        f"# PE-CLIP, split {result['split']} of {run.data.dataset}\n\n"
+        f"Trained on {result['train']} clips, top-1 {100 * result['top1']:.1f} % on the {result['test']} of the other "
+        f"side. {result['trained_parameters'] / 1e6:.2f} M of {result['parameters'] / 1e6:.2f} M parameters were "
+        f"trained; the image tower and the text prompts are those of {run.emotion.clip.source or 'a random CLIP'}.\n\n"
+        f"The dataset's terms bind these weights too.\n"
+    )
+
+
+def _short(value: float) -> float:
+    return round(value, 6)

@@ -1,0 +1,215 @@
+"""The experts from photos: FER+ for emotions, posed and real portraits for action units; measured and described."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from captioner.config import ConfigError, check
+from captioner.emotion import MAFW_LABELS
+from captioner.files import write_text
+from captioner.model.experts import ExpertsSpec, load_experts, save_experts
+from captioner.synth.photo.photo_set import PhotoSet
+from captioner.train.experts import card
+from captioner.train.experts.au_net import AURecipe, Lessons, au_scores, best_thresholds, f1, lessons, train_aus
+from captioner.train.experts.clip_frames import filmed
+from captioner.train.experts.clip_scores import watch
+from captioner.train.experts.emotion_net import (
+    UNPICTURED,
+    EmotionRecipe,
+    Part,
+    WidenRecipe,
+    ferplus_parts,
+    train_emotions,
+    widen_emotions,
+)
+from captioner.train.experts.portraits import MARGIN, Pictures, View, join, read_portraits, view_of
+from captioner.train.experts.posed import SIDE, Posed, posed, taught
+from captioner.train.fitting import Course, best_device
+from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
+from prompts.er_net import ERNet, ERNetConfig
+
+log = logging.getLogger(__name__)
+LICENCE = "Apache-2.0"
+OFTEN = 40  # pictures with an AU that can judge it
+
+
+@dataclass(frozen=True)
+class PhotoRecipe:
+    """The recipe of scripts/train_experts.py where `source` is photos."""
+
+    source: str = "photos"
+    out: str = "runs/experts"
+    """Folder of the finished experts."""
+    work: str = "runs/experts-photos"
+    """Folder of posed stills and of what a killed run goes on from."""
+    ferplus: str = "data/ferplus"
+    faces: str = "data/faces"
+    """Folder of annotated portraits: the persons whom action units pose."""
+    er_arch: str = "face"
+    au_backbone: str = "face_au"
+    au_stage: int = 1
+    size: int = 96
+    """Side of the aligned crops that the captioner hands to both nets."""
+    posed: int = 20000
+    """Posed stills of training persons."""
+    upper: int = 0
+    """More, of faces of which only the upper half is at rest and moves: many more persons."""
+    lower: int = 0
+    """The same of the lower half."""
+    unseen: int = 3000
+    """Posed stills of persons that no training part knows."""
+    clips: str = ""
+    """Folder of made clips: the AU net learns from frames of their train part too, the card measures the others;
+    "": none."""
+    start: str = ""
+    """Experts, by name or folder, whose emotion net is kept and whose AU net goes on; "": both from the beginning."""
+    keep: float = 0.3
+    """Share of the weights of `start` in the AU net that comes out: the mean of two knows more persons than either."""
+    emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
+    widen: WidenRecipe = field(default_factory=WidenRecipe)
+    au: AURecipe = field(default_factory=AURecipe)
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        faults = [f"{key} is {getattr(self, key)}: at least {least} is needed"
+                  for key, least in [("size", 32), ("posed", 1), ("unseen", 1), ("threads", 1)]
+                  if getattr(self, key) < least]  # fmt: skip
+        check(faults)
+
+
+def train(recipe: PhotoRecipe) -> Path:
+    """The folder of the finished experts."""
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    try:  # names are checked before the slow part
+        au = AUGraph(AUGraphConfig(recipe.au_backbone, recipe.au_stage, mirror=True))
+        er = ERNet(ERNetConfig(recipe.er_arch, len(MAFW_LABELS)))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    work, parts = Path(recipe.work), ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
+    names = PhotoSet(recipe.faces).blendshape_names
+    counts = {"whole": recipe.posed, "upper": recipe.upper, "lower": recipe.lower}
+    stills = join([posed(recipe.faces, ("train",), n, recipe.seed, work, part) for part, n in counts.items() if n])
+    films = filmed(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
+    courses = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
+
+    table = lessons(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
+    view = view_of(au.backbone, recipe.size)
+    courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
+    if recipe.start:
+        blend(au, load_experts(recipe.start).au, recipe.keep)
+
+    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, films, recipe), card="", whole_au=False)
+    write_card(recipe, parts[2], sum(course.seconds for course in courses))
+    return Path(recipe.out)
+
+
+def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[Course]:
+    """Both nets as those of `recipe.start`, which must have the same shapes."""
+    known = load_experts(recipe.start)
+    if (known.er.config, known.au.config) != (er.config, au.config):
+        raise ConfigError(
+            f"start: {recipe.start} holds {known.er.config.arch} and {known.au.config.backbone}, the recipe asks for "
+            f"{recipe.er_arch} and {recipe.au_backbone}, stage {recipe.au_stage}; change er_arch, au_backbone, au_stage"
+        )
+    er.load_state_dict(known.er.state_dict())
+    au.load_state_dict(known.au.state_dict())
+    er.eval()
+    return []
+
+
+@torch.no_grad()
+def blend(au: AUGraph, other: AUGraph, share: float) -> None:
+    """Replace that share of a net's weights by those of another that has the same beginning."""
+    for mine, theirs in zip(au.state_dict().values(), other.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
+
+
+def _learn_emotions(
+    er: ERNet, au: AUGraph, recipe: PhotoRecipe, parts: tuple[Part, Part, Part], stills: Posed
+) -> list[Course]:
+    """The emotion net from FER+, then from stills too; the AU net gets its trunk where both are alike."""
+    view, work = view_of(er.backbone, recipe.size), Path(recipe.work)
+    courses = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
+    courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
+    if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
+        au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
+    return courses
+
+
+def write_card(recipe: PhotoRecipe, ferplus: Part, seconds: float) -> None:
+    """CARD.md of the experts in `recipe.out`, measured as stored on persons that no training part knows."""
+    saved, names = load_experts(recipe.out), PhotoSet(recipe.faces).blendshape_names
+    unseen = posed(recipe.faces, ("val", "test"), recipe.unseen, recipe.seed, recipe.work)
+    clips = filmed(recipe.clips, ("val", "test"), 8, recipe.work) if recipe.clips else None
+    whole = None
+    if recipe.clips:
+        limits = watch(saved, recipe.clips, ("train",), every=recipe.au.held).clip_thresholds()
+        whole = card.Whole(watch(saved, recipe.clips, ("val", "test")), limits)
+    trials = card.Trials(ferplus, unseen, real_unseen(recipe), names, clips, whole)
+    megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
+    where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
+    onward = f", which went on from the AU net of `{recipe.start}`" if recipe.start else ""
+    about = f"Made by scripts/train_experts.py, {seconds / 60:.0f} minutes of training on {where}{onward}."
+    write_text(Path(recipe.out) / "CARD.md", card.write(saved, trials, megabytes, about))
+
+
+def describe(
+    er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, films: Posed | None, recipe: PhotoRecipe
+) -> ExpertsSpec:
+    """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
+    main, seen = len(MAIN_AUS), films or stills
+    usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
+    found, thresholds = judged(au, view, [part for part in (stills, films) if part is not None], recipe.au.held)
+    known = taught(table.aus) & (found >= card.LEARNED)
+    photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
+    frames = f" and {len(films)} frames of made clips" if films is not None else ""
+    return ExpertsSpec(
+        er=er.config,
+        au=au.config,
+        labels=MAFW_LABELS,
+        size=recipe.size,
+        training_data=(
+            f"FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills{frames} made from "
+            f"portraits of {persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
+        ),
+        licence=LICENCE,
+        margin=MARGIN,
+        au_mean=tuple(round(value, 5) for value in usual.mean(0).tolist()),
+        au_std=tuple(round(value, 5) for value in usual.std(0).where(known[:main], 1.0).tolist()),
+        au_thresholds=tuple(round(value, 3) for value in thresholds[:main].tolist()),
+        untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
+        untrained_sides=tuple(name for name, sure in zip(SUB_AUS, known[main:].tolist(), strict=True) if not sure),
+        synthetic_labels=UNPICTURED,
+    )
+
+
+def judged(au: AUGraph, view: View, parts: Sequence[Posed], held: int) -> tuple[Tensor, Tensor]:
+    """F1 and threshold of each AU (A + O,) on persons kept back.
+
+    Thresholds lie halfway between 0.5 and the best of all parts together: the best alone follows chance where an AU is
+    rare. The F1 is that of the last of the parts that shows the AU often.
+    """
+    seen = [_held(au, view, part, held) for part in parts]
+    scores, labels = (torch.cat(column) for column in zip(*seen, strict=True))
+    thresholds, found = (best_thresholds(scores, labels) + 0.5) / 2, torch.zeros(len(MAIN_AUS) + len(SUB_AUS))
+    for scores, labels in seen:
+        found = torch.where((labels == 1).sum(0) >= OFTEN, f1(scores, labels, thresholds), found)
+    return found, thresholds
+
+
+def _held(au: AUGraph, view: View, part: Posed, held: int) -> tuple[Tensor, Tensor]:
+    """Scores and labels (S, A + O) of the pictures of persons kept back."""
+    away = part.take(torch.nonzero(part.persons % held == 0)[:, 0])
+    return au_scores(au, view, away.pixels, away.frames), away.aus
+
+
+def real_unseen(recipe: PhotoRecipe) -> Pictures:
+    """Real portraits of persons that no training part knows."""
+    return join([read_portraits(recipe.faces, split, SIDE) for split in (1, 2)])

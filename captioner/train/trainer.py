@@ -1,0 +1,467 @@
+"""The training loop: losses weighted by DWA, an engine handed in, exact resume.
+
+A run continues bit for bit on a CPU: order, crops and hidden words follow from the seed, and `last` holds
+weights, optimiser, random states, loss averages and the place in the epoch. `train.batch` counts the clips of a
+micro-batch over all processes; each takes its share of the same order.
+"""
+
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from captioner.config import Config, build, to_dict
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
+from captioner.data.loader import BAD_LIST, BadVideos, Feeder
+from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.files import write_text
+from captioner.inference.predictor import Caption, caption_batch
+from captioner.model import checkpoint
+from captioner.model.captioner import EmotionCaptioner
+from captioner.model.tokenizer import Tokenizer
+from captioner.model.weights import fill, read_weights
+from captioner.train.checkpoints import (
+    LAST,
+    Store,
+    cut_log,
+    differences,
+    random_state,
+    restore_random_state,
+)
+from captioner.train.engine import Engine, learning_rate, pick_precision
+from captioner.train.processes import World
+from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
+
+log = logging.getLogger(__name__)
+
+Scorer = Callable[[Mapping[str, Sequence[str]], Mapping[str, str]], Mapping[str, float]]
+
+
+class Terminated(CaptionerError):
+    """SIGTERM came and the run has saved its state; scripts exit with 143."""
+
+
+class DWA:
+    """Dynamic weight averaging (eqs 15, 16): losses that fell less get more weight in the next epoch.
+
+    w_x = mean(e-1) / mean(e-2), weight_x = n exp(w_x / T) / sum exp(w / T); 1 in the first two epochs.
+    """
+
+    def __init__(self, fixed: Mapping[str, float], temperature: float = 2.0, dynamic: bool = True) -> None:
+        self.fixed, self.temperature, self.dynamic = dict(fixed), temperature, dynamic
+        self.history: list[dict[str, float]] = []  # epoch means, the last two
+
+    def weights(self, names: Sequence[str]) -> dict[str, float]:
+        """The weight of each live loss in the current epoch."""
+        if not self.dynamic or len(self.history) < 2:
+            return {name: self.fixed[name] for name in names}
+        before, last = self.history[-2:]
+        ratio = {n: min(max(last[n] / max(before[n], 1e-8), 0.1), 10.0) for n in names}
+        total = sum(math.exp(r / self.temperature) for r in ratio.values())
+        return {n: self.fixed[n] * len(names) * math.exp(ratio[n] / self.temperature) / total for n in names}
+
+    def close_epoch(self, means: Mapping[str, float]) -> None:
+        """Take in the epoch's mean losses."""
+        self.history = [*self.history, dict(means)][-2:]
+
+
+@dataclass
+class Progress:
+    """Where a run is; saved with every checkpoint."""
+
+    step: int = 0  # optimiser steps done
+    epoch: int = 0
+    batch: int = 0  # micro-batches of this epoch done
+    sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses
+    count: int = 0
+    best: float = -math.inf
+
+
+def portion(order: EpochOrder, world: World) -> list[list[Place]]:
+    """A process's part of every batch of an order; a stand-in, which will not count, where there is none for it."""
+    return [[batch[i] for i in world.share(len(batch))] or batch[:1] for batch in order]
+
+
+class Trainer:
+    """Runs a config to its end: `Trainer(...).run()`; call `resume()` first to go on from `last`."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        model: EmotionCaptioner,
+        tokenizer: Tokenizer,
+        data: ClipDataset,
+        validation: ClipDataset | None = None,
+        scorer: Scorer | None = None,
+        *,
+        pieces: TextPieces,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not len(data):
+            raise ConfigError("no clip of the training split has a caption")
+        self.config, self.engine, self.model, self.tokenizer = config, engine, model, tokenizer
+        self.data, self.validation, self.scorer, self.pieces = data, validation, scorer, pieces
+        self.meta = dict(meta or {})
+        train = config.train
+        self.out, self.world = Path(train.out), engine.world
+        self.store = Store(self.out, self.world, train.keep)
+        self.meter = Meter()
+        gathered = partial(collate, pad_id=tokenizer.pad_id)
+        pin = engine.device.type == "cuda"
+        self.feeder = Feeder(data, config.data, gathered, seed=train.seed * 1009 + self.world.rank, pin=pin)
+        clips = len(data) + len(validation.records if validation is not None else ())
+        self.bad = BadVideos(clips, config.data.max_bad, self.out / BAD_LIST, write=self.world.main)
+        self.unread: dict[str, str] = dict(data.bad or {})  # found, not yet told to the other processes
+        self.stopping = False  # SIGTERM came
+        self.batches = math.ceil(len(data) / train.batch)
+        self.steps_an_epoch = math.ceil(self.batches / train.accumulate)
+        self.total = train.max_steps or train.epochs * self.steps_an_epoch
+        self.progress = Progress()
+        fixed = {"mlm": train.weight_mlm, "er": train.weight_er, "au": train.weight_au}
+        self.dwa = DWA(fixed, train.dwa_temperature, train.dwa)
+        self.curves: Any = None
+        self.recent: list[dict[str, Any]] = []
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Train until the last step; validates, logs and saves as configured."""
+        main = self.world.main
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self.progress.step == 0:
+            torch.manual_seed(self.config.train.seed + self.world.rank)
+            if main:
+                (self.out / "log.jsonl").unlink(missing_ok=True)
+        self.curves = open_curves(self.out, self.progress.step) if main else None
+        self.note_bad()
+        self.weigh()
+        if self.config.train.compile:
+            compile_encoders(self.model)
+        bar = tqdm(
+            total=self.total, initial=self.progress.step, desc="training", unit="step", disable=None if main else True
+        )
+        handler = self.watch_termination()
+        try:
+            while self.progress.step < self.total:
+                self.run_epoch(bar)
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGTERM, handler)
+            bar.close()
+            if self.curves is not None:
+                self.curves.close()
+        return self.progress
+
+    def watch_termination(self) -> Any:
+        """From now on SIGTERM ends the run after the current step; returns the handler before."""
+
+        def stop(number: int, frame: Any) -> None:
+            self.stopping = True
+
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGTERM, stop)
+
+    def weigh(self) -> None:
+        """How much arithmetic a clip costs and the devices offer, for the log."""
+        batch = collate([self.data[Place(0, 0)]], pad_id=self.tokenizer.pad_id)
+        device = self.engine.device
+        with self.engine.whole():
+            work = work_of(self.model.to(device), batch.to(device))
+        peak = peak_of(device, pick_precision(self.config.train.precision, device))
+        self.meter = Meter(work.step, peak.flops * self.world.size)
+        log.info(
+            "%.3g GFLOPs a clip and step; %d x %.3g TFLOP/s (%s)",
+            work.step / 1e9, self.world.size, peak.flops / 1e12, peak.source,
+        )  # fmt: skip
+
+    def run_epoch(self, bar: Any) -> None:
+        """From the place of `progress` to the epoch's end (or the run's)."""
+        progress, train = self.progress, self.config.train
+        self.model.train()
+        began = time.perf_counter()
+        self.meter.start()
+        order = EpochOrder(len(self.data), train.batch, train.seed, progress.epoch, progress.batch)
+        for batch in self.timed(self.feeder.epoch(portion(order, self.world))):
+            self.unread |= batch.bad
+            last_of_epoch = progress.batch + 1 == self.batches
+            row = self.micro_step(batch)
+            progress.batch += 1
+            if progress.batch % train.accumulate and not last_of_epoch:
+                continue
+            norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
+            progress.step += 1
+            now = time.perf_counter()
+            self.report({**row, "grad_norm": norm, "seconds": now - began}, bar)
+            began = now
+            if progress.step >= self.total:
+                break
+            self.save_in_passing(last_of_epoch)
+        self.close_epoch()
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, the wait for each counted."""
+        while True:
+            with self.meter.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def save_in_passing(self, last_of_epoch: bool) -> None:
+        """What is due between two steps: `last`, a copy every n steps, the end after SIGTERM."""
+        step, train = self.progress.step, self.config.train
+        stopping = self.world.any(self.stopping)
+        copied = bool(train.keep_every) and step % train.keep_every == 0
+        due = bool(train.save_every) and step % train.save_every == 0
+        if not last_of_epoch and (due or copied or stopping):
+            saved = self.save(needed=stopping)
+            if copied and saved:
+                self.store.copy(step)
+        if stopping and not last_of_epoch:
+            raise Terminated(f"stopped by SIGTERM after step {step}: the same command goes on from there")
+
+    def micro_step(self, batch: Any) -> dict[str, Any]:
+        """Forward and backward of one micro-batch; returns its losses as numbers."""
+        progress, train = self.progress, self.config.train
+        warm = progress.step < self.config.model.prompts.warmup * self.total
+        clips = min(train.batch, len(self.data) - progress.batch * train.batch)
+        losses = self.engine.losses(batch, warm, clips)
+        weights = self.dwa.weights(list(losses.live))
+        first = progress.batch - progress.batch % train.accumulate
+        group = min(train.accumulate, self.batches - first)  # the epoch's last step may be short
+        total = torch.stack([weights[name] * loss for name, loss in losses.live.items()]).sum()
+        self.engine.backward(total / group, progress.batch + 1 == first + group)
+        values = {name: float(loss.detach()) for name, loss in losses.live.items()}
+        for name, value in values.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.count += 1
+        self.meter.clips += clips
+        return {
+            "loss": float(total.detach()),
+            **values,
+            "weights": weights,
+            "positives": int(losses.positives),
+        }
+
+    def close_epoch(self) -> None:
+        """Epoch means into DWA, validation, checkpoints."""
+        self.note_bad()
+        progress, train = self.progress, self.config.train
+        means = {name: value / progress.count for name, value in progress.sums.items()}
+        self.dwa.close_epoch(means)
+        progress.epoch, progress.batch, progress.sums, progress.count = progress.epoch + 1, 0, {}, 0
+        done = progress.step >= self.total
+        scored = None
+        validates = self.validation is not None and train.validate_every > 0
+        if validates and (progress.epoch % train.validate_every == 0 or done):
+            scored = self.validate()
+        if scored is not None and scored > progress.best:
+            progress.best = scored
+            self.save_best(done)
+        elif not validates and done:
+            self.save_best(done)
+        stopping = self.world.any(self.stopping) and not done
+        saved = self.save(needed=done or stopping)  # after `best`: killed between, the epoch's end is done again, alike
+        if saved and train.keep_every and progress.step % train.keep_every == 0:
+            self.store.copy(progress.step)
+        if stopping:
+            raise Terminated(f"stopped by SIGTERM after step {progress.step}: the same command goes on from there")
+
+    def note_bad(self) -> None:
+        """Tell all processes of videos that could not be read, and stop all of them once there are too many."""
+        found = self.world.exchange(self.unread)
+        self.unread = {}
+        self.bad.note({name: fault for part in found for name, fault in part.items()})
+
+    # -- validation -------------------------------------------------------------------------------------------
+
+    def validate(self) -> float | None:
+        """Caption the validation clips, each process its share; returns the score that chooses `best`."""
+        assert self.validation is not None
+        with self.engine.whole():
+            own = predict(
+                self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device, self.world
+            )
+        self.unread |= self.validation.bad or {}
+        self.note_bad()
+        made = {i: [c.text, c.emotion] for i, c in own.items()}
+        found: dict[str, list[Any]] = {i: pair for part in self.world.exchange(made) for i, pair in part.items()}
+        captions = {r.id: found[r.id] for r in self.validation.records if r.id in found}
+        score = self.scored(captions) if self.world.main else None
+        return self.world.exchange(score)[0]
+
+    def scored(self, captions: Mapping[str, Sequence[Any]]) -> float | None:
+        """Write and score captions, [text, emotions] by id."""
+        assert self.validation is not None
+        lines = [json.dumps({"id": i, "caption": text, "emotion": e}) for i, (text, e) in captions.items()]
+        write_text(self.out / "validation.jsonl", "\n".join(lines) + "\n")
+        if self.scorer is None:
+            return None
+        records = [r for r in self.validation.records if r.id in captions]
+        refs = {r.id: r.captions for r in records if r.captions}
+        scores = self.scorer(refs, {i: captions[i][0] for i in refs})
+        named = {r.id: r.emotion for r in records if r.emotion in self.config.model.labels}
+        beliefs = {i: captions[i][1] for i in named}
+        right = [max(beliefs[i], key=beliefs[i].__getitem__) == e for i, e in named.items() if beliefs[i]]
+        scores = {**scores, **({"emotion accuracy": sum(right) / len(right)} if right else {})}
+        log.info("epoch %d: %s", self.progress.epoch, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+        if self.curves is not None:
+            for name, value in scores.items():
+                self.curves.add_scalar(f"validation/{name}", value, self.progress.step)
+        key = self.config.train.best_by
+        if key not in scores:
+            raise ConfigError(f"train.best_by is {key!r}, the validation gives {', '.join(scores)}")
+        return float(scores[key])
+
+    # -- log and checkpoints ----------------------------------------------------------------------------------
+
+    def report(self, row: dict[str, Any], bar: Any) -> None:
+        """One step into log.jsonl (flushed with checkpoints and every `log_every` steps), curves and the bar."""
+        step = self.progress.step
+        row = {"step": step, "epoch": self.progress.epoch, **row}
+        due = step % self.config.train.log_every == 0 or step == self.total
+        speed: dict[str, float] = {}
+        if due:
+            self.note_bad()
+            speed = self.meter.report() | {"bad_videos": len(self.bad.faults)}
+        if not self.world.main:
+            return
+        self.recent.append({**row, **speed})
+        bar.update(1)
+        if due:
+            self.flush()
+            shown: dict[str, str] = {k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row}
+            shown["clips/s"] = f"{speed['clips_per_second']:.1f}"
+            bar.set_postfix(shown)
+        if self.curves is not None:
+            for name in ("loss", "mlm", "er", "au", "positives", "grad_norm"):
+                if name in row:
+                    self.curves.add_scalar(f"train/{name}", row[name], step)
+            for name, value in row["weights"].items():
+                self.curves.add_scalar(f"weight/{name}", value, step)
+            for name, value in speed.items():
+                self.curves.add_scalar(f"speed/{name}", value, step)
+
+    def flush(self) -> None:
+        """Append the steps since the last flush to log.jsonl; a full disk costs lines of log, not the run."""
+        try:
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in self.recent)
+        except OSError as error:
+            log.error("log.jsonl: %s", error.strerror or error)
+        self.recent.clear()
+
+    def write_model(self, folder: Path) -> None:
+        """The plain model's folder."""
+        checkpoint.save(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=self.meta)
+
+    def save(self, needed: bool = False) -> bool:
+        """Write `last`; whether it is there. A failure is logged and training goes on, unless it is `needed`."""
+        self.flush()
+        tensors, values = self.engine.state()
+        tensors |= random_state()
+        progress = {k: v for k, v in vars(self.progress).items() if k != "best" or math.isfinite(v)}
+        values = {
+            "engine": values,
+            "progress": progress,
+            "dwa": self.dwa.history,
+            "config": to_dict(self.config),
+        }
+        with self.engine.whole():
+            return self.attempt(lambda: self.store.save(self.write_model, tensors, values), needed)
+
+    def save_best(self, needed: bool) -> bool:
+        """Write `best`: the plain model alone."""
+        with self.engine.whole():
+            return self.attempt(lambda: self.store.plain("best", self.write_model), needed)
+
+    def attempt(self, write: Callable[[], None], needed: bool) -> bool:
+        """Whether `write` went well; a checkpoint that could not be written is logged, or raised when `needed`."""
+        try:
+            write()
+        except CheckpointError as error:
+            if needed:
+                raise
+            log.error("%s", error)
+            return False
+        return True
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint of the same configuration; False when there is none."""
+        found = self.store.newest()
+        if found is None:
+            return False
+        values, folder = found.values, found.folder
+        changed = differences(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
+        if changed:
+            raise self.world.error(
+                f"{folder} was made with other settings ({', '.join(changed[:4])}): "
+                f"restore them, choose another train.out, or delete the folder"
+            )
+        fill(self.model, read_weights(folder / "model.safetensors"), str(folder))
+        tensors = found.tensors(self.world.rank)
+        self.engine.restore(tensors, values["engine"])
+        self.progress = Progress(**values["progress"])
+        if len(found.shards) == self.world.size:
+            restore_random_state(tensors)
+        else:  # dropout draws anew; order, crops and hidden words follow from the seed as ever
+            torch.manual_seed(self.config.train.seed + self.world.rank + 1_000_003 * self.progress.step)
+        self.dwa.history = values["dwa"]
+        if self.world.main:
+            cut_log(self.out / "log.jsonl", self.progress.step)
+        here = "" if folder.name == LAST else f" from {folder}"
+        log.info("resumed at step %d of %d%s", self.progress.step, self.total, here)
+        return True
+
+
+def open_curves(out: Path, step: int) -> Any:
+    """A TensorBoard writer, or None with a line of log where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("no curves: install captioner[train] for TensorBoard")
+        return None
+    return SummaryWriter(str(out / "curves"), purge_step=step or None)
+
+
+def predict(
+    model: EmotionCaptioner,
+    tokenizer: Tokenizer,
+    pieces: TextPieces,
+    data: ClipDataset,
+    config: Config,
+    device: torch.device,
+    world: World | None = None,
+) -> dict[str, Caption]:
+    """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was.
+
+    Clips that cannot be read have none where the dataset lets others take their place.
+    """
+    kept = random_state()
+    was_training = model.training
+    model.eval()
+    captions: dict[str, Caption] = {}
+    for batch in batches_of(data, config, tokenizer, world or World()):
+        made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
+        captions.update((i, caption) for i, caption in zip(batch.ids, made, strict=True) if i not in batch.bad)
+    model.train(was_training)
+    restore_random_state(kept)
+    return captions
+
+
+def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, world: World) -> Iterator[Any]:
+    """A dataset in order: every batch that is this process's turn."""
+    order = list(EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False))
+    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(order[world.rank :: world.size])

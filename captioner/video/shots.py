@@ -1,0 +1,138 @@
+"""A long video as windows that hold no cut, in one pass: what is kept of it does not grow with its length.
+
+Axes: T frames, H W pixels.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captioner.video.reading import Clip, Shown, stream
+
+STEP = 0.125  # seconds between the pictures that are compared
+HELD = 96  # pictures kept at most of a window and a half
+LEAST = 1.0  # seconds; a shorter shot joins the one after it
+# A cut changes the picture and its colours; movement changes the picture, a pan keeps the colours.
+_APART, _COLOURS = 28.0, 0.12  # mean difference (0..255) and share of other colours that make a cut
+_OUTLIER, _LEAST_APART, _MORE_COLOURS = 5.0, 9.0, 0.3  # or: so many times the usual difference, and more colours
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A window: its seconds, and its sampled frames at each short side."""
+
+    start: float
+    end: float
+    clips: list[Clip]
+    held: list[Shown]
+
+    def pictures(self, seconds: Sequence[float], side: int = -1) -> tuple[NDArray[np.uint8], list[float]]:
+        """What is on screen at other seconds of the window, (T, H, W, 3) at one of the sides, and since when."""
+        chosen = _on_screen(self.held, seconds)
+        return np.stack([shown.pictures[side] for shown in chosen]), [shown.second for shown in chosen]
+
+
+@dataclass
+class Cuts:
+    """Says of each picture whether a new shot begins with it."""
+
+    last: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=16))
+
+    def is_new(self, picture: NDArray[np.uint8]) -> bool:
+        """Whether (H, W, 3) differs from the picture before it as no movement does."""
+        before, self.last = self.last, (_thumb(picture), _colours(picture))
+        if before is None:
+            return False
+        apart = float(np.abs(self.last[0] - before[0]).mean())
+        other = float(np.abs(self.last[1] - before[1]).sum()) / 2
+        usual = float(np.median(self.recent)) if self.recent else 0.0
+        stands_out = len(self.recent) > 2 and apart > max(_LEAST_APART, _OUTLIER * usual)
+        new = (apart > _APART and other > _COLOURS) or (stands_out and other > _MORE_COLOURS)
+        if new:
+            self.recent.clear()
+        else:
+            self.recent.append(apart)
+        return new
+
+
+def pieces(source: Any, seconds: float, frames: int, sides: Sequence[int]) -> Iterator[Piece]:
+    """Windows of at most `seconds` that end where a shot ends; `frames` of each, evenly spread, at each short side.
+
+    What is left of a shot is never under half a window, unless the shot itself is shorter.
+    """
+    keep = max(STEP, 1.5 * seconds / HELD)
+    least = min(LEAST, seconds / 2)
+    cuts = Cuts()
+    held: list[Shown] = []
+    start, shown, due = 0.0, None, 0.0
+    for shown in stream(source, STEP, sides):
+        if cuts.is_new(shown.pictures[-1]) and shown.second - start >= least:
+            yield from _divide(held, start, shown.second, seconds, frames)
+            held, start, due = [], shown.second, shown.second
+        while shown.second - start >= 1.5 * seconds:
+            yield _piece(held, start, start + seconds, frames)
+            start += seconds
+            held = _from(held, start)
+        if shown.second >= due or not held:
+            held.append(shown)
+            due = shown.second + keep - 1e-6
+    if shown is not None:
+        yield from _divide(held, start, max(shown.duration, start), seconds, frames)
+
+
+def _divide(held: list[Shown], start: float, end: float, seconds: float, frames: int) -> Iterator[Piece]:
+    """The rest of a shot: whole windows while they fit, then one, or two halves."""
+    while end - start >= 1.5 * seconds:
+        yield _piece(held, start, start + seconds, frames)
+        start += seconds
+    parts = 1 if end - start <= seconds + 1e-6 else 2
+    edges = np.linspace(start, end, parts + 1).tolist()
+    for low, high in pairwise(edges):
+        yield _piece(held, low, high, frames)
+
+
+def _from(held: list[Shown], start: float) -> list[Shown]:
+    """What is on screen from `start` on."""
+    first = max((i for i, shown in enumerate(held) if shown.second <= start + 1e-6), default=0)
+    return held[first:]
+
+
+def _piece(held: list[Shown], start: float, end: float, frames: int) -> Piece:
+    stop = max(start, end - 1 / held[0].fps)
+    chosen = _on_screen(held, np.linspace(start, stop, frames).tolist())
+    times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
+    clips = []
+    for side in range(len(held[0].pictures)):
+        pixels = np.stack([shown.pictures[side] for shown in chosen])
+        clips.append(Clip(pixels, times, held[0].source, held[0].fps, held[0].duration))
+    return Piece(round(start, 3), round(end, 3), clips, held)
+
+
+def _on_screen(held: list[Shown], seconds: Sequence[float]) -> list[Shown]:
+    places = np.searchsorted([shown.second for shown in held], np.array(seconds) + 1e-3, side="right") - 1
+    return [held[max(place, 0)] for place in places]
+
+
+def _thumb(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """About 9 x 16 mean colours (h, w, 3) of a picture."""
+    height, width = picture.shape[:2]
+    rows, columns = max(1, height // 9), max(1, width // 16)
+    cut = picture[: height // rows * rows : 1, : width // columns * columns]
+    cells = cut.reshape(cut.shape[0] // rows, rows, cut.shape[1] // columns, columns, 3)
+    means: NDArray[np.float32] = cells[:, :: max(1, rows // 4), :, :: max(1, columns // 4)].mean(
+        (1, 3), dtype=np.float32
+    )
+    return means
+
+
+def _colours(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How often each of 8 levels is there of each colour (24,), as shares that sum to 1."""
+    levels = (picture[::4, ::4] >> 5).reshape(-1, 3) + np.array([0, 8, 16], np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=24)
+    return counts / counts.sum()

