@@ -24,6 +24,14 @@ class CheckpointError(CaptionerError):
     """A checkpoint folder or file that does not fit."""
 
 
+class SilentError(CheckpointError):
+    """An error that all processes of a run raise alike, in one that is not the main one: the main one tells it."""
+
+
+class Terminated(CaptionerError):
+    """SIGTERM came and the run has saved its state; commands exit with 143."""
+
+
 class OutputError(CaptionerError):
     """A result that cannot be written: a full disk, a folder without permission, a reader that has left."""
 

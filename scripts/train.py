@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _command import config_arguments, guarded, script_parser
 
 from captioner.config import Config, ModelConfig, load, read_yaml
 from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
@@ -26,7 +27,7 @@ from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.settings import EmotionRun
-from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.predictor import pick_device
 from captioner.lexicon import actions
 from captioner.lexicon.phrases import PHRASES
@@ -38,8 +39,8 @@ from captioner.train.checkpoints import Store
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
 from captioner.train.plan import Offer, draft, plan
-from captioner.train.processes import Told, World, join
-from captioner.train.trainer import Progress, Terminated, Trainer
+from captioner.train.processes import World, join
+from captioner.train.trainer import Progress, Trainer
 from eval.emotion import phrase_names, phrase_scores
 from eval.metrics import score
 from prompts.visual import ExpertFeatures
@@ -49,31 +50,28 @@ log = logging.getLogger("train")
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0 if arguments else 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options, arguments = split_options(arguments)
-    try:
-        if "emotion" in read_yaml(Path(arguments[0])):
-            recognise(load(EmotionRun, arguments[0], arguments[1:]))
-        elif options.plan:
-            print(what_it_takes(load(Config, arguments[0], arguments[1:]), options.gpus, options.price))
-        else:
-            train(load(Config, arguments[0], arguments[1:]))
-    except Terminated as error:
-        print(error, file=sys.stderr)
-        return 143
-    except Told:
-        return 2
-    except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    options, path, overrides = config_arguments(parser(), arguments)
+    return guarded(lambda: run(options, path, overrides), "the same command goes on from the last checkpoint")
+
+
+def run(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
+    """What the config asks for: the protocol of a recogniser, the plan of a run, a run."""
+    if "emotion" in read_yaml(Path(path)):
+        recognise(load(EmotionRun, path, overrides))
+    elif options.plan:
+        print(what_it_takes(load(Config, path, overrides), options.gpus, options.price))
+    else:
+        train(load(Config, path, overrides))
+
+
+def parser() -> argparse.ArgumentParser:
+    """This script's own options."""
+    own = script_parser(__doc__)
+    own.add_argument("--plan", action="store_true", help="only say what the run would take")
+    own.add_argument("--gpus", type=int, default=1, help="of the plan")
+    own.add_argument("--price", type=float, default=0.0, help="of a GPU's hour, for the plan")
+    own.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # of DeepSpeed's launcher
+    return own
 
 
 def recognise(run: EmotionRun) -> None:
@@ -83,16 +81,6 @@ def recognise(run: EmotionRun) -> None:
     if run.train.threads:
         torch.set_num_threads(run.train.threads)
     run_protocol(run, pick_device("auto"))
-
-
-def split_options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """This script's own options, and the config with its overrides."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--plan", action="store_true")
-    parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--price", type=float, default=0.0)
-    parser.add_argument("--local_rank", "--local-rank", help="of DeepSpeed's launcher; the environment says it too")
-    return parser.parse_known_args(arguments)
 
 
 def train(config: Config) -> Progress:

@@ -22,17 +22,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.errors import CaptionerError, CheckpointError, ConfigError, SilentError
 from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, Losses, View
 
 _PATIENCE = timedelta(hours=1)  # one process draws clips or validates while the others wait
 _BUCKET = 1 << 25  # elements of gradients that travel together
 # What gloo and NCCL say when another process has ended; they raise plain RuntimeErrors.
 _PARTED = ("closed by peer", "reset by peer", "roken pipe", "onnection refused", "Timed out", "timed out", "NCCL")
-
-
-class Told(CheckpointError):
-    """An error of all processes in one that is not the main one: the main one tells it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class World:
 
     def error(self, text: str) -> CheckpointError:
         """What all processes raise alike; one line of it is enough for people."""
-        return CheckpointError(text) if self.main else Told(text)
+        return CheckpointError(text) if self.main else SilentError(text)
 
     @contextmanager
     def company(self) -> Iterator[None]:

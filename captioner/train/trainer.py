@@ -23,7 +23,7 @@ from tqdm import tqdm
 from captioner.config import Config, build, to_dict
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
 from captioner.data.loader import BAD_LIST, BadVideos, Feeder
-from captioner.errors import CaptionerError, CheckpointError, ConfigError
+from captioner.errors import CheckpointError, ConfigError, Terminated
 from captioner.files import write_text
 from captioner.inference.predictor import Caption, caption_batch
 from captioner.model import checkpoint
@@ -45,10 +45,6 @@ from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 log = logging.getLogger(__name__)
 
 Scorer = Callable[[Mapping[str, Sequence[str]], Mapping[str, str]], Mapping[str, float]]
-
-
-class Terminated(CaptionerError):
-    """SIGTERM came and the run has saved its state; scripts exit with 143."""
 
 
 class DWA:

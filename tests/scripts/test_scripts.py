@@ -115,5 +115,9 @@ def test_ablation_tables() -> None:
 
 @pytest.mark.parametrize("script", [train, bench_caption])
 def test_help(script: object, capsys: pytest.CaptureFixture[str]) -> None:
-    assert script.main(["--help"]) == 0  # type: ignore[attr-defined]
+    try:
+        code = script.main(["--help"])  # type: ignore[attr-defined]
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0
     assert "python scripts/" in capsys.readouterr().out

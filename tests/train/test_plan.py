@@ -17,7 +17,8 @@ from captioner.train.engine import PlainEngine
 from captioner.train.plan import Offer, activations, draft, invented, memory, plan, saved_bytes, sizes
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from scripts import bench_train
-from scripts.train import split_options
+from scripts._command import config_arguments
+from scripts.train import parser
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
 from tests.train.test_training import TINY
 
@@ -134,9 +135,9 @@ def test_options_of_the_script_and_overrides_are_told_apart() -> None:
         "--local_rank=3",
         "train.lr=1",
     ]
-    options, rest = split_options(given)
+    options, path, overrides = config_arguments(parser(), given)
     assert (options.plan, options.gpus, options.price) == (True, 8, 0.0)
-    assert rest == ["configs/tiny.yaml", "--train.deepspeed", "a.json", "train.lr=1"]
+    assert (path, overrides) == ("configs/tiny.yaml", ["--train.deepspeed", "a.json", "train.lr=1"])
 
 
 def test_meter() -> None:
