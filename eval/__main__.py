@@ -16,10 +16,10 @@ import numpy as np
 from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError, unknown
 from captioner.files import write_text
-from eval.emotion import ClassScores, class_scores, phrase_counts, phrase_scores, word_scores
-from eval.io import Emotion, Entry, hypotheses, read, references
-from eval.metrics import METRICS, ScoreError, score
-from eval.significance import PHRASES, compare, intervals
+from eval.emotion import ClassScores, class_scores, emotion_word_scores, phrase_counts, phrase_scores
+from eval.io import Emotion, Entry, hypotheses, read_entries, references
+from eval.metrics import METRICS, ScoreError, score_captions
+from eval.significance import PHRASES, compare_systems, intervals
 
 CHOICES = (*METRICS, "phrases", "words", "classes")
 DEFAULT = (*METRICS, "phrases")
@@ -109,7 +109,7 @@ def evaluate(
 ) -> Result:
     """The metrics asked for (of CHOICES) of one file's hypotheses against the references of another."""
     refs, hyps = _paired(entries, guesses, split)
-    found = score(refs, hyps, [name for name in METRICS if name in asked])
+    found = score_captions(refs, hyps, [name for name in METRICS if name in asked])
     result = Result(found.corpus, found.per_video, found.statistics, found.skipped, {}, len(refs), found.references)
     if "phrases" in asked:
         phrases = phrase_scores(refs, hyps)
@@ -120,7 +120,7 @@ def evaluate(
         else:
             result.skipped["Phrases"] = "no reference names a facial phrase"
     if "words" in asked:
-        result.details["words"] = words = asdict(word_scores(refs, hyps))
+        result.details["words"] = words = asdict(emotion_word_scores(refs, hyps))
         result.values |= {name: words[key] for key, name in WORD_NAMES.items()}
     if "classes" in asked:
         result.details["classes"] = classes = asdict(_classes(entries, guesses, split))
@@ -166,7 +166,7 @@ def _named(guess: Emotion) -> Iterable[str]:
 
 def _score(options: argparse.Namespace) -> int:
     asked = options.metrics or DEFAULT
-    result = evaluate(read(options.refs), read(options.hyps), asked, options.split)
+    result = evaluate(read_entries(options.refs), read_entries(options.hyps), asked, options.split)
     spans = intervals(result.statistics, options.intervals, seed=options.seed) if options.intervals else {}
     report = {
         "metrics": result.values,
@@ -196,9 +196,9 @@ def _compare(options: argparse.Namespace) -> int:
     foreign = [name for name in asked if name not in DEFAULT]
     if foreign:
         raise ScoreError(f"compare: given {', '.join(foreign)}, allowed {', '.join(DEFAULT)}")
-    entries = read(options.refs)
-    a, b = (evaluate(entries, read(path), asked, options.split) for path in options.hyps)
-    found = compare(a.statistics, b.statistics, options.samples, seed=options.seed)
+    entries = read_entries(options.refs)
+    a, b = (evaluate(entries, read_entries(path), asked, options.split) for path in options.hyps)
+    found = compare_systems(a.statistics, b.statistics, options.samples, seed=options.seed)
     report = {
         "metrics": {name: asdict(row) for name, row in found.items()},
         "skipped": a.skipped,
@@ -218,10 +218,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace, overrides: Sequence[str]) -> int:
-    from eval.benchmarks import TABLE, run  # brings the captioner, which scores alone do not need
+    from eval.benchmarks import TABLE, run_benchmark  # brings the captioner, which scores alone do not need
 
     out = Path(options.out) if options.out else Path("runs", "bench", Path(options.config).stem)
-    report = run(options.config, options.checkpoint, out, options.shards, overrides)
+    report = run_benchmark(options.config, options.checkpoint, out, options.shards, overrides)
     print((out / TABLE).read_text(encoding="utf-8"), end="")
     for name, reason in report["skipped"].items():
         print(f"skipped {name}: {reason}", file=sys.stderr)

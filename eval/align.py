@@ -123,7 +123,7 @@ class Aligner:
             chosen = _choose(matches, len(hypothesis), len(reference))
             statistics = _statistics(said, [known[word].function for word in reference], chosen)
             # Of equal scores the first reference counts.
-            found = max(found, (score(statistics), -place, statistics))
+            found = max(found, (alignment_score(statistics), -place, statistics))
         return found[2]
 
     def _known(self, word: str, places: Mapping[str, list[int]]) -> Known:
@@ -216,7 +216,8 @@ def _bound(said: Sequence[bool], reference: Sequence[str], known: Mapping[str, K
         # A paraphrase takes several words into one match, so one chunk may hold them all.
         whole = covered == len(said) and reached >= len(reference)
         chunk = 0.0 if whole else 2 / (covered + min(reached, len(reference)))
-        return _mean(precision / words, min(recall / length, 1.0)) * (1 - GAMMA * chunk**BETA)
+        kept: float = 1 - GAMMA * chunk**BETA
+        return _mean(precision / words, min(recall / length, 1.0)) * kept
     highest = 0.0
     for matches in range(1, min(covered, reached) + 1):
         # A chunk of so many matches holds one link fewer, and there are only so many links.
@@ -364,7 +365,7 @@ def _chunks(chosen: Sequence[Match | None]) -> int:
     return chunks + (last != -1)
 
 
-def score(statistics: Statistics) -> float:
+def alignment_score(statistics: Statistics) -> float:
     """METEOR of one alignment, its sums in the jar's order so that ties stay ties."""
     said, meant, said_function, meant_function = statistics[:4]
     chunks, matched, matched_meant = statistics[20:]
@@ -380,4 +381,5 @@ def score(statistics: Statistics) -> float:
     mean = 1.0 / ((1.0 - ALPHA) / sides[0] + ALPHA / sides[1])
     whole = matched == said and matched_meant == meant and chunks == 1
     fragmentation = 0.0 if whole else chunks / ((matched + matched_meant) / 2.0)
-    return max(mean * (1.0 - GAMMA * fragmentation**BETA), 0.0)
+    value: float = mean * (1.0 - GAMMA * fragmentation**BETA)
+    return max(value, 0.0)

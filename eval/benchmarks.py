@@ -22,8 +22,8 @@ from captioner.config import DecodeConfig, check, load, to_dict
 from captioner.data.manifest import SPLITS, Record, read_manifest
 from captioner.errors import CaptionerError, ConfigError, VideoError, unknown
 from captioner.files import missing, write_text
-from eval.emotion import class_scores, phrase_baselines, phrase_counts, phrase_scores, word_scores
-from eval.metrics import METRICS, Scores, score
+from eval.emotion import class_scores, emotion_word_scores, phrase_baselines, phrase_counts, phrase_scores
+from eval.metrics import METRICS, CaptionScores, score_captions
 from eval.significance import PHRASES, intervals
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Benchmark:
         check(faults)
 
 
-def run(
+def run_benchmark(
     config: str | Path, checkpoint: str, out: str | Path, shards: int = 1, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Captions what is not captioned yet, scores, and writes predictions.jsonl, scores.json and table.md."""
@@ -119,7 +119,7 @@ def run(
     report = evaluate(bench, records, done, failed)
     report |= {"checkpoint": checkpoint, "run": identity}
     write_text(out / SCORES, json.dumps(report, indent=1) + "\n")
-    write_text(out / TABLE, table(bench, report))
+    write_text(out / TABLE, benchmark_table(bench, report))
     return report
 
 
@@ -189,7 +189,8 @@ def _captioned(
     """The predictions of a batch, and {id: fault} of the videos that cannot be read."""
     from torch import OutOfMemoryError
 
-    from captioner.data.dataset import collate, look
+    from captioner.data.dataset import collate
+    from captioner.data.feature_store import look
     from captioner.inference.predictor import caption_batch
 
     items, faults = [], {}
@@ -361,7 +362,7 @@ def evaluate(
     if not refs:
         raise BenchmarkError(f"none of the {len(records)} videos could be read: nothing to score")
     hyps = {key: str(done[key]["caption"]) for key in refs}
-    found = score(refs, hyps, [name for name in METRICS if name in bench.metrics])
+    found = score_captions(refs, hyps, [name for name in METRICS if name in bench.metrics])
     values, statistics = dict(found.corpus), dict(found.statistics)
     details: dict[str, Any] = {}
     if "phrases" in bench.metrics:
@@ -371,7 +372,7 @@ def evaluate(
             statistics[PHRASES] = phrase_counts(refs, hyps)
             details["blind"] = _blind(bench, refs)
     if "words" in bench.metrics:
-        details["words"] = words = {form: asdict(word_scores(refs, hyps, form)) for form in FORMS}
+        details["words"] = words = {form: asdict(emotion_word_scores(refs, hyps, form)) for form in FORMS}
         names = {"acc_sw": "Acc_sw", "acc_c": "Acc_c", "bfs": "BFS", "cfs": "CFS"}
         values |= {f"{name} {form}": row[key] for form, row in words.items() for key, name in names.items()}
     if "classes" in bench.metrics:
@@ -393,7 +394,7 @@ def evaluate(
     }
 
 
-def _rounded(found: Scores) -> dict[str, dict[str, float]]:
+def _rounded(found: CaptionScores) -> dict[str, dict[str, float]]:
     return {key: {name: round(value, 9) for name, value in row.items()} for key, row in found.per_video.items()}
 
 
@@ -416,7 +417,7 @@ def _classes(records: Sequence[Record], done: Mapping[str, Mapping[str, Any]]) -
     return asdict(class_scores(truth, guesses, list(next(iter(guesses.values())))))
 
 
-def table(bench: Benchmark, report: Mapping[str, Any]) -> str:
+def benchmark_table(bench: Benchmark, report: Mapping[str, Any]) -> str:
     """Markdown: the published rows, ours beside them with intervals, and what a reader must know."""
     lines = [f"# {bench.name}", "", "| System | " + " | ".join(COLUMNS.values()) + " | Phrase F1 |"]
     lines.append("|---|" + "---:|" * (len(COLUMNS) + 1))

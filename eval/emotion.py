@@ -31,7 +31,7 @@ class EmotionScoreError(CaptionerError):
 
 
 @cache
-def lexicon() -> dict[str, tuple[str, ...]]:
+def emotion_lexicon() -> dict[str, tuple[str, ...]]:
     """The emotion categories of each of the 179 emotion words of EmVidCap, in alphabetical order."""
     text = resources.files("eval").joinpath("emotion_lexicon.json").read_text("utf-8")
     words = json.loads(text)["words"]
@@ -60,7 +60,7 @@ class WordScores:
     videos: int
 
 
-def word_scores(
+def emotion_word_scores(
     refs: Mapping[str, Sequence[str]],
     hyps: Mapping[str, str],
     form: Literal["strict", "compat"] = "strict",
@@ -99,8 +99,8 @@ def _word_scores(
 ) -> WordScores:
     right = wrong = silent = touched = mixed = unmarked = 0
     for captions, hypothesis in zip(references, hypotheses, strict=True):
-        meant = {category for text in captions for word in text.split() for category in lexicon().get(word, ())}
-        said = [lexicon()[word] for word in hypothesis.split() if word in lexicon()]
+        meant = {category for text in captions for word in text.split() for category in emotion_lexicon().get(word, ())}
+        said = [emotion_lexicon()[word] for word in hypothesis.split() if word in emotion_lexicon()]
         named = {_category(categories, meant if strict else frozenset()) for categories in said}
         right += len(named & meant)
         wrong += len(named - meant)
@@ -169,7 +169,8 @@ def phrase_counts(refs: Mapping[str, Iterable[str]], hyps: Mapping[str, str | It
 def phrase_f1(counts: np.ndarray) -> np.ndarray:
     """F1 of summed counts (..., 3), shape (...)."""
     both = counts[..., 1] + counts[..., 2]
-    return np.divide(2 * counts[..., 0], both, out=np.zeros_like(both), where=both > 0)
+    f1: np.ndarray = np.divide(2 * counts[..., 0], both, out=np.zeros_like(both), where=both > 0)
+    return f1
 
 
 def phrase_names(source: str | Iterable[str]) -> frozenset[str]:

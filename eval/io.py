@@ -29,7 +29,7 @@ class Entry:
     places: list[str] = field(default_factory=list)
 
 
-def read(path: str | Path) -> dict[str, Entry]:
+def read_entries(path: str | Path) -> dict[str, Entry]:
     """The entries of a file by id, in the order of the file; ManifestError names what cannot be read."""
     path = Path(path)
     entries: dict[str, Entry] = {}

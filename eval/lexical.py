@@ -78,7 +78,7 @@ _TABLES = (
 
 
 @cache
-def lexicon(jar: Path) -> Lexicon:
+def meteor_lexicon(jar: Path) -> Lexicon:
     """The lexicon of that jar, read once."""
     return Lexicon(jar)
 
@@ -140,7 +140,8 @@ class _Part:
         first = np.where(length > 0, self._eights[start] << spare, 0)
         last = np.where(length > 0, self._eights[end - 8] >> spare, 0)
         mixed = (first ^ length.astype(np.uint64)) * _ODD[0] ^ last * _ODD[1]
-        return (mixed * _ODD[0]) >> np.uint64(64 - _MARK_BITS)
+        marks: np.ndarray = (mixed * _ODD[0]) >> np.uint64(64 - _MARK_BITS)
+        return marks
 
 
 def _phrases(captions: Iterable[Sequence[str]], longest: int) -> set[bytes]:

@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 
 from eval.align import ALPHA, BETA, DELTA, GAMMA, WEIGHTS, Aligner, Paraphrases
-from eval.lexical import lexicon, paraphrases
+from eval.lexical import meteor_lexicon, paraphrases
 from eval.normalize import normalize
 from eval.toolkit import METEOR, PARAPHRASES, ToolkitError, toolkit_file
 
 
-def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
+def meteor_statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
     """The 23 METEOR statistics of each video's best reference, (V, 23), from tokenised captions."""
     try:
         return _statistics(references, hypotheses)
@@ -24,7 +24,7 @@ def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -
 
 
 def _statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> np.ndarray:
-    known = lexicon(toolkit_file(METEOR))
+    known = meteor_lexicon(toolkit_file(METEOR))
 
     @cache
     def words(caption: str) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def _statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) 
     return np.array(rows, dtype=float).reshape(-1, 23)
 
 
-def scores(statistics: np.ndarray) -> np.ndarray:
+def meteor_scores(statistics: np.ndarray) -> np.ndarray:
     """METEOR of statistics (..., 23), shape (...)."""
     length, ref_length, function, ref_function = (statistics[..., k] for k in range(4))
     content, ref_content, func, ref_func = (_stages(statistics)[..., k] @ np.array(WEIGHTS) for k in range(4))
@@ -50,7 +50,8 @@ def scores(statistics: np.ndarray) -> np.ndarray:
         mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         fragmentation = np.where(_whole(statistics), 0.0, chunks / ((matches + ref_matches) / 2))
         value = mean * (1 - GAMMA * fragmentation**BETA)
-    return np.maximum(np.nan_to_num(value, nan=0.0), 0.0)
+    scores: np.ndarray = np.maximum(np.nan_to_num(value, nan=0.0), 0.0)
+    return scores
 
 
 def summable(statistics: np.ndarray) -> np.ndarray:
@@ -63,7 +64,8 @@ def summable(statistics: np.ndarray) -> np.ndarray:
 def _share(content: np.ndarray, function: np.ndarray, words: np.ndarray, function_words: np.ndarray) -> np.ndarray:
     """Share of the words that match, content words weighing DELTA and function words 1 - DELTA."""
     all_words = DELTA * (words - function_words) + (1 - DELTA) * function_words
-    return (DELTA * content + (1 - DELTA) * function) / all_words
+    share: np.ndarray = (DELTA * content + (1 - DELTA) * function) / all_words
+    return share
 
 
 def _stages(statistics: np.ndarray) -> np.ndarray:
@@ -75,4 +77,6 @@ def _whole(statistics: np.ndarray) -> np.ndarray:
     """Where every word of both sides is matched in one chunk, (...) bool."""
     matched = _stages(statistics).sum(-2)
     all_words = matched[..., 0] + matched[..., 2] == statistics[..., 0]
-    return all_words & (matched[..., 1] + matched[..., 3] == statistics[..., 1]) & (statistics[..., 20] == 1)
+    all_reference = matched[..., 1] + matched[..., 3] == statistics[..., 1]
+    whole: np.ndarray = all_words & all_reference & (statistics[..., 20] == 1)
+    return whole

@@ -9,7 +9,7 @@ import numpy as np
 
 from captioner.errors import CaptionerError, unknown
 from eval import meteor, ngrams
-from eval.tokenize import clean, tokenize
+from eval.tokenize import one_line, tokenize
 
 METRICS = ("bleu", "meteor", "rouge", "cider")
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
@@ -22,7 +22,7 @@ class ScoreError(CaptionerError):
 
 
 @dataclass(frozen=True)
-class Scores:
+class CaptionScores:
     """Results of one evaluation, raw scale: 0..1, CIDEr 0..10.
 
     corpus {metric: value}; per_video {id: {metric: value}}; skipped {metric: why}.
@@ -36,7 +36,9 @@ class Scores:
     statistics: dict[str, np.ndarray] = field(repr=False, compare=False)
 
 
-def score(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS) -> Scores:
+def score_captions(
+    refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str], metrics: Sequence[str] = METRICS
+) -> CaptionScores:
     """The chosen metrics of one hypothesis a video against that video's references; ids must match."""
     for name in metrics:
         if name not in METRICS:
@@ -50,12 +52,12 @@ def score_tokens(
     references: Sequence[Sequence[str]],
     hypotheses: Sequence[str],
     metrics: Sequence[str] = METRICS,
-) -> Scores:
-    """As `score`, of captions that are tokens already, joined by single spaces, in the order of `ids`."""
+) -> CaptionScores:
+    """As `score_captions`, of captions that are tokens already, joined by single spaces, in the order of `ids`."""
     skipped: dict[str, str] = {}
     statistics: dict[str, np.ndarray] = {}
     if "bleu" in metrics or "cider" in metrics:
-        table = ngrams.count(references, hypotheses)
+        table = ngrams.count_ngrams(references, hypotheses)
         if "bleu" in metrics:
             statistics["BLEU"] = ngrams.bleu_statistics(table)
         if "cider" in metrics:
@@ -66,7 +68,7 @@ def score_tokens(
         statistics["ROUGE-L"] = ngrams.rouge(references, hypotheses)[:, None]
     if "meteor" in metrics:
         try:
-            statistics["METEOR"] = meteor.statistics(references, hypotheses)
+            statistics["METEOR"] = meteor.meteor_statistics(references, hypotheses)
         except CaptionerError as error:
             skipped["METEOR"] = str(error)
             _log.warning("METEOR skipped: %s", error)
@@ -75,9 +77,9 @@ def score_tokens(
 
 def tokenize_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> tuple[list[list[str]], list[str]]:
     """PTB tokens of references (by video) and hypotheses, each caption one string, in the order of `refs`."""
-    flat = iter(tokenize([clean(caption) for captions in refs.values() for caption in captions]))
+    flat = iter(tokenize([one_line(caption) for captions in refs.values() for caption in captions]))
     references = [[next(flat) for _ in captions] for captions in refs.values()]
-    return references, tokenize([clean(hyps[key]) for key in refs])
+    return references, tokenize([one_line(hyps[key]) for key in refs])
 
 
 def check_pairs(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> None:
@@ -108,7 +110,7 @@ def values(kind: str, sums: np.ndarray, videos: int = 1) -> dict[str, np.ndarray
         bleu = ngrams.bleu(sums)
         return {f"BLEU-{order + 1}": bleu[..., order] for order in range(ngrams.ORDERS)}
     if kind == "METEOR":
-        return {kind: meteor.scores(sums)}
+        return {kind: meteor.meteor_scores(sums)}
     return {kind: sums[..., 0] / videos}
 
 
@@ -117,7 +119,9 @@ def addends(kind: str, statistics: np.ndarray) -> np.ndarray:
     return meteor.summable(statistics) if kind == "METEOR" else statistics
 
 
-def _scores(ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict[str, str], references: int) -> Scores:
+def _scores(
+    ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict[str, str], references: int
+) -> CaptionScores:
     total: dict[str, float] = {}
     single: dict[str, np.ndarray] = {}
     for kind, rows in statistics.items():
@@ -127,7 +131,7 @@ def _scores(ids: Sequence[str], statistics: dict[str, np.ndarray], skipped: dict
     names = [name for name in NAMES if name in total]
     columns = [single[name].tolist() for name in names]
     per_video = {key: dict(zip(names, row, strict=True)) for key, *row in zip(ids, *columns, strict=True)}
-    return Scores({name: total[name] for name in names}, per_video, skipped, references, statistics)
+    return CaptionScores({name: total[name] for name in names}, per_video, skipped, references, statistics)
 
 
 def _check_text(key: str, caption: object, kind: str) -> None:

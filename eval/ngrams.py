@@ -38,7 +38,7 @@ class Table:
     videos: int
 
 
-def count(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Table:
+def count_ngrams(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> Table:
     """The n-gram counts of tokenised captions, references by video and one hypothesis for each."""
     words = [caption.split() for captions in references for caption in captions]
     words += [caption.split() for caption in hypotheses]

@@ -1,7 +1,7 @@
 """Is it chance? Bootstrap intervals of one system, and a paired test of two, from statistics that add up.
 
 Nothing is scored twice: a resampled set's value follows from the sums of its videos' statistics, those in
-`Scores.statistics` or facial-phrase counts under the name PHRASES. CIDEr keeps the document frequency of the
+`CaptionScores.statistics` or facial-phrase counts under the name PHRASES. CIDEr keeps the document frequency of the
 whole set.
 """
 
@@ -55,14 +55,14 @@ def intervals(statistics: Statistics, samples: int = 1000, level: float = 0.95, 
     }
 
 
-def share(hits: int, count: int, z: float = 1.96) -> Interval:
+def share_interval(hits: int, count: int, z: float = 1.96) -> Interval:
     """A share with Wilson's 95 % interval."""
     p = hits / count
     middle, spread = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
     return Interval(p, (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count))
 
 
-def compare(
+def compare_systems(
     a: Statistics, b: Statistics, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:
     """Each metric of two systems on the same videos, rows in the same order: difference, interval, p.

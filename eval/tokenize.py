@@ -16,7 +16,7 @@ class TokenizeError(CaptionerError):
     """Captions that cannot be cut into tokens."""
 
 
-def clean(caption: str) -> str:
+def one_line(caption: str) -> str:
     """The caption on one line: every run of white space one space, lone surrogates replaced by U+FFFD."""
     line = " ".join(caption.split())
     if line.isascii():
@@ -27,10 +27,10 @@ def clean(caption: str) -> str:
 
 def tokenize(captions: Sequence[str]) -> list[str]:
     """The tokens of each clean caption, joined by single spaces, punctuation dropped."""
-    return Tokenizer(toolkit_file(TOKENIZER)).lines(captions)
+    return PTBTokenizer(toolkit_file(TOKENIZER)).lines(captions)
 
 
-class Tokenizer:
+class PTBTokenizer:
     """Cuts captions as one text, in which a caption's end may look at the next caption, as the toolkit does.
 
     A word whose tokens depend on nothing behind the space after it is cut once and remembered.

@@ -38,8 +38,8 @@ from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import World
 from eval.emotion import phrase_counts
-from eval.metrics import score
-from eval.significance import PHRASES, compare, intervals
+from eval.metrics import score_captions
+from eval.significance import PHRASES, compare_systems, intervals
 from prompts.au_graph import AUGraph
 from prompts.er_net import ERNet
 
@@ -170,7 +170,7 @@ def sums(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Per-clip statistics of all metrics, the clips of every seed side by side."""
     refs = {f"{seed} {i}": r for seed, run in enumerate(runs) for i, r in run["refs"].items()}
     hyps = {f"{seed} {i}": h for seed, run in enumerate(runs) for i, h in run["hyps"].items()}
-    return {**score(refs, hyps).statistics, PHRASES: phrase_counts(refs, hyps)}
+    return {**score_captions(refs, hyps).statistics, PHRASES: phrase_counts(refs, hyps)}
 
 
 def interval_table(results: dict[str, list[dict[str, Any]]], samples: int = 1000) -> str:
@@ -181,7 +181,7 @@ def interval_table(results: dict[str, list[dict[str, Any]]], samples: int = 1000
     lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for name, row in rows.items():
         found = intervals(row, samples)
-        tested = compare(first, row, samples) if row is not first else {}
+        tested = compare_systems(first, row, samples) if row is not first else {}
         cells = []
         for metric in names:
             value = found[metric]

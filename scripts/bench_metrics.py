@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError
-from eval.io import read, references
+from eval.io import read_entries, references
 
 COMMON = (
     "man woman girl boy child people young old is are was sits stands walks talks smiles cries frowns "
@@ -165,7 +165,7 @@ def main() -> int:
     try:
         sentences = made_up(options.seed)
         if options.refs:
-            captions = references(read(options.refs)).values()
+            captions = references(read_entries(options.refs)).values()
             sentences = [text.split() for group in captions for text in group if text.split()]
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "set.json"

@@ -26,10 +26,10 @@ from captioner.files import write_text
 from captioner.inference.predictor import Caption, Captioner
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.train.trainer import predict
-from eval.emotion import phrase_baselines, phrase_counts, phrase_scores, word_scores
-from eval.metrics import score
+from eval.emotion import emotion_word_scores, phrase_baselines, phrase_counts, phrase_scores
+from eval.metrics import score_captions
 from eval.significance import PHRASES as PHRASE_F1
-from eval.significance import Interval, intervals, share
+from eval.significance import Interval, intervals, share_interval
 
 
 def evaluate(
@@ -57,14 +57,14 @@ def evaluate(
     refs = {r.id: words for r in records if (words := data.styled_captions(r).get(place))}
     texts = {i: captions[i].text for i in refs}
     told = [words for r in train if (words := data.styled_captions(r).get(place))]
-    found = score(refs, texts)
+    found = score_captions(refs, texts)
     scores, statistics = dict[str, Any](found.corpus), dict(found.statistics)
     phrases = phrase_scores(refs, texts)
     if phrases.wanted:
         scores |= {"Phrase P": phrases.precision, "Phrase R": phrases.recall, PHRASE_F1: phrases.f1}
         statistics[PHRASE_F1] = phrase_counts(refs, texts)
         scores |= {f"{PHRASE_F1}, {name} (blind)": value.f1 for name, value in phrase_baselines(told, refs).items()}
-    said = word_scores(refs, texts)
+    said = emotion_word_scores(refs, texts)
     if said.unmarked < said.videos:
         scores |= {"Acc_sw": said.acc_sw, "Acc_c": said.acc_c}
     spans = intervals(statistics) if len(refs) > 1 else {}
@@ -85,7 +85,7 @@ def blind_ciders(refs: dict[str, list[str]], train: Sequence[Sequence[str]]) -> 
         "CIDEr, random captions (blind)": {i: dice.choice(dice.choice(train)) for i in refs},
     }
     return {
-        name: intervals({"CIDEr": score(refs, texts, ("cider",)).statistics["CIDEr"]})["CIDEr"]
+        name: intervals({"CIDEr": score_captions(refs, texts, ("cider",)).statistics["CIDEr"]})["CIDEr"]
         for name, texts in blind.items()
     }
 
@@ -105,7 +105,7 @@ def emotion_accuracies(
         "emotion accuracy, random (blind)": [dice.choice(labels) for _ in known],
     }
     return {
-        name: share(sum(given == r.emotion for given, r in zip(answers, known, strict=True)), len(known))
+        name: share_interval(sum(given == r.emotion for given, r in zip(answers, known, strict=True)), len(known))
         for name, answers in said.items()
     }
 

@@ -20,7 +20,7 @@ import captioner
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
-from eval.significance import share
+from eval.significance import share_interval
 
 EYES_CLOSED = 43  # some makers close eyes without naming the unit
 SHOWN = 0.5  # share of a unit's highest intensity from which on a second shows it
@@ -64,7 +64,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
     for name, hits in groups.items():
         values = list(hits)
         if values:
-            span = share(sum(values), len(values))
+            span = share_interval(sum(values), len(values))
             found[name] = {"share": span.value, "low": span.low, "high": span.high, "count": len(values)}
     return found
 

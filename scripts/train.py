@@ -42,7 +42,7 @@ from captioner.train.plan import Offer, draft, plan
 from captioner.train.processes import World, join
 from captioner.train.trainer import Progress, Trainer
 from eval.emotion import phrase_names, phrase_scores
-from eval.metrics import score
+from eval.metrics import score_captions
 from prompts.visual import ExpertFeatures
 
 log = logging.getLogger("train")
@@ -250,7 +250,7 @@ def find_tokenizer(config: Config, records: list[Record], world: World) -> Token
 
 def caption_scores(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> dict[str, float]:
     """What validation is scored by: the fast caption metrics and the facial-phrase F1."""
-    scores = dict(score(refs, hyps, metrics=("bleu", "rouge", "cider")).corpus)
+    scores = dict(score_captions(refs, hyps, metrics=("bleu", "rouge", "cider")).corpus)
     return {**scores, "phrase F1": phrase_scores(refs, hyps).f1}
 
 

@@ -26,7 +26,7 @@ from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import write_video
 from eval import benchmarks
 from eval.__main__ import main
-from eval.benchmarks import Benchmark, run
+from eval.benchmarks import Benchmark, run_benchmark
 from tests.helpers import CAPTIONS, ROOT, tiny_config, with_vocabulary
 
 pytestmark = pytest.mark.skipif(
@@ -76,7 +76,7 @@ def save(folder: Path, seed: int) -> None:
 @pytest.fixture(scope="module")
 def whole(world: Path) -> dict[str, Any]:
     """The undisturbed run of one process."""
-    return run(world / "bench.yaml", str(world / "tiny"), world / "whole")
+    return run_benchmark(world / "bench.yaml", str(world / "tiny"), world / "whole")
 
 
 def same(report: dict[str, Any], other: dict[str, Any]) -> None:
@@ -115,7 +115,7 @@ def test_scores_are_those_of_the_score_command(world: Path, whole: dict[str, Any
 
 
 def test_two_processes_give_the_same_scores(world: Path, whole: dict[str, Any]) -> None:
-    same(run(world / "bench.yaml", str(world / "tiny"), world / "two", shards=2), whole)
+    same(run_benchmark(world / "bench.yaml", str(world / "tiny"), world / "two", shards=2), whole)
     assert len(list((world / "two" / "parts").iterdir())) == 2
     assert (world / "two" / "predictions.jsonl").read_bytes() == (world / "whole" / "predictions.jsonl").read_bytes()
 
@@ -136,10 +136,10 @@ def test_a_killed_run_goes_on(world: Path, whole: dict[str, Any], monkeypatch: p
     first = text[: text.index(b"\n") + 1]
     part.write_bytes(first + first[:25])  # a kill in the midst of a write
     captioned = spied(monkeypatch)
-    same(run(world / "bench.yaml", str(world / "tiny"), out), whole)
+    same(run_benchmark(world / "bench.yaml", str(world / "tiny"), out), whole)
     assert captioned == [f"{n}.mp4" for n in range(1, CLIPS)]
     captioned.clear()
-    same(run(world / "bench.yaml", str(world / "tiny"), out), whole)  # all done: scored again only
+    same(run_benchmark(world / "bench.yaml", str(world / "tiny"), out), whole)  # all done: scored again only
     assert captioned == []
 
 
@@ -157,25 +157,25 @@ def test_a_cut_at_any_byte_loses_the_last_line_only(world: Path, whole: dict[str
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that are looked at from now on."""
-    from captioner.data import dataset
+    from captioner.data import feature_store
 
     seen: list[str] = []
-    look: Callable[..., Any] = dataset.look
+    look: Callable[..., Any] = feature_store.look
 
     def noted(path: Path, config: Any) -> Any:
         seen.append(path.name)
         return look(path, config)
 
-    monkeypatch.setattr(dataset, "look", noted)
+    monkeypatch.setattr(feature_store, "look", noted)
     return seen
 
 
 def test_batches_stay_whole_over_a_restart(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(world / "bench.yaml", str(world / "tiny"), tmp_path / "a", overrides=["batch=4"])
+    whole = run_benchmark(world / "bench.yaml", str(world / "tiny"), tmp_path / "a", overrides=["batch=4"])
     part = tmp_path / "a" / "parts" / "0.jsonl"
     part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:2]))
     captioned = spied(monkeypatch)
-    same(run(world / "bench.yaml", str(world / "tiny"), tmp_path / "a", overrides=["batch=4"]), whole)
+    same(run_benchmark(world / "bench.yaml", str(world / "tiny"), tmp_path / "a", overrides=["batch=4"]), whole)
     assert captioned == [f"{n}.mp4" for n in range(CLIPS)]
     assert len(lines(tmp_path / "a" / "predictions.jsonl")) == CLIPS
 
@@ -208,9 +208,9 @@ def test_unreadable_videos_are_named(world: Path, tmp_path: Path, capsys: pytest
 def test_captions_of_another_run_are_not_mixed_in(world: Path, whole: dict[str, Any], tmp_path: Path) -> None:
     save(tmp_path / "other", seed=1)
     with pytest.raises(CaptionerError, match="holds captions of a run with other checkpoint: choose another --out"):
-        run(world / "bench.yaml", str(tmp_path / "other"), world / "whole")
+        run_benchmark(world / "bench.yaml", str(tmp_path / "other"), world / "whole")
     with pytest.raises(CaptionerError, match="other beams"):
-        run(world / "bench.yaml", str(world / "tiny"), world / "whole", overrides=["beams=2"])
+        run_benchmark(world / "bench.yaml", str(world / "tiny"), world / "whole", overrides=["beams=2"])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_strange_arguments_are_usage_errors(world: Path, capsys: pytest.CaptureF
 def test_a_process_that_dies_is_named(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks, "_work", os._exit)  # its arguments do not fit: code 1, long before any model
     with pytest.raises(CaptionerError, match=r"process \d of 2 ended with code 1 .*run the same command again"):
-        run(world / "bench.yaml", str(world / "tiny"), tmp_path / "o", shards=2)
+        run_benchmark(world / "bench.yaml", str(world / "tiny"), tmp_path / "o", shards=2)
 
 
 def test_scoring_alone_does_not_load_the_captioner() -> None:

@@ -13,8 +13,8 @@ import pytest
 from captioner.errors import ManifestError
 from captioner.lexicon.phrases import PHRASES
 from eval.__main__ import main
-from eval.io import hypotheses, read, references
-from eval.metrics import score
+from eval.io import hypotheses, read_entries, references
+from eval.metrics import score_captions
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap is not installed"
@@ -71,7 +71,7 @@ def files(tmp_path: Path) -> list[str]:
     ],
 )
 def test_reference_formats_say_the_same(tmp_path: Path, name: str, content: object) -> None:
-    assert references(read(written(tmp_path / name, content))) == REFS
+    assert references(read_entries(written(tmp_path / name, content))) == REFS
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,23 @@ def test_reference_formats_say_the_same(tmp_path: Path, name: str, content: obje
     ],
 )
 def test_hypothesis_formats_say_the_same(tmp_path: Path, name: str, content: object) -> None:
-    assert hypotheses(read(written(tmp_path / name, content))) == HYPS
+    assert hypotheses(read_entries(written(tmp_path / name, content))) == HYPS
 
 
 def test_lines_are_found_without_the_suffix_and_ids_may_be_numbers(tmp_path: Path) -> None:
     path = tmp_path / "predictions.txt"
     path.write_text('\ufeff{"id": 7, "caption": "x"}\r\n\n{"id": 8, "caption": "y\\u2028z"}\n', "utf-8")
-    assert hypotheses(read(path)) == {"7": "x", "8": "y\u2028z"}
+    assert hypotheses(read_entries(path)) == {"7": "x", "8": "y\u2028z"}
 
 
 def test_one_record_alone_is_a_record(tmp_path: Path) -> None:
-    assert references(read(written(tmp_path / "r.jsonl", [{"id": "x", "captions": ["y"]}]))) == {"x": ["y"]}
-    assert references(read(written(tmp_path / "r.json", {"id": "x", "captions": ["y"]}))) == {"x": ["y"]}
+    assert references(read_entries(written(tmp_path / "r.jsonl", [{"id": "x", "captions": ["y"]}]))) == {"x": ["y"]}
+    assert references(read_entries(written(tmp_path / "r.json", {"id": "x", "captions": ["y"]}))) == {"x": ["y"]}
 
 
 def test_clips_without_captions_are_no_references(tmp_path: Path) -> None:
     rows = [*manifest(), {"id": "neutral", "captions": [], "emotion": "neutral"}]
-    assert references(read(written(tmp_path / "m.jsonl", rows))) == REFS
+    assert references(read_entries(written(tmp_path / "m.jsonl", rows))) == REFS
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_faults_are_named_by_file_and_line(tmp_path: Path, text: str, said: str)
     path = tmp_path / "f.json"
     path.write_text(text, "utf-8")
     with pytest.raises(ManifestError) as error:
-        read(path)
+        read_entries(path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -138,18 +138,18 @@ def test_faults_are_named_by_file_and_line(tmp_path: Path, text: str, said: str)
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     written(tmp_path / "refs.json", REFS)
     with pytest.raises(ManifestError, match=r"no such file: .*refz.json' \(did you mean .*refs.json'"):
-        read(tmp_path / "refz.json")
+        read_entries(tmp_path / "refz.json")
     with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
-        read(tmp_path)
+        read_entries(tmp_path)
     (tmp_path / "latin.json").write_bytes('{"a":\n["caf\xe9"]}'.encode("latin-1"))
     with pytest.raises(ManifestError, match=r"latin.json:2: byte 0xe9 is not UTF-8"):
-        read(tmp_path / "latin.json")
+        read_entries(tmp_path / "latin.json")
 
 
 def test_two_hypotheses_of_one_video_are_named(tmp_path: Path) -> None:
     rows = [{"id": "a", "caption": "x"}, {"id": "b", "caption": "y"}, {"id": "a", "caption": "z"}]
     with pytest.raises(ManifestError, match=r"p.jsonl:1, .*p.jsonl:3: 'a' has 2 hypotheses; allowed exactly one"):
-        hypotheses(read(written(tmp_path / "p.jsonl", rows)))
+        hypotheses(read_entries(written(tmp_path / "p.jsonl", rows)))
 
 
 # --- the commands ------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_score_prints_a_table(files: list[str], capsys: pytest.CaptureFixture[st
     assert main(["score", *files, "--metrics", "bleu,cider,phrases,words", "--intervals", "50"]) == 0
     out = capsys.readouterr().out
     rows = {line.split()[0]: line for line in out.splitlines()}
-    value = score(REFS, HYPS, ["bleu", "cider"]).corpus
+    value = score_captions(REFS, HYPS, ["bleu", "cider"]).corpus
     assert f"{100 * value['CIDEr']:.2f}" in rows["CIDEr"]
     assert " .. " in rows["BLEU-4"]
     assert "Phrase F1  100.00" in out.replace("   ", "  ").replace("   ", "  ")
@@ -173,7 +173,7 @@ def test_score_json_and_output_hold_every_video(
     assert main(["score", *files, *QUICK, "--format", "json", "--output", str(saved)]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads(saved.read_text("utf-8"))
-    expected = score(REFS, HYPS, ("bleu", "rouge", "cider"))
+    expected = score_captions(REFS, HYPS, ("bleu", "rouge", "cider"))
     assert report["metrics"] == expected.corpus
     assert report["per_video"] == expected.per_video
     assert (report["videos"], report["references"]) == (3, 4)
@@ -328,4 +328,4 @@ def test_damaged_files_end_in_an_error_or_in_true_scores(
     report = json.loads(out)
     true = {key: captions if isinstance(captions, list) else [captions] for key, captions in refs.items() if captions}
     said = {key: hyps[key][0] if isinstance(hyps[key], list) else hyps[key] for key in true}
-    assert report["per_video"] == score(true, said, ("bleu", "rouge", "cider")).per_video
+    assert report["per_video"] == score_captions(true, said, ("bleu", "rouge", "cider")).per_video

@@ -12,12 +12,12 @@ from captioner.lexicon.phrases import PHRASES
 from eval.emotion import (
     EmotionScoreError,
     class_scores,
-    lexicon,
+    emotion_lexicon,
+    emotion_word_scores,
     phrase_baselines,
     phrase_counts,
     phrase_names,
     phrase_scores,
-    word_scores,
 )
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "metrics"
@@ -34,7 +34,7 @@ needs_toolkit = pytest.mark.skipif(
 def test_lexicon_holds_the_words_of_the_field() -> None:
     theirs = json.loads((SHARED / "emotion_lexicon.json").read_text("utf-8"))
     ours: dict[str, set[str]] = {}
-    for word, categories in lexicon().items():
+    for word, categories in emotion_lexicon().items():
         assert list(categories) == sorted(categories)
         for category in categories:
             ours.setdefault(category, set()).add(word)
@@ -42,8 +42,8 @@ def test_lexicon_holds_the_words_of_the_field() -> None:
 
 
 def test_lexicon_ambiguities() -> None:
-    assert len(lexicon()) == 179
-    assert {word for word, categories in lexicon().items() if len(categories) > 1} == {
+    assert len(emotion_lexicon()) == 179
+    assert {word for word, categories in emotion_lexicon().items() if len(categories) > 1} == {
         "annoying",
         "worried",
         "hopeful",
@@ -59,7 +59,7 @@ def test_released_form_equals_the_golden_numbers(name: str, tokens: str | None) 
     refs, hyps, golden = (
         json.loads((folder / f"{file}.json").read_text("utf-8")) for file in ("refs", "hyps", "golden_emotion")
     )
-    found, wanted = word_scores(refs, hyps, "compat", tokens), golden[name]  # type: ignore[arg-type]
+    found, wanted = emotion_word_scores(refs, hyps, "compat", tokens), golden[name]  # type: ignore[arg-type]
     assert (found.right, found.wrong, found.silent, found.touched, found.mixed) == tuple(
         wanted[key] for key in ("N_r", "N_w", "phi", "N_r1", "N_h")
     )
@@ -71,7 +71,7 @@ def test_released_form_equals_the_golden_numbers(name: str, tokens: str | None) 
 def test_strict_form_reads_what_the_released_one_misses() -> None:
     refs = {"a": ["An anxious man waits."], "b": ["a happy dog runs"], "c": ["a man talks"]}
     hyps = {"a": "a worried man", "b": "A dog runs. Happily!", "c": "a man talks"}
-    strict, compat = word_scores(refs, hyps), word_scores(refs, hyps, "compat")
+    strict, compat = emotion_word_scores(refs, hyps), emotion_word_scores(refs, hyps, "compat")
     # "worried" is of two categories: the first, annoyance, is wrong; worry is what the reference says.
     assert (strict.right, strict.wrong, strict.silent) == (2, 0, 1)
     assert (compat.right, compat.wrong, compat.silent) == (1, 1, 1)
@@ -84,27 +84,27 @@ def test_strict_form_reads_what_the_released_one_misses() -> None:
 def test_long_captions_are_cut_in_the_released_form_only() -> None:
     tail = "word " * 15 + "happily"
     refs, hyps = {"a": ["a man smiles happily"], "b": ["a dog"]}, {"a": tail, "b": "a dog"}
-    assert word_scores(refs, hyps).right == 1
-    assert word_scores(refs, hyps, "compat").right == 0
+    assert emotion_word_scores(refs, hyps).right == 1
+    assert emotion_word_scores(refs, hyps, "compat").right == 0
 
 
 @needs_toolkit
 def test_acc_c_overflow_is_zero_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     refs = {"a": ["a happy man"], "b": ["a sad man"]}
-    found = word_scores(refs, {"a": "a happy angry man", "b": "a sad ugly man"})
+    found = emotion_word_scores(refs, {"a": "a happy angry man", "b": "a sad ugly man"})
     assert (found.touched, found.mixed, found.acc_c) == (2, 2, 0.0)
     assert "Acc_c set to 0: all 2 videos" in caplog.text
-    some = word_scores(refs, {"a": "a happy angry man", "b": "a sad man"})
+    some = emotion_word_scores(refs, {"a": "a happy angry man", "b": "a sad man"})
     assert some.acc_c == pytest.approx(math.exp(1 / (1 - 2 + 1e-4)))
 
 
 @needs_toolkit
 def test_mixtures_weigh_bleu_and_cider() -> None:
-    from eval.metrics import score
+    from eval.metrics import score_captions
 
     refs = {"a": ["a happy man runs on a road"], "b": ["a sad girl sits in a room"], "c": ["two dogs play in snow"]}
     hyps = {"a": "a happy man runs", "b": "a girl sits in a room sadly", "c": "two dogs play"}
-    found, plain = word_scores(refs, hyps), score(refs, hyps, ("bleu", "cider")).corpus
+    found, plain = emotion_word_scores(refs, hyps), score_captions(refs, hyps, ("bleu", "cider")).corpus
     words = 0.1 * (found.acc_sw + found.acc_c)
     assert found.cfs == pytest.approx(0.8 * plain["CIDEr"] + words)
     bleu = sum(weight * plain[f"BLEU-{n}"] for n, weight in zip((1, 2, 3, 4), (0.1, 0.2, 0.3, 0.4), strict=True))
@@ -114,7 +114,7 @@ def test_mixtures_weigh_bleu_and_cider() -> None:
 @needs_toolkit
 def test_unknown_forms_are_named() -> None:
     with pytest.raises(EmotionScoreError, match=r"unknown form 'strikt' \(did you mean 'strict'\?\)"):
-        word_scores({"a": ["x"]}, {"a": "x"}, "strikt")  # type: ignore[arg-type]
+        emotion_word_scores({"a": ["x"]}, {"a": "x"}, "strikt")  # type: ignore[arg-type]
 
 
 # --- facial phrases ----------------------------------------------------------------------------------------------

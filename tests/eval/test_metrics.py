@@ -15,11 +15,11 @@ import pytest
 
 from captioner.errors import CaptionerError
 from eval import align, lexical, meteor, metrics, significance
-from eval.lexical import lexicon, paraphrases
-from eval.metrics import ScoreError, score
+from eval.lexical import meteor_lexicon, paraphrases
+from eval.metrics import ScoreError, score_captions
 from eval.normalize import normalize
 from eval.stem import stem
-from eval.tokenize import PUNCTUATION, clean, tokenize
+from eval.tokenize import PUNCTUATION, one_line, tokenize
 from eval.toolkit import METEOR, PARAPHRASES, TOKENIZER, ToolkitError, toolkit_file
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "metrics"
@@ -94,7 +94,7 @@ def tokenized_by_jar(captions: list[str]) -> list[str]:
 @needs_golden
 def test_golden_numbers_corpus_and_video() -> None:
     golden = load("golden.json")
-    found = score(load("refs.json"), load("hyps.json"))
+    found = score_captions(load("refs.json"), load("hyps.json"))
     assert found.references == golden["n_refs"]
     for name, value in golden["corpus"].items():
         ours = NAMES.get(name, name)
@@ -107,7 +107,7 @@ def test_golden_numbers_corpus_and_video() -> None:
 @needs_golden
 def test_probe_strings_are_tokenized_as_by_the_jar() -> None:
     probe = json.loads((SHARED / "ptb_probe.json").read_text("utf-8"))
-    assert tokenize([clean(row["in"]) for row in probe]) == [row["out"] for row in probe]
+    assert tokenize([one_line(row["in"]) for row in probe]) == [row["out"] for row in probe]
 
 
 @needs_java
@@ -116,8 +116,8 @@ def test_tokens_equal_the_jar_on_awkward_text() -> None:
     captions = []
     for _ in range(6000):
         words = (dice.choice(AWKWARD) + dice.choice(["", " ", " "]) for _ in range(dice.randint(0, 9)))
-        captions.append(clean("".join(words)))
-    captions += [clean(f"a{chr(code)}b {chr(code)} 3{chr(code)}") for code in range(0x21, 0x3000, 7)]
+        captions.append(one_line("".join(words)))
+    captions += [one_line(f"a{chr(code)}b {chr(code)} 3{chr(code)}") for code in range(0x21, 0x3000, 7)]
     assert tokenize(captions) == tokenized_by_jar(captions)
 
 
@@ -150,7 +150,7 @@ def test_scores_do_not_depend_on_the_order_of_the_hypotheses() -> None:
     refs, hyps = generated(20, 3, 5)
     turned = dict(reversed(hyps.items()))
     quick = ("bleu", "rouge", "cider")
-    assert score(refs, hyps, quick) == score(refs, turned, quick)
+    assert score_captions(refs, hyps, quick) == score_captions(refs, turned, quick)
 
 
 # --- the traps -------------------------------------------------------------------------------------------
@@ -162,25 +162,25 @@ def test_line_ends_inside_captions_change_nothing(end: str) -> None:
     broken = {key: [caption.replace(" ", end) for caption in captions] for key, captions in refs.items()}
     split = {key: f"{end}{caption}{end}" for key, caption in hyps.items()}
     quick = ("bleu", "rouge", "cider")
-    assert score(broken, split, quick).per_video == score(refs, hyps, quick).per_video
+    assert score_captions(broken, split, quick).per_video == score_captions(refs, hyps, quick).per_video
 
 
 def test_clean_keeps_one_line_and_valid_text() -> None:
-    assert clean(" a\r\nman \x0b\x0c smiles\u2028 ") == "a man smiles"
-    assert clean("half \ud83d pair \ud83d\ude00") == "half \ufffd pair 😀"
-    clean("half \ud83d").encode("utf-8")
+    assert one_line(" a\r\nman \x0b\x0c smiles\u2028 ") == "a man smiles"
+    assert one_line("half \ud83d pair \ud83d\ude00") == "half \ufffd pair 😀"
+    one_line("half \ud83d").encode("utf-8")
 
 
 def test_one_video_has_cider_zero_and_a_perfect_one_among_others_ten(caplog: pytest.LogCaptureFixture) -> None:
-    assert score({"a": ["a man smiles at us"]}, {"a": "a man smiles at us"}, ["cider"]).corpus["CIDEr"] == 0
+    assert score_captions({"a": ["a man smiles at us"]}, {"a": "a man smiles at us"}, ["cider"]).corpus["CIDEr"] == 0
     assert "CIDEr of a single video is 0" in caplog.text
     refs = {"a": ["one two three four five"], "b": ["six seven eight nine ten"]}
-    found = score(refs, {key: captions[0] for key, captions in refs.items()}, ["cider"])
+    found = score_captions(refs, {key: captions[0] for key, captions in refs.items()}, ["cider"])
     assert found.corpus["CIDEr"] == pytest.approx(10)
 
 
 def test_empty_hypothesis_is_warned_of_and_scores_zero(caplog: pytest.LogCaptureFixture) -> None:
-    found = score({"a": ["a man smiles"], "b": ["a dog"]}, {"a": "", "b": "a dog"}, ("bleu", "rouge", "cider"))
+    found = score_captions({"a": ["a man smiles"], "b": ["a dog"]}, {"a": "", "b": "a dog"}, ("bleu", "rouge", "cider"))
     assert "1 (a) of 2 hypotheses are empty" in caplog.text
     # The toolkit's tiny constants leave 3e-7 of BLEU-1.
     assert all(value < 1e-6 for value in found.per_video["a"].values())
@@ -202,21 +202,21 @@ def test_empty_hypothesis_is_warned_of_and_scores_zero(caplog: pytest.LogCapture
 )
 def test_sets_that_do_not_fit_are_refused_in_one_line(refs: dict, hyps: dict, said: str) -> None:
     with pytest.raises(ScoreError) as error:
-        score(refs, hyps)
+        score_captions(refs, hyps)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_unknown_metric_names_the_nearest() -> None:
     with pytest.raises(ScoreError, match=r"unknown metric 'cidre' \(did you mean 'cider'\?\)"):
-        score({"a": ["x"]}, {"a": "x"}, ["cidre"])
+        score_captions({"a": ["x"]}, {"a": "x"}, ["cidre"])
 
 
 def test_missing_toolkit_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     toolkit_file.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolkitError, match="pip install pycocoevalcap"):
-        score({"a": ["x"]}, {"a": "x"})
+        score_captions({"a": ["x"]}, {"a": "x"})
 
 
 def test_meteor_without_its_table_is_skipped_with_a_reason(
@@ -226,7 +226,7 @@ def test_meteor_without_its_table_is_skipped_with_a_reason(
         raise ToolkitError(f"pycocoevalcap lacks {name}: pip install --force-reinstall pycocoevalcap")
 
     monkeypatch.setattr("eval.meteor.toolkit_file", absent)
-    found = score({"a": ["x y"], "b": ["z"]}, {"a": "x y", "b": "z"})
+    found = score_captions({"a": ["x y"], "b": ["z"]}, {"a": "x y", "b": "z"})
     assert list(found.corpus) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr"]
     assert "pycocoevalcap lacks" in found.skipped["METEOR"]
     assert "METEOR skipped" in caplog.text
@@ -237,10 +237,10 @@ def test_meteor_without_its_table_is_skipped_with_a_reason(
 
 def test_resampled_sums_equal_scoring_the_resampled_set() -> None:
     refs, hyps = generated(15, 3, 8)
-    found = score(refs, hyps, ("bleu", "rouge"))
+    found = score_captions(refs, hyps, ("bleu", "rouge"))
     drawn = np.random.default_rng(0).multinomial(15, np.full(15, 1 / 15), 1)[0]
     copies = [(key, n) for key, times in zip(refs, drawn, strict=True) for n in range(times)]
-    again = score(
+    again = score_captions(
         {f"{key}/{n}": refs[key] for key, n in copies},
         {f"{key}/{n}": hyps[key] for key, n in copies},
         ("bleu", "rouge"),
@@ -255,21 +255,19 @@ def test_comparison_of_a_system_with_itself_and_with_a_worse_one() -> None:
     refs, _ = generated(60, 3, 9)
     good = {key: captions[0] for key, captions in refs.items()}
     bad = {key: " ".join(sorted(caption.split()))[:15] for key, caption in good.items()}
-    a, b = (score(refs, hyps, ("bleu", "cider")).statistics for hyps in (bad, good))
-    same = significance.compare(b, b, samples=200)["BLEU-4"]
+    a, b = (score_captions(refs, hyps, ("bleu", "cider")).statistics for hyps in (bad, good))
+    same = significance.compare_systems(b, b, samples=200)["BLEU-4"]
     assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
-    better = significance.compare(a, b, samples=200, seed=1)
-    assert better == significance.compare(a, b, samples=200, seed=1)
+    better = significance.compare_systems(a, b, samples=200, seed=1)
+    assert better == significance.compare_systems(a, b, samples=200, seed=1)
     assert better["CIDEr"].p == pytest.approx(1 / 201)
     assert 0 < better["CIDEr"].low < better["CIDEr"].difference < better["CIDEr"].high
 
 
 def test_p_values_of_equal_systems_are_spread_evenly() -> None:
     dice = np.random.default_rng(3)
-    found = [
-        significance.compare({"CIDEr": dice.random((30, 1))}, {"CIDEr": dice.random((30, 1))}, 99, seed=n)["CIDEr"].p
-        for n in range(200)
-    ]
+    pairs = [({"CIDEr": dice.random((30, 1))}, {"CIDEr": dice.random((30, 1))}) for _ in range(200)]
+    found = [significance.compare_systems(*pair, 99, seed=n)["CIDEr"].p for n, pair in enumerate(pairs)]
     assert 0.42 < np.mean(found) < 0.58
     assert 0.01 < np.mean(np.array(found) <= 0.05) < 0.10
 
@@ -277,9 +275,9 @@ def test_p_values_of_equal_systems_are_spread_evenly() -> None:
 def test_significance_refuses_what_does_not_pair() -> None:
     one, two = {"CIDEr": np.ones((3, 1))}, {"CIDEr": np.ones((4, 1))}
     with pytest.raises(CaptionerError, match="other videos: 3 against 4"):
-        significance.compare(one, two)
+        significance.compare_systems(one, two)
     with pytest.raises(CaptionerError, match="other metrics: CIDEr against BLEU"):
-        significance.compare(one, {"BLEU": np.ones((3, 10))})
+        significance.compare_systems(one, {"BLEU": np.ones((3, 10))})
     with pytest.raises(CaptionerError, match="given 0 samples"):
         significance.intervals(one, samples=0)
 
@@ -332,18 +330,18 @@ def test_meteor_statistics_equal_the_jar(small_table: Path) -> None:
         str(small_table),
     ]
     rows = by_java(flags, [*lines, ""])[:-1]
-    ours = meteor.statistics(tokens, said)
+    ours = meteor.meteor_statistics(tokens, said)
     assert ours.tolist() == [[float(cell) for cell in row.split()] for row in rows]
     assert (ours[:, 8:20].reshape(-1, 3, 4).sum(2) > 0).any(0).all(), "stems, synonyms and paraphrases all occur"
     totals = " ||| ".join(["EVAL", *(" ".join(row.split()) for row in rows)])
     *each, whole = map(float, by_java(flags, [totals, ""])[:-1])
-    assert meteor.scores(ours) == pytest.approx(each, abs=1e-9)
-    assert meteor.scores(meteor.summable(ours).sum(0)) == pytest.approx(whole, abs=1e-9)
+    assert meteor.meteor_scores(ours) == pytest.approx(each, abs=1e-9)
+    assert meteor.meteor_scores(meteor.summable(ours).sum(0)) == pytest.approx(whole, abs=1e-9)
 
 
 def test_no_alignment_beats_its_bound() -> None:
     refs, hyps = generated(150, 3, 11, METEOR_WORDS)
-    known = lexicon(toolkit_file(METEOR))
+    known = meteor_lexicon(toolkit_file(METEOR))
     table = align.Paraphrases(SMALL_TABLE)
     for key, captions in refs.items():
         said = tuple(hyps[key].split())
@@ -354,13 +352,13 @@ def test_no_alignment_beats_its_bound() -> None:
             shared = {word: aligner._known(word, places) for word in meant}
             hits = align._hits(meant, table.related(said, set(meant)))
             function = [known.word(word).function for word in said]
-            reached = align.score(aligner.best(said, [meant]))
+            reached = align.alignment_score(aligner.best(said, [meant]))
             assert reached <= align._bound(function, meant, shared, hits) + 1e-12
 
 
 def test_meteor_of_known_pairs(small_table: Path) -> None:
     refs = {"a": ["a man runs"], "b": ["the girl smiles"], "c": ["a dog"]}
-    found = score(refs, {"a": "a man runs", "b": "the young woman is smiling", "c": ""}, ["meteor"])
+    found = score_captions(refs, {"a": "a man runs", "b": "the young woman is smiling", "c": ""}, ["meteor"])
     assert found.per_video["a"]["METEOR"] == pytest.approx(1.0)
     assert 0.3 < found.per_video["b"]["METEOR"] < 0.7
     assert found.per_video["c"]["METEOR"] == 0
@@ -378,7 +376,7 @@ def test_meteor_of_known_pairs(small_table: Path) -> None:
     ],
 )
 def test_normaliser(line: str, words: str) -> None:
-    assert normalize(line, lexicon(toolkit_file(METEOR)).abbreviations) == words
+    assert normalize(line, meteor_lexicon(toolkit_file(METEOR)).abbreviations) == words
 
 
 def test_stemmer() -> None:
@@ -400,6 +398,6 @@ def test_paraphrases_do_not_depend_on_how_the_table_is_unpacked(
 @pytest.mark.parametrize("hurt", [lambda data: data[:-20], lambda data: b"no gzip" + data])
 def test_a_damaged_table_is_said_not_scored(small_table: Path, hurt: Callable[[bytes], bytes]) -> None:
     small_table.write_bytes(hurt(small_table.read_bytes()))
-    found = score({"a": ["a man runs"], "b": ["x"]}, {"a": "a man runs", "b": "x"}, ["meteor"])
+    found = score_captions({"a": ["a man runs"], "b": ["x"]}, {"a": "a man runs", "b": "x"}, ["meteor"])
     assert found.corpus == {}
     assert "a file of pycocoevalcap is damaged" in found.skipped["METEOR"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from captioner.data.manifest import Record
-from eval.significance import share
+from eval.significance import share_interval
 from tests.helpers import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -42,7 +42,7 @@ def test_shares_and_intervals() -> None:
     assert shares["linked unit is commanded"]["share"] == 0.75
     assert shares["... of confirmed phrases"]["share"] == 1.0
     assert shares["phrases confirmed"]["count"] == 4
-    span = share(8, 10)
+    span = share_interval(8, 10)
     assert (span.value, span.low, span.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-3)
     assert summary([]) == {}
 
