@@ -36,7 +36,7 @@ from captioner.files import write_text
 from captioner.inference.predictor import Caption
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
-from captioner.train.processes import World
+from captioner.train.processes import Processes
 from eval.emotion import phrase_counts
 from eval.metrics import score_captions
 from eval.significance import PHRASES, compare_systems, intervals
@@ -112,9 +112,7 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
     return kept
 
 
-def train_and_score(
-    path: Path, words: list[str], out: Path
-) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
+def train_and_score(path: Path, words: list[str], out: Path) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
     """Test clips, their captions and scores after the run of a config with overrides, whose train.out is `out`."""
     config = load(Config, path, words)
     script = Path(__file__).with_name("train.py")  # a finished run returns at once
@@ -137,7 +135,7 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
     setups = []
     for name, row in rows.items():
         config = load(Config, options.config, with_untrained(row, options))
-        config, model, tokenizer, data, _, _ = prepare(config, World())
+        config, model, tokenizer, data, _, _ = prepare(config, Processes())
         engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
         setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))

@@ -29,7 +29,7 @@ from captioner.data.manifest import Record
 from captioner.errors import CaptionerError
 from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import PlainEngine
-from captioner.train.processes import World
+from captioner.train.processes import Processes
 
 PLAIN: dict[str, Any] = {"vep": False, "er_sentence": "off", "au_word": "off"}
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         config = load(Config, options.config, [*options.settings, *more])
-        records = read_clips(config, World())[0][: options.clips]
+        records = read_clips(config, Processes())[0][: options.clips]
         with tempfile.TemporaryDirectory() as folder:
             print(build_table(config, records, options.runs, Path(folder)))
             print(epoch_table(config, records, options.runs, Path(folder)))
@@ -65,7 +65,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 def build_table(config: Config, records: list[Record], runs: int, folder: Path) -> str:
     """Markdown: clips a CPU second bare and into a store."""
-    settled, model, _, _ = build_model(config, records, World())
+    settled, model, _, _ = build_model(config, records, Processes())
     bare, kept = [], []
     for turn in range(runs):
         bare.append(cpu_seconds(lambda: see_all(model, records, config)))
@@ -122,7 +122,7 @@ def epoch_table(config: Config, records: list[Record], runs: int, folder: Path) 
 
 def trainer(config: Config, records: list[Record], folder: Path | None) -> Callable[[int], None]:
     """An epoch over the records as a function of its number."""
-    settled, model, tokenizer, pieces = build_model(config, records, World())
+    settled, model, tokenizer, pieces = build_model(config, records, Processes())
     store = store_in(folder, config, settled, model) if folder else None
     if store is not None:
         store.fill(records, progress=False)

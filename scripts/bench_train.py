@@ -25,8 +25,8 @@ from captioner.errors import CaptionerError
 from captioner.inference.predictor import pick_device
 from captioner.model.captioner import Batch, EmotionCaptioner
 from captioner.train.engine import BETAS, EPS, PlainEngine, parameter_groups, pick_precision
-from captioner.train.plan import draft, invented
-from captioner.train.throughput import compile_encoders, peak_of, settle, work_of
+from captioner.train.plan import draft, noise_batch
+from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
 
 WARM = 3  # steps before the clock starts
 
@@ -120,8 +120,8 @@ def measure(case: Case) -> Found:
     device = pick_device("auto")
     torch.manual_seed(train.seed)
     model = EmotionCaptioner(config.model, load=False).train().to(device)
-    work = work_of(model, invented(model, config, 1).to(device)).step
-    batch = invented(model, config, train.batch).to(device)
+    work = work_of(model, noise_batch(model, config, 1).to(device)).step
+    batch = noise_batch(model, config, train.batch).to(device)
     step = our_steps(model, config, device) if case.ours else plain_steps(model, config, device)
     if case.compiled:
         compile_encoders(model)
@@ -129,10 +129,10 @@ def measure(case: Case) -> Found:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times, losses = [], []
     for _ in range(WARM + case.steps):
-        settle(device)
+        synchronise(device)
         began = time.perf_counter()
         losses.append(step(batch))
-        settle(device)
+        synchronise(device)
         times.append(time.perf_counter() - began)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
     rate = train.batch * case.steps / sum(times[WARM:])

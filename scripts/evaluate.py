@@ -25,7 +25,7 @@ from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.inference.predictor import Caption, Captioner
 from captioner.lexicon.phrases import PHRASES, find_phrases
-from captioner.train.trainer import predict
+from captioner.train.trainer import predict_captions
 from eval.emotion import emotion_word_scores, phrase_baselines, phrase_counts, phrase_scores
 from eval.metrics import score_captions
 from eval.significance import PHRASES as PHRASE_F1
@@ -51,7 +51,7 @@ def evaluate(
         experts = model.model.experts if model.model.config.prompts.vep else None
         store = FeatureStore(cache, model.model.config, experts, short_side=size)
     data = ClipDataset(records, model.model.config, model.tokenizer, cache=store, short_side=size)
-    captions = predict(model.model, model.tokenizer, model.pieces, data, config, model.device)
+    captions = predict_captions(model.model, model.tokenizer, model.pieces, data, config, model.device)
 
     place = model.model.config.styles.index(style) if style else 0
     refs = {r.id: words for r in records if (words := data.styled_captions(r).get(place))}

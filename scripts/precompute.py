@@ -28,7 +28,7 @@ from captioner.data.manifest import SPLITS, Record, read_manifest
 from captioner.errors import CaptionerError, ConfigError, ManifestError, unknown
 from captioner.inference.predictor import pick_device
 from captioner.store import prune, stale
-from captioner.train.processes import World, join
+from captioner.train.processes import Processes, join_processes
 
 log = logging.getLogger("precompute")
 
@@ -72,16 +72,16 @@ def parse_shard(text: str) -> tuple[int, int]:
     return place - 1, count
 
 
-def open_run(config: Config, world: World) -> tuple[FeatureStore, list[Record]]:
+def open_run(config: Config, processes: Processes) -> tuple[FeatureStore, list[Record]]:
     """The store of a run, with the networks as training builds them, and all clips of its manifest."""
-    with world.first():
+    with processes.first():
         manifest = draw_if_missing(config)
     records = read_manifest(manifest, fold=config.data.fold, labels=config.model.labels, check_files=False)
     train = [record for record in records if record.split == "train"]
     if not train:
         raise ManifestError(f"{manifest}: no record of split 'train', whose words make the vocabulary")
-    settled, model, _, _ = build_model(config, train, world)
-    store = open_store(config.data, settled, model, world.device)
+    settled, model, _, _ = build_model(config, train, processes)
+    store = open_store(config.data, settled, model, processes.device)
     assert store is not None  # data.cache is set
     return store, records
 
@@ -90,26 +90,26 @@ def fill(config: Config, splits: list[str], place: int, count: int) -> None:
     """Compute what is missing of this process's clips."""
     if strange := [name for name in splits if name not in SPLITS]:
         raise ManifestError(unknown("split", strange[0], SPLITS))
-    world = join(pick_device("auto"))
+    processes = join_processes(pick_device("auto"))
     try:
-        store, records = open_run(config, world)
+        store, records = open_run(config, processes)
         wanted = [record for record in records if record.split in splits][place::count]
-        own = wanted[world.rank :: world.size]
+        own = wanted[processes.rank :: processes.size]
         log.info("%s: %d clips; %s", config.data.cache, len(wanted), ", ".join(store.parts))
         began = time.perf_counter()
-        found = store.fill(own, workers=config.data.workers, progress=world.main, check=True)
-        faults = {name: fault for part in world.exchange(found) for name, fault in part.items()}
+        found = store.fill(own, workers=config.data.workers, progress=processes.main, check=True)
+        faults = {name: fault for part in processes.all_gather_json(found) for name, fault in part.items()}
         log.info("%.1f clips/s", len(wanted) / (time.perf_counter() - began))
         name = "bad_videos.jsonl" if count == 1 else f"bad_videos-{place + 1}-of-{count}.jsonl"
         path = Path(config.data.cache) / name
-        BadVideos(len(wanted), config.data.max_bad, path, write=world.main).note(faults)
+        BadVideos(len(wanted), config.data.max_bad, path, write=processes.main).note(faults)
     finally:
-        world.leave()
+        processes.leave()
 
 
 def clean(configs: list[Config], delete: bool) -> None:
     """List, or delete, what belongs to none of the configs."""
-    runs = [open_run(config, World()) for config in configs]
+    runs = [open_run(config, Processes()) for config in configs]
     parts = [part for store, _ in runs for part in store.parts.values()]
     videos = {record.video for _, records in runs for record in records}
     found = stale(configs[0].data.cache, parts, videos)

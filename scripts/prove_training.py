@@ -337,14 +337,14 @@ class Victim:
 
     def judge(self, seen: int, codes: Sequence[int | None]) -> int:
         """The step that the run will go on from; what is wrong is noted."""
-        from captioner.train.checkpoints import BEFORE, LAST, read, verify
+        from captioner.train.checkpoints import BEFORE, LAST, read_checkpoint, verify_checkpoint
 
         folder = self.runs.folder(self.name)
         if None in codes:
             self.tally.faults.append(f"{self.name}: a process hung on after another was killed")
         for name in (LAST, BEFORE, "best"):
             if (folder / name / "trainer.json").exists():
-                verify(read(folder / name))  # raises what is corrupt
+                verify_checkpoint(read_checkpoint(folder / name))  # raises what is corrupt
         found = newest_step(folder)
         if found < (seen - 1) // SAVE_EVERY * SAVE_EVERY:
             self.tally.faults.append(f"{self.name}: step {seen} was done, but the newest checkpoint is of {found}")
@@ -434,10 +434,10 @@ def reach(folder: Path, processes: Sequence[BaseProcess], step: int) -> None:
 
 def newest_step(folder: Path) -> int:
     """The step of the checkpoint that a run would go on from; 0 for none."""
-    from captioner.train.checkpoints import Store
-    from captioner.train.processes import World
+    from captioner.train.checkpoints import CheckpointStore
+    from captioner.train.processes import Processes
 
-    found = Store(folder, World()).newest()
+    found = CheckpointStore(folder, Processes()).newest()
     return int(found.values["progress"]["step"]) if found else 0
 
 

@@ -35,11 +35,11 @@ from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
 from captioner.model.video_encoder import resolve_experts
-from captioner.train.checkpoints import Store
+from captioner.train.checkpoints import CheckpointStore
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
-from captioner.train.plan import Offer, draft, plan
-from captioner.train.processes import World, join
+from captioner.train.plan import Offer, draft, estimate
+from captioner.train.processes import Processes, join_processes
 from captioner.train.trainer import Progress, Trainer
 from eval.emotion import phrase_names, phrase_scores
 from eval.metrics import score_captions
@@ -87,23 +87,23 @@ def train(config: Config) -> Progress:
     """The whole run, top to bottom."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    world = join(pick_device("auto"))
-    if not world.main:
+    processes = join_processes(pick_device("auto"))
+    if not processes.main:
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        with world.company():
-            progress = make_trainer(config, world).run()
-            world.wait()
+        with processes.peer_failures():
+            progress = make_trainer(config, processes).run()
+            processes.wait()
         return progress
     finally:
-        world.leave()
+        processes.leave()
 
 
-def make_trainer(config: Config, world: World) -> Trainer:
+def make_trainer(config: Config, processes: Processes) -> Trainer:
     """The trainer of a run, its state taken up where it stopped."""
-    config, model, tokenizer, data, validation, pieces = prepare(config, world)
+    config, model, tokenizer, data, validation, pieces = prepare(config, processes)
     kind = DeepSpeedEngine if config.train.deepspeed else PlainEngine
-    engine: Engine = kind(model, config.train, world.device, world)
+    engine: Engine = kind(model, config.train, processes.device, processes)
     meta = {
         "licence": "Apache-2.0 (code); weights as their training data allows",
         "training_data": config.data.manifest,
@@ -117,8 +117,8 @@ def make_trainer(config: Config, world: World) -> Trainer:
         len(data),
         trainable / 1e6,
         trainer.total,
-        world.size,
-        world.device,
+        processes.size,
+        processes.device,
     )
     trainer.resume()
     return trainer
@@ -130,24 +130,24 @@ def what_it_takes(config: Config, gpus: int, price: float) -> str:
         torch.set_num_threads(config.train.threads)
     manifest = Path(config.data.manifest)
     if config.data.drawn and not manifest.exists():
-        return plan(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
+        return estimate(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
     records = read_manifest(manifest, split="train", fold=config.data.fold, labels=config.model.labels)
     clips = sum(bool(record.captions) for record in records)
-    vocabulary = find_tokenizer(config, records, World()).vocab_size
-    return plan(draft(config, vocabulary, clips), pick_device("auto"), Offer(gpus, price))
+    vocabulary = find_tokenizer(config, records, Processes()).vocab_size
+    return estimate(draft(config, vocabulary, clips), pick_device("auto"), Offer(gpus, price))
 
 
 def prepare(
-    config: Config, world: World
+    config: Config, processes: Processes
 ) -> tuple[Config, EmotionCaptioner, Tokenizer, ClipDataset, ClipDataset | None, TextPieces]:
     """Clips, vocabulary, network and kept features of a run; the config comes back with what they settled."""
-    records, held_out = read_clips(config, world)
+    records, held_out = read_clips(config, processes)
     held_out = held_out[: config.train.val_clips or None]
-    settled, model, tokenizer, pieces = build_model(config, records, world)
-    store = open_store(config.data, settled, model, world.device)
+    settled, model, tokenizer, pieces = build_model(config, records, processes)
+    store = open_store(config.data, settled, model, processes.device)
     if store is None and settled.prompts.reading:
         raise ConfigError("model.prompts.reading is fitted on kept features: set data.cache to a folder")
-    bad = fill_store(store, [*records, *held_out], config, world)
+    bad = fill_store(store, [*records, *held_out], config, processes)
     readable = [record for record in records if record.id not in bad]
     if store is not None and settled.prompts.vep:
         fit_prompts(model, [(record, store.experts_of(record.video)) for record in readable])
@@ -174,9 +174,9 @@ def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures
         model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown, done)
 
 
-def read_clips(config: Config, world: World) -> tuple[list[Record], list[Record]]:
+def read_clips(config: Config, processes: Processes) -> tuple[list[Record], list[Record]]:
     """The clips of training and of validation; drawn first where the config says so."""
-    with world.first():
+    with processes.first():
         manifest = draw_if_missing(config)
     fold, labels = config.data.fold, config.model.labels
     records = read_manifest(manifest, split="train", fold=fold, labels=labels)
@@ -185,11 +185,11 @@ def read_clips(config: Config, world: World) -> tuple[list[Record], list[Record]
 
 
 def build_model(
-    config: Config, records: list[Record], world: World
+    config: Config, records: list[Record], processes: Processes
 ) -> tuple[ModelConfig, EmotionCaptioner, Tokenizer, TextPieces]:
     """The network at the start of a run, the same for equal configs; its config comes back with what was settled."""
     torch.manual_seed(config.train.seed)
-    tokenizer = find_tokenizer(config, records, world)
+    tokenizer = find_tokenizer(config, records, processes)
     settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
     model = EmotionCaptioner(settled)
     if config.train.start:
@@ -201,15 +201,17 @@ def build_model(
     return settled, model, tokenizer, pieces
 
 
-def fill_store(store: FeatureStore | None, records: list[Record], config: Config, world: World) -> dict[str, str]:
+def fill_store(
+    store: FeatureStore | None, records: list[Record], config: Config, processes: Processes
+) -> dict[str, str]:
     """Compute what the store lacks, each process its share; returns {id: fault} of the clips that cannot be read."""
     if store is None:
         return {}
-    own = store.fill(records[world.rank :: world.size], workers=config.data.workers, progress=world.main)
-    bad = {name: fault for part in world.exchange(own) for name, fault in part.items()}
+    own = store.fill(records[processes.rank :: processes.size], workers=config.data.workers, progress=processes.main)
+    bad = {name: fault for part in processes.all_gather_json(own) for name, fault in part.items()}
     if len(bad) > config.data.max_bad * len(records):
         path = Path(config.train.out) / BAD_LIST
-        BadVideos(len(records), config.data.max_bad, path, write=world.main).note(bad)  # which raises
+        BadVideos(len(records), config.data.max_bad, path, write=processes.main).note(bad)  # which raises
     return bad
 
 
@@ -231,9 +233,9 @@ def draw_if_missing(config: Config) -> Path:
     return manifest
 
 
-def find_tokenizer(config: Config, records: list[Record], world: World) -> Tokenizer:
+def find_tokenizer(config: Config, records: list[Record], processes: Processes) -> Tokenizer:
     """The run's vocabulary: of its last checkpoint or of `train.start`, built from the captions, or by name."""
-    saved = Store(Path(config.train.out), world).newest()
+    saved = CheckpointStore(Path(config.train.out), processes).newest()
     if saved is not None or config.train.start:
         folder = saved.folder if saved is not None else checkpoint.locate(config.train.start)
         return Tokenizer.from_file(folder / "tokenizer.json")

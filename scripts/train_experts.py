@@ -97,7 +97,7 @@ def run(path: Path, overrides: list[str]) -> Path:
     """The folder of the experts of a recipe, whose `source` says which kind it is."""
     source = config.read_yaml(path).get("source", "drawn")
     if source == "photos":
-        return photo_recipe.train(config.load(photo_recipe.PhotoRecipe, path, overrides))
+        return photo_recipe.train_experts(config.load(photo_recipe.PhotoRecipe, path, overrides))
     if source != "drawn":
         raise config.ConfigError(f"{path}: {unknown('source', str(source), ['photos', 'drawn'])}")
     return train(config.load(ExpertsRecipe, path, overrides))

@@ -36,7 +36,7 @@ from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.experts.posed import posed
 from captioner.train.faces import face_augment
 from captioner.train.faces.corpus import Corpus, write_taught
-from captioner.train.faces.face_augment import Batch, Faces, Jitter
+from captioner.train.faces.face_augment import CropBatch, FaceTable, Jitter
 from captioner.train.faces.mosaic import Mosaic, film_pictures, photo_pictures
 from captioner.train.faces.scenes import Paster, Scenes
 
@@ -66,7 +66,7 @@ PLAN = Plan(CropNetConfig(points=478, values=len(NETWORK_NAMES)), Jitter(), 70)
 MILD = Jitter(4, 0.04, 0.02, yaw=9, pitch=5)  # about as far as a followed face strays
 
 
-def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor) -> dict[str, Tensor]:
+def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: CropBatch, deviation: Tensor) -> dict[str, Tensor]:
     """Point distances in outer eye distances, values in standard deviations, odds of a face."""
     points, values, score = out
     marks = list(MESH_68) if points.shape[1] == 478 else list(range(68))
@@ -88,12 +88,12 @@ def loss_of(out: tuple[Tensor, Tensor, Tensor], batch: Batch, deviation: Tensor)
 
 
 @torch.inference_mode()
-def judge(net: nn.Module, faces: Faces, jitter: Jitter, mean: Tensor, deviation: Tensor) -> dict[str, float]:
+def judge(net: nn.Module, faces: FaceTable, jitter: Jitter, mean: Tensor, deviation: Tensor) -> dict[str, float]:
     """Error (in outer eye distances) and correlations on photos, crops strayed as in use."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         still = Jitter(jitter.turn / 2, jitter.scale / 2, jitter.shift / 2, 0, 0)
-        batch = face_augment.render(faces, torch.arange(len(faces.images)), PLAN.net.size, still)
+        batch = face_augment.render_crops(faces, torch.arange(len(faces.images)), PLAN.net.size, still)
     net.eval()
     outs = [net(standardise(crops)) for crops in batch.crops.round().split(64)]
     points, values = torch.cat([o[0] for o in outs]), torch.cat([o[1] for o in outs])
@@ -202,7 +202,7 @@ def tune(data: Corpus, out: Path, minutes: float, epochs: int | None) -> None:
     net.load_state_dict(state | load_file(out / "refine.safetensors"))
     course = Course("tune", net, out, minutes, epochs or PLAN.epochs, _steps(data), rate=1e-3)
 
-    def batch() -> Batch:
+    def batch() -> CropBatch:
         jitter, spoilt = (PLAN.jitter, True) if torch.rand(()) < 0.4 else (MILD, bool(torch.rand(()) < 0.3))
         full = data.batch(PLAN.batch, PLAN.net.size, jitter, spoilt)
         return replace(full, points=full.points[:, list(KEPT)], known=full.known[:, list(KEPT)])
@@ -214,7 +214,7 @@ def _steps(data: Corpus) -> int:
     return math.ceil(len(data.train.images) / (PLAN.batch * 0.7))
 
 
-def attend(course: Course, data: Corpus, draw: Callable[[], Batch]) -> None:
+def attend(course: Course, data: Corpus, draw: Callable[[], CropBatch]) -> None:
     """Epochs of batches until the course ends, each judged on val photos."""
     net, val = course.net, data.faces(np.flatnonzero(data.photos.table["split"] == SPLITS.index("val")))
     while not course.ended():
@@ -291,7 +291,7 @@ def train_refinement(data: Corpus, out: Path) -> None:
     for visit in range(VISITS):
         order = torch.randperm(len(data.train.images))
         for rows in order.split(128):
-            batch = face_augment.render(data.train, rows, config.size, MILD)
+            batch = face_augment.render_crops(data.train, rows, config.size, MILD)
             data.mirror_half(batch)
             crops = face_augment.spoil(batch.crops) if visit % 3 == 2 else batch.crops
             with torch.inference_mode():
@@ -302,7 +302,7 @@ def train_refinement(data: Corpus, out: Path) -> None:
             batches.append(replace(batch, points=batch.points[:, list(KEPT)], known=batch.known[:, list(KEPT)]))
         log.info("refinement: %d of %d visits", visit + 1, VISITS)
     hook.remove()
-    truth = face_augment.join(batches)
+    truth = face_augment.join_batches(batches)
     x, base_points, base_values = (torch.cat(parts).clone() for parts in (features, points, values))
     mean, spread = x.mean(0), x.std(0) + 1e-3
     x = (x - mean) / spread
@@ -375,7 +375,9 @@ def likeness(data: Corpus) -> tuple[Tensor, Tensor]:
     torch.manual_seed(3)
     flat = []
     for part in rows.split(256):
-        crops = standardise(face_augment.render(data.train, part, 112, Jitter(2, 0.02, 0.01, yaw=0, pitch=0)).crops)
+        crops = standardise(
+            face_augment.render_crops(data.train, part, 112, Jitter(2, 0.02, 0.01, yaw=0, pitch=0)).crops
+        )
         small = nn.functional.interpolate(crops, size=(SIGNATURE_SIDE,) * 2, mode="bilinear", antialias=True).flatten(1)
         flat.append(small / small.norm(dim=1, keepdim=True))
     x = torch.cat(flat).double()

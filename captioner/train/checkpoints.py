@@ -27,7 +27,7 @@ from captioner.errors import CheckpointError
 from captioner.files import write_text
 from captioner.model import checkpoint
 from captioner.model.weights import read_weights
-from captioner.train.processes import World
+from captioner.train.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _RETIRED = ".last-1.old"
 
 
 @dataclass(frozen=True)
-class Found:
+class SavedRun:
     """A checkpoint that can be gone on from."""
 
     folder: Path
@@ -54,11 +54,11 @@ class Found:
         return merged
 
 
-class Store:
+class CheckpointStore:
     """The checkpoints in a run's folder; every method is called by all processes."""
 
-    def __init__(self, out: Path, world: World, keep: int = 3) -> None:
-        self.out, self.world, self.keep = out, world, keep
+    def __init__(self, out: Path, processes: Processes, keep: int = 3) -> None:
+        self.out, self.processes, self.keep = out, processes, keep
 
     def save(self, write: Callable[[Path], None], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Make a new `last`: the main process writes the plain model with `write`, each its own tensors.
@@ -68,38 +68,38 @@ class Store:
         try:
             self._save(write, tensors, values)
         except CheckpointError as error:
-            if not self.world.any(bool(self.copies()) and self.world.main):
+            if not self.processes.any(bool(self.copies()) and self.processes.main):
                 raise
             log.warning("%s; dropped copies of older steps to make room", error)
-            if self.world.main:
+            if self.processes.main:
                 for folder in self.copies():
                     shutil.rmtree(folder, ignore_errors=True)
             self._save(write, tensors, values)
 
     def _save(self, write: Callable[[Path], None], tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        staging, world = self.out / _STAGING, self.world
+        staging, processes = self.out / _STAGING, self.processes
         with self._together(staging):
-            if world.main:
+            if processes.main:
                 shutil.rmtree(staging, ignore_errors=True)
                 write(staging)
         with self._together(staging):
-            shard = staging / shard_name(world.rank, world.size)
+            shard = staging / shard_name(processes.rank, processes.size)
             save_file(dict(tensors), shard)
             shard.chmod(0o644)  # safetensors writes 0600
-            flush(shard)
+            flush_to_disk(shard)
         with self._together(staging):
-            if world.main:
-                sums = {file.name: summed(file) for file in sorted(staging.iterdir())}
-                text = json.dumps({**values, "processes": world.size, "files": sums})
+            if processes.main:
+                sums = {file.name: file_sum(file) for file in sorted(staging.iterdir())}
+                text = json.dumps({**values, "processes": processes.size, "files": sums})
                 (staging / STATE).write_text(text + "\n", encoding="utf-8")
-                flush(staging / STATE)
-                flush(staging)
+                flush_to_disk(staging / STATE)
+                flush_to_disk(staging)
                 self._rotate(staging)
 
     def plain(self, name: str, write: Callable[[Path], None]) -> None:
         """A folder that is only the model, written by the main process."""
         with self._together(self.out / f".{name}.writing"):
-            if self.world.main:
+            if self.processes.main:
                 write(self.out / name)
 
     @contextmanager
@@ -111,12 +111,12 @@ class Store:
         except (OSError, SafetensorError) as error:
             full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
             cause = "the disk is full" if full else (getattr(error, "strerror", None) or str(error).splitlines()[0])
-        causes = [cause for cause in self.world.exchange(cause) if cause]
+        causes = [cause for cause in self.processes.all_gather_json(cause) if cause]
         if causes:
-            if self.world.main:
+            if self.processes.main:
                 for half in (staging, staging.with_name(f".{staging.name}.writing")):  # the second is the model's own
                     shutil.rmtree(half, ignore_errors=True)
-            raise self.world.error(
+            raise self.processes.error(
                 f"no checkpoint could be written to {self.out} ({causes[0]}): make room; the one before is untouched"
             )
 
@@ -129,20 +129,20 @@ class Store:
         if last.exists():
             last.rename(before)
         staging.rename(last)
-        flush(self.out)
+        flush_to_disk(self.out)
         shutil.rmtree(retired, ignore_errors=True)
 
     def copy(self, step: int) -> None:
         """Keep `last` as `step-N` too, sharing its files where the disk can; the oldest copies go."""
-        if not self.world.main:
+        if not self.processes.main:
             return
         target = self.out / f"step-{step:08d}"
         staging = self.out / f".{target.name}.writing"
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(target, ignore_errors=True)
         try:
-            shutil.copytree(self.out / LAST, staging, copy_function=link)
-            flush(staging)
+            shutil.copytree(self.out / LAST, staging, copy_function=hard_link)
+            flush_to_disk(staging)
             staging.rename(target)
         except (OSError, shutil.Error) as error:
             shutil.rmtree(staging, ignore_errors=True)
@@ -154,16 +154,16 @@ class Store:
         """Copies every n steps, the newest first."""
         return sorted(self.out.glob("step-" + "[0-9]" * 8), reverse=True)
 
-    def newest(self) -> Found | None:
+    def newest(self) -> SavedRun | None:
         """The newest checkpoint that is whole; damaged ones are named in the log and passed over."""
         chosen = ""
-        if self.world.main:
+        if self.processes.main:
             found = self._search()
             chosen = str(found.folder) if found else ""
-        chosen = self.world.exchange(chosen)[0]
-        return read(Path(chosen)) if chosen else None
+        chosen = self.processes.all_gather_json(chosen)[0]
+        return read_checkpoint(Path(chosen)) if chosen else None
 
-    def _search(self) -> Found | None:
+    def _search(self) -> SavedRun | None:
         checkpoint.recover(self.out / LAST)
         folders = [self.out / name for name in (LAST, BEFORE, _RETIRED)]
         if not folders[0].exists():
@@ -172,8 +172,8 @@ class Store:
             if not (folder / STATE).exists():
                 continue
             try:
-                found = read(folder)
-                verify(found)
+                found = read_checkpoint(folder)
+                verify_checkpoint(found)
             except CheckpointError as error:
                 log.warning("%s: passed over for the one before", error)
                 continue
@@ -186,17 +186,17 @@ def shard_name(rank: int, size: int) -> str:
     return "trainer.safetensors" if size == 1 else f"trainer-{rank + 1:05d}-of-{size:05d}.safetensors"
 
 
-def read(folder: Path) -> Found:
+def read_checkpoint(folder: Path) -> SavedRun:
     """A folder's trainer.json and the names of its shards."""
     try:
         values = json.loads((folder / STATE).read_text(encoding="utf-8"))
         count = int(values.get("processes", 1))
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / STATE} is damaged ({error})") from None
-    return Found(folder, values, [folder / shard_name(rank, count) for rank in range(count)])
+    return SavedRun(folder, values, [folder / shard_name(rank, count) for rank in range(count)])
 
 
-def verify(found: Found) -> None:
+def verify_checkpoint(found: SavedRun) -> None:
     """Every file as long as it was written, with the same sum; folders of older versions: all can be read."""
     sums = found.values.get("files")
     if sums is None:
@@ -206,7 +206,7 @@ def verify(found: Found) -> None:
     for name, wanted in sums.items():
         file = found.folder / name
         try:
-            given = summed(file)
+            given = file_sum(file)
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read ({error.strerror or error})") from None
         if given[0] != wanted[0]:
@@ -215,7 +215,7 @@ def verify(found: Found) -> None:
             raise CheckpointError(f"{file} is damaged: its checksum is not the one that was written")
 
 
-def summed(file: Path) -> list[int]:
+def file_sum(file: Path) -> list[int]:
     """Length and CRC-32 of a file."""
     length, value = 0, 0
     with file.open("rb") as handle:
@@ -224,7 +224,7 @@ def summed(file: Path) -> list[int]:
     return [length, value]
 
 
-def flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """See to it that a file, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -233,7 +233,7 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def link(source: str, target: str) -> str:
+def hard_link(source: str, target: str) -> str:
     """A hard link (files of a checkpoint never change), a copy where the disk has none."""
     try:
         os.link(source, target)
@@ -242,7 +242,7 @@ def link(source: str, target: str) -> str:
     return target
 
 
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Dotted keys at which two configurations differ, where it matters for going on."""
     harmless = {
         "train.log_every",
@@ -261,7 +261,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     }
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
-        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{prefix}{k}.")]
+        return [d for k in keys for d in changed_settings(old.get(k), new.get(k), f"{prefix}{k}.")]
     key = prefix.rstrip(".")
     return [] if old == new or key in harmless else [key]
 

@@ -22,7 +22,7 @@ from captioner.errors import ConfigError
 from captioner.files import missing
 from captioner.model.captioner import EmotionCaptioner, Losses
 from captioner.train.engine import BETAS, EPS, parameter_groups, pick_precision, set_rates
-from captioner.train.processes import Shared, World, named
+from captioner.train.processes import Processes, SharedLosses, named_losses
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +71,14 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 class DeepSpeedEngine:
     """DeepSpeed behind the loop's interface; it starts with the first batch or checkpoint, on the model as it is."""
 
-    def __init__(self, model: EmotionCaptioner, train: TrainConfig, device: torch.device, world: World) -> None:
+    def __init__(self, model: EmotionCaptioner, train: TrainConfig, device: torch.device, processes: Processes) -> None:
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError(
                 "train.deepspeed needs deepspeed, which is not installed: pip install 'captioner[train]', or leave "
                 "train.deepspeed empty"
             )
         self.settings = read_settings(train.deepspeed)
-        self.model, self.train, self.device, self.world = model, train, device, world
+        self.model, self.train, self.device, self.processes = model, train, device, processes
         self.stage = int(self.settings["zero_optimization"]["stage"])
         self.names = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.dtype = pick_precision(train.precision, device)
@@ -116,13 +116,13 @@ class DeepSpeedEngine:
                 "nccl" if self.device.type == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1
             )
             os.environ.update(alone)
-        shared = Shared(self.model.to(self.device), self.world)
+        shared = SharedLosses(self.model.to(self.device), self.processes)
         if self.stage == 3:
             self.tell_zero3(shared)
         started, *_ = deepspeed.initialize(model=shared, optimizer=self.adam, config=settings, dist_init_required=False)
         return started
 
-    def tell_zero3(self, shared: Shared) -> None:
+    def tell_zero3(self, shared: SharedLosses) -> None:
         """Frozen experts travel as one piece; weights read outside their module belong to the whole forward."""
         from deepspeed.runtime.zero import register_external_parameter
         from deepspeed.utils import set_z3_leaf_module
@@ -135,7 +135,7 @@ class DeepSpeedEngine:
 
     def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
         clips = len(batch.frames) if clips is None else clips
-        return named(self.model, self.running(batch.to(self.device), warm, clips))
+        return named_losses(self.model, self.running(batch.to(self.device), warm, clips))
 
     def backward(self, loss: Tensor, last: bool = True) -> None:
         self.running.set_gradient_accumulation_boundary(last)
@@ -179,7 +179,7 @@ class DeepSpeedEngine:
         steps = self.steps()
         self.link_moments()
         for place, (name, parameter) in enumerate(self.names.items()):
-            mine = place % self.world.size == self.world.rank
+            mine = place % self.processes.size == self.processes.rank
             for key in _MOMENTS:
                 value = self.moment(parameter, key)  # every process takes part
                 if mine and value is not None:
@@ -248,9 +248,9 @@ class DeepSpeedEngine:
             safe_set_full_optimizer_state(parameter, value, key)
             return
         length = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
-        padded = value.new_zeros(length * self.world.size)  # the last piece may be longer than what is left
+        padded = value.new_zeros(length * self.processes.size)  # the last piece may be longer than what is left
         padded[: value.numel()] = value.flatten()
-        safe_set_local_optimizer_state(parameter, padded[length * self.world.rank :][:length].clone(), key)
+        safe_set_local_optimizer_state(parameter, padded[length * self.processes.rank :][:length].clone(), key)
 
     def scaler(self) -> Any:
         """DeepSpeed's loss scaler, float16 only."""

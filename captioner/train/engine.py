@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from captioner.config import TrainConfig
 from captioner.model.captioner import EmotionCaptioner, Losses
-from captioner.train.processes import Shared, World, average_gradients, named
+from captioner.train.processes import Processes, SharedLosses, average_gradients, named_losses
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 
@@ -42,7 +42,7 @@ def parameter_groups(model: EmotionCaptioner, train: TrainConfig) -> list[dict[s
 class Engine(Protocol):
     """What the loop needs from whoever computes gradients; plain below, DeepSpeed's in deepspeed_engine.py."""
 
-    world: World
+    processes: Processes
     device: torch.device
 
     def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
@@ -68,11 +68,11 @@ class PlainEngine:
     """AdamW on one device a process, gradients averaged over processes; autocast on a GPU."""
 
     def __init__(
-        self, model: EmotionCaptioner, train: TrainConfig, device: torch.device, world: World | None = None
+        self, model: EmotionCaptioner, train: TrainConfig, device: torch.device, processes: Processes | None = None
     ) -> None:
         self.model, self.train, self.device = model.to(device), train, device
-        self.world = world or World(device=device)
-        self.shared = Shared(model, self.world)
+        self.processes = processes or Processes(device=device)
+        self.shared = SharedLosses(model, self.processes)
         fused = device.type == "cpu"  # a third of the time of one parameter after the other
         self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS, eps=EPS, fused=fused)
         self.names = {id(p): name for name, p in model.named_parameters()}
@@ -87,14 +87,14 @@ class PlainEngine:
     def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
         clips = len(batch.frames) if clips is None else clips
         with self.autocast():
-            return named(self.model, self.shared(batch.to(self.device), warm, clips))
+            return named_losses(self.model, self.shared(batch.to(self.device), warm, clips))
 
     def backward(self, loss: Tensor, last: bool = True) -> None:
         self.scaler.scale(loss).backward()
 
     def step(self, factor: float) -> float:
         set_rates(self.optimizer, self.train.lr * factor)
-        average_gradients(self.members, self.world)
+        average_gradients(self.members, self.processes)
         self.scaler.unscale_(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.members, self.train.clip_norm))
         self.scaler.step(self.optimizer)
@@ -108,7 +108,7 @@ class PlainEngine:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {}
         for place, (parameter, moments) in enumerate(self.optimizer.state.items()):
-            if place % self.world.size != self.world.rank:
+            if place % self.processes.size != self.processes.rank:
                 continue
             for key, value in moments.items():
                 tensors[f"optimizer.{key}.{self.names[id(parameter)]}"] = value.cpu()

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class FitConfig:
     """How long and how fast: epochs of `count` examples in batches, peak rate, patience in epochs without gain."""
 
     folder: Path
@@ -42,7 +42,7 @@ class Plan:
 
 
 @dataclass
-class Course:
+class RunState:
     """Where a run stands: epochs done, the best score so far and its epoch, one line of log an epoch."""
 
     epoch: int = 0
@@ -69,14 +69,14 @@ def halves(device: str) -> bool:
     return bool(ask and ask().get("avx512_bf16", False))
 
 
-def wave(part: float, warmup: float) -> float:
+def cosine_rate(part: float, warmup: float) -> float:
     """Share of the peak rate after this part of the run: half a cosine up from 5 %, half a cosine down to 0."""
     if part < warmup:
         return 0.525 - 0.475 * math.cos(math.pi * part / warmup)
     return 0.5 + 0.5 * math.cos(math.pi * (part - warmup) / (1 - warmup))
 
 
-def fit(net: nn.Module, plan: Plan, loss_of: Loss, score_of: Score) -> Course:
+def fit(net: nn.Module, plan: FitConfig, loss_of: Loss, score_of: Score) -> RunState:
     """Train the net in place and leave the best averaged weights in it.
 
     loss_of(net, rows, random) is the loss of the examples `rows`; score_of(averaged net) grows with quality.
@@ -101,8 +101,8 @@ def fit(net: nn.Module, plan: Plan, loss_of: Loss, score_of: Score) -> Course:
 class _Run:
     """Net, averaged net, optimiser, schedule and random states."""
 
-    def __init__(self, net: nn.Module, plan: Plan) -> None:
-        self.net, self.plan, self.course = net.to(plan.device).train(), plan, Course()
+    def __init__(self, net: nn.Module, plan: FitConfig) -> None:
+        self.net, self.plan, self.course = net.to(plan.device).train(), plan, RunState()
         self.mean = deepcopy(net).eval().requires_grad_(False)
         vectors = [p for p in net.parameters() if p.ndim < 2]
         matrices = [p for p in net.parameters() if p.ndim > 1]
@@ -128,7 +128,7 @@ class _Run:
         with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16, enabled=self.half):
             loss = loss_of(self.net, rows, self.random)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.lr * wave(min(1.0, self.part), self.plan.warmup)
+            group["lr"] = self.plan.lr * cosine_rate(min(1.0, self.part), self.plan.warmup)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -193,7 +193,7 @@ class _Run:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.order.set_state(state["random.order"])
         self.random.set_state(state["random.pictures"])
-        self.course = Course(**json.loads(bytes(state["course"].tolist()).decode()))
+        self.course = RunState(**json.loads(bytes(state["course"].tolist()).decode()))
         self.steps = int(state["steps"])
 
 

@@ -19,7 +19,7 @@ from captioner.config import Config
 from captioner.model.captioner import MEASURED, NO_LABEL, Batch, EmotionCaptioner
 from captioner.model.video_encoder import resolve_experts
 from captioner.train.engine import PlainEngine
-from captioner.train.throughput import compile_encoders, peak_of, settle, work_of
+from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
 from prompts.au_graph import MAIN_AUS
 from prompts.phrase_scores import ASPECTS
 from prompts.visual import ExpertFeatures
@@ -55,25 +55,25 @@ def draft(config: Config, vocabulary: int | None, clips: int) -> Draft:
 
 
 @dataclass(frozen=True)
-class Size:
+class PartSize:
     """Parameters of a part."""
 
     trained: int
     frozen: int
 
 
-def sizes(model: EmotionCaptioner) -> dict[str, Size]:
+def part_sizes(model: EmotionCaptioner) -> dict[str, PartSize]:
     """Parameters by part, each counted once; "prompts" is what ECPA adds beside the experts."""
     counts: dict[str, list[int]] = {part: [0, 0] for part in (*_PARTS, "prompts")}
     for name, parameter in model.named_parameters():
         first = name.split(".")[0]
         part = first if first in _PARTS else "fusion" if first in ("video_in", "video_out") else "prompts"
         counts[part][not parameter.requires_grad] += parameter.numel()
-    return {part: Size(*pair) for part, pair in counts.items() if sum(pair)}
+    return {part: PartSize(*pair) for part, pair in counts.items() if sum(pair)}
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceMemory:
     """Bytes on one device: 4 a weight and a gradient, 8 for AdamW's moments, 4 for ZeRO's own copy of weights."""
 
     weights: float
@@ -87,7 +87,9 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def memory(stage: int, trained: int, frozen: int, devices: int, activations: float, offload: bool = False) -> Memory:
+def device_memory(
+    stage: int, trained: int, frozen: int, devices: int, activations: float, offload: bool = False
+) -> DeviceMemory:
     """Memory of a device under a ZeRO stage; stage 0 is also what torch alone takes."""
     weights, gradients, optimizer = 4.0 * (trained + frozen), 4.0 * trained, 8.0 * trained
     if stage >= 1:
@@ -96,10 +98,10 @@ def memory(stage: int, trained: int, frozen: int, devices: int, activations: flo
         gradients /= devices
     if stage == 3:
         weights /= devices
-    return Memory(weights, gradients, 0.0 if offload else optimizer, activations)
+    return DeviceMemory(weights, gradients, 0.0 if offload else optimizer, activations)
 
 
-def invented(model: EmotionCaptioner, config: Config, clips: int, seed: int = 0) -> Batch:
+def noise_batch(model: EmotionCaptioner, config: Config, clips: int, seed: int = 0) -> Batch:
     """A batch of noise in the shapes of the run: expert features when they will be cached, crops otherwise."""
     settled, draw = config.model, torch.Generator().manual_seed(seed)
     video, experts, longest = settled.video, settled.experts, settled.fusion.max_text
@@ -163,7 +165,7 @@ def activations(engine: PlainEngine, config: Config) -> float:
     found = []
     for clips in (1, 2):
         with saved_bytes(engine.model) as total:
-            kept = engine.losses(invented(engine.model, config, clips), True)
+            kept = engine.losses(noise_batch(engine.model, config, clips), True)
         found.append(total[0])
         del kept
     return float(found[1] - found[0])
@@ -171,26 +173,26 @@ def activations(engine: PlainEngine, config: Config) -> float:
 
 def speed(engine: PlainEngine, config: Config, clips: int) -> float:
     """Clips a second of whole training steps on this device."""
-    batch = invented(engine.model, config, clips).to(engine.device)
+    batch = noise_batch(engine.model, config, clips).to(engine.device)
     times = []
     for _ in range(_TIMED + 1):  # the first one warms up
-        settle(engine.device)
+        synchronise(engine.device)
         began = time.perf_counter()
         found = engine.losses(batch, True)
         engine.backward(torch.stack(list(found.live.values())).sum())
         engine.step(1.0)
-        settle(engine.device)
+        synchronise(engine.device)
         times.append(time.perf_counter() - began)
     return clips * _TIMED / sum(times[1:])
 
 
-def plan(run: Draft, device: torch.device, offer: Offer) -> str:
+def estimate(run: Draft, device: torch.device, offer: Offer) -> str:
     """The table for people."""
     config, train = run.config, run.config.train
     torch.manual_seed(train.seed)
     model = EmotionCaptioner(config.model, load=False).train()
     engine = PlainEngine(model, train, device)
-    work = work_of(model, invented(model, config, 1).to(device))
+    work = work_of(model, noise_batch(model, config, 1).to(device))
     clip_bytes = activations(engine, config)
     if train.compile:
         compile_encoders(model)
@@ -198,7 +200,7 @@ def plan(run: Draft, device: torch.device, offer: Offer) -> str:
     rate = speed(engine, config, measured)
     peak = peak_of(device, engine.dtype)
 
-    parts = sizes(model)
+    parts = part_sizes(model)
     trained, frozen = sum(s.trained for s in parts.values()), sum(s.frozen for s in parts.values())
     lines = [f"{'parameters (M)':<22}{'trained':>9}{'frozen':>9}"]
     lines += [f"  {name:<20}{s.trained / 1e6:>9.2f}{s.frozen / 1e6:>9.2f}" for name, s in parts.items()]
@@ -231,7 +233,7 @@ def memory_lines(trained: int, frozen: int, devices: int, clips: int, clip_bytes
     choices: list[tuple[str, dict[str, Any]]] = [(f"ZeRO {stage}", {"stage": stage}) for stage in range(4)]
     choices += [(f"ZeRO {stage}, offloaded", {"stage": stage, "offload": True}) for stage in (2, 3)]
     for name, choice in choices:
-        need = memory(trained=trained, frozen=frozen, devices=devices, activations=clips * clip_bytes, **choice)
+        need = device_memory(trained=trained, frozen=frozen, devices=devices, activations=clips * clip_bytes, **choice)
         row = (need.weights, need.gradients, need.optimizer, need.activations, need.total)
         lines.append(f"  {name:<20}" + "".join(f"{value / GIB:>12.3f}" for value in row))
     return [*lines, f"  activations of {clips} clips at once, {clip_bytes / 2**20:.1f} MiB each"]

@@ -32,7 +32,7 @@ _PARTED = ("closed by peer", "reset by peer", "roken pipe", "onnection refused",
 
 
 @dataclass(frozen=True)
-class World:
+class Processes:
     """Which process this is, among how many; methods that talk do nothing when it is alone."""
 
     rank: int = 0
@@ -75,7 +75,7 @@ class World:
             value /= self.size
         return value
 
-    def exchange(self, value: Any) -> list[Any]:
+    def all_gather_json(self, value: Any) -> list[Any]:
         """A JSON value of every process, in their order."""
         if self.size == 1:
             return [value]
@@ -104,7 +104,7 @@ class World:
         return CheckpointError(text) if self.main else SilentError(text)
 
     @contextmanager
-    def company(self) -> Iterator[None]:
+    def peer_failures(self) -> Iterator[None]:
         """A block that ends with one line when another process has ended in the middle of it."""
         try:
             yield
@@ -122,11 +122,11 @@ class World:
             dist.destroy_process_group()
 
 
-def join(device: torch.device) -> World:
-    """The world that torchrun's or deepspeed's launcher describes in the environment; alone without one."""
+def join_processes(device: torch.device) -> Processes:
+    """The processes that torchrun's or deepspeed's launcher describes in the environment; alone without one."""
     asked = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")}
     if asked["RANK"] is None or asked["WORLD_SIZE"] is None:
-        return World(device=device)
+        return Processes(device=device)
     try:
         rank, size, local = (int(asked[name] or 0) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except ValueError:
@@ -143,7 +143,7 @@ def join(device: torch.device) -> World:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    return World(rank, size, local, device)
+    return Processes(rank, size, local, device)
 
 
 class Gather(torch.autograd.Function):
@@ -154,9 +154,9 @@ class Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, world: World, sizes: list[int]) -> Tensor:
-        ctx.rows, ctx.world, ctx.sizes = len(own), world, sizes
-        count = sizes[world.rank]
+    def forward(ctx: Any, own: Tensor, processes: Processes, sizes: list[int]) -> Tensor:
+        ctx.rows, ctx.processes, ctx.sizes = len(own), processes, sizes
+        count = sizes[processes.rank]
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[:count] = own[:count]
         parts = [torch.empty_like(padded) for _ in sizes]
@@ -166,35 +166,35 @@ class Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
-        first, count = sum(ctx.sizes[: ctx.world.rank]), ctx.sizes[ctx.world.rank]
+        first, count = sum(ctx.sizes[: ctx.processes.rank]), ctx.sizes[ctx.processes.rank]
         own = grad.new_zeros(ctx.rows, *grad.shape[1:])
-        own[:count] = grad[first : first + count] * ctx.world.size
+        own[:count] = grad[first : first + count] * ctx.processes.size
         return own, None, None
 
 
-class Shared(nn.Module):
+class SharedLosses(nn.Module):
     """The captioner's losses of a micro-batch that processes share; in one process its plain forward."""
 
-    def __init__(self, model: EmotionCaptioner, world: World) -> None:
+    def __init__(self, model: EmotionCaptioner, processes: Processes) -> None:
         super().__init__()
-        self.model, self.world = model, world
+        self.model, self.processes = model, processes
 
     def forward(self, batch: Batch, warm: bool, clips: int) -> tuple[Tensor, ...]:
         """The live losses in the order of `live_names`, then the positives; `clips` counts those of all processes.
 
         Values are those of the whole micro-batch; averaged over processes, so are gradients.
         """
-        if self.world.size == 1:
+        if self.processes.size == 1:
             found = self.model(batch, warm=warm)
             return (*found.live.values(), found.positives)
-        model, world = self.model, self.world
-        sizes = [len(world.share(clips, rank)) for rank in range(world.size)]
+        model, processes = self.model, self.processes
+        sizes = [len(processes.share(clips, rank)) for rank in range(processes.size)]
         view = model.see(batch)
         assert batch.targets is not None
-        hidden = int((batch.targets != NO_LABEL).sum()) * (sizes[world.rank] > 0)
+        hidden = int((batch.targets != NO_LABEL).sum()) * (sizes[processes.rank] > 0)
         longest = batch.text_ids.shape[1] if batch.text_ids is not None else 0
-        table = world.table([hidden, longest])
-        share = hidden * world.size / max(1, int(table[:, 0].sum()))
+        table = processes.table([hidden, longest])
+        share = hidden * processes.size / max(1, int(table[:, 0].sum()))
         live = [self.word_loss(view, batch, share)]
         positives = torch.zeros((), device=batch.frames.device)
         if model.aligned:
@@ -211,7 +211,7 @@ class Shared(nn.Module):
     def word_loss(self, view: View, batch: Batch, share: float) -> Tensor:
         """Value of all processes, gradient of this one; `share`: hidden words here over the mean of a process."""
         own = self.model.masked_words(view, batch) * share
-        return own - own.detach() + self.world.mean(own.detach())
+        return own - own.detach() + self.processes.mean(own.detach())
 
     def gathered(
         self, view: View, features: Tensor, batch: Batch, sizes: list[int], longest: int
@@ -222,7 +222,7 @@ class Shared(nn.Module):
             if value is None:
                 return None
             plain = value.to(torch.uint8) if value.dtype == torch.bool else value
-            gathered = Gather.apply(plain.contiguous(), self.world, sizes)
+            gathered = Gather.apply(plain.contiguous(), self.processes, sizes)
             return gathered.to(value.dtype)
 
         def texts(value: Tensor | None) -> Tensor | None:
@@ -251,16 +251,16 @@ def live_names(model: EmotionCaptioner) -> list[str]:
     return [name for name, alive in names if alive]
 
 
-def named(model: EmotionCaptioner, found: Sequence[Tensor]) -> Losses:
+def named_losses(model: EmotionCaptioner, found: Sequence[Tensor]) -> Losses:
     """The output of `Shared` as the loop takes it."""
     return Losses(dict(zip(live_names(model), found[:-1], strict=True)), found[-1])
 
 
-def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
+def average_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
     """Replace gradients by their mean over processes; one that only some processes have counts as 0 in the others."""
-    if world.size == 1:
+    if processes.size == 1:
         return
-    held = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=world.device)
+    held = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=processes.device)
     dist.all_reduce(held, dist.ReduceOp.MAX)
     bucket: list[Tensor] = []
     room = _BUCKET
@@ -272,16 +272,16 @@ def average_gradients(parameters: Sequence[nn.Parameter], world: World) -> None:
         bucket.append(parameter.grad)
         room -= parameter.numel()
         if room <= 0:
-            average(bucket, world)
+            average_tensors(bucket, processes)
             bucket, room = [], _BUCKET
     if bucket:
-        average(bucket, world)
+        average_tensors(bucket, processes)
 
 
-def average(tensors: Sequence[Tensor], world: World) -> None:
+def average_tensors(tensors: Sequence[Tensor], processes: Processes) -> None:
     """The mean over processes of every tensor, in place, in one message."""
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    flat /= world.size
+    flat /= processes.size
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))

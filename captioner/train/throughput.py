@@ -46,15 +46,15 @@ def peak_of(device: torch.device, dtype: torch.dtype) -> Peak:
         factor = torch.full((side, side), 0.5, device=device, dtype=dtype)
         best = 0.0
         for _ in range(4):
-            settle(device)
+            synchronise(device)
             began = time.perf_counter()
             torch.mm(factor, factor)
-            settle(device)
+            synchronise(device)
             best = max(best, 2 * side**3 / (time.perf_counter() - began))
     return Peak(best, f"{device.type}, matrix product measured")
 
 
-def settle(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
     """Wait for a GPU's queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

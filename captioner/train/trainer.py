@@ -32,14 +32,14 @@ from captioner.model.tokenizer import Tokenizer
 from captioner.model.weights import fill, read_weights
 from captioner.train.checkpoints import (
     LAST,
-    Store,
+    CheckpointStore,
+    changed_settings,
     cut_log,
-    differences,
     random_state,
     restore_random_state,
 )
 from captioner.train.engine import Engine, learning_rate, pick_precision
-from captioner.train.processes import World
+from captioner.train.processes import Processes
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 
 log = logging.getLogger(__name__)
@@ -83,9 +83,9 @@ class Progress:
     best: float = -math.inf
 
 
-def portion(order: EpochOrder, world: World) -> list[list[Place]]:
+def shard(order: EpochOrder, processes: Processes) -> list[list[Place]]:
     """A process's part of every batch of an order; a stand-in, which will not count, where there is none for it."""
-    return [[batch[i] for i in world.share(len(batch))] or batch[:1] for batch in order]
+    return [[batch[i] for i in processes.share(len(batch))] or batch[:1] for batch in order]
 
 
 class Trainer:
@@ -110,14 +110,14 @@ class Trainer:
         self.data, self.validation, self.scorer, self.pieces = data, validation, scorer, pieces
         self.meta = dict(meta or {})
         train = config.train
-        self.out, self.world = Path(train.out), engine.world
-        self.store = Store(self.out, self.world, train.keep)
+        self.out, self.processes = Path(train.out), engine.processes
+        self.store = CheckpointStore(self.out, self.processes, train.keep)
         self.meter = Meter()
         gathered = partial(collate, pad_id=tokenizer.pad_id)
         pin = engine.device.type == "cuda"
-        self.feeder = Feeder(data, config.data, gathered, seed=train.seed * 1009 + self.world.rank, pin=pin)
+        self.feeder = Feeder(data, config.data, gathered, seed=train.seed * 1009 + self.processes.rank, pin=pin)
         clips = len(data) + len(validation.records if validation is not None else ())
-        self.bad = BadVideos(clips, config.data.max_bad, self.out / BAD_LIST, write=self.world.main)
+        self.bad = BadVideos(clips, config.data.max_bad, self.out / BAD_LIST, write=self.processes.main)
         self.unread: dict[str, str] = dict(data.bad or {})  # found, not yet told to the other processes
         self.stopping = False  # SIGTERM came
         self.batches = math.ceil(len(data) / train.batch)
@@ -133,15 +133,15 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train until the last step; validates, logs and saves as configured."""
-        main = self.world.main
+        main = self.processes.main
         self.out.mkdir(parents=True, exist_ok=True)
         if self.progress.step == 0:
-            torch.manual_seed(self.config.train.seed + self.world.rank)
+            torch.manual_seed(self.config.train.seed + self.processes.rank)
             if main:
                 (self.out / "log.jsonl").unlink(missing_ok=True)
         self.curves = open_curves(self.out, self.progress.step) if main else None
         self.note_bad()
-        self.weigh()
+        self.measure_work()
         if self.config.train.compile:
             compile_encoders(self.model)
         bar = tqdm(
@@ -169,17 +169,17 @@ class Trainer:
             return None
         return signal.signal(signal.SIGTERM, stop)
 
-    def weigh(self) -> None:
+    def measure_work(self) -> None:
         """How much arithmetic a clip costs and the devices offer, for the log."""
         batch = collate([self.data[Place(0, 0)]], pad_id=self.tokenizer.pad_id)
         device = self.engine.device
         with self.engine.whole():
             work = work_of(self.model.to(device), batch.to(device))
         peak = peak_of(device, pick_precision(self.config.train.precision, device))
-        self.meter = Meter(work.step, peak.flops * self.world.size)
+        self.meter = Meter(work.step, peak.flops * self.processes.size)
         log.info(
             "%.3g GFLOPs a clip and step; %d x %.3g TFLOP/s (%s)",
-            work.step / 1e9, self.world.size, peak.flops / 1e12, peak.source,
+            work.step / 1e9, self.processes.size, peak.flops / 1e12, peak.source,
         )  # fmt: skip
 
     def run_epoch(self, bar: Any) -> None:
@@ -189,7 +189,7 @@ class Trainer:
         began = time.perf_counter()
         self.meter.start()
         order = EpochOrder(len(self.data), train.batch, train.seed, progress.epoch, progress.batch)
-        for batch in self.timed(self.feeder.epoch(portion(order, self.world))):
+        for batch in self.timed(self.feeder.epoch(shard(order, self.processes))):
             self.unread |= batch.bad
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)
@@ -218,7 +218,7 @@ class Trainer:
     def save_in_passing(self, last_of_epoch: bool) -> None:
         """What is due between two steps: `last`, a copy every n steps, the end after SIGTERM."""
         step, train = self.progress.step, self.config.train
-        stopping = self.world.any(self.stopping)
+        stopping = self.processes.any(self.stopping)
         copied = bool(train.keep_every) and step % train.keep_every == 0
         due = bool(train.save_every) and step % train.save_every == 0
         if not last_of_epoch and (due or copied or stopping):
@@ -268,7 +268,7 @@ class Trainer:
             self.save_best(done)
         elif not validates and done:
             self.save_best(done)
-        stopping = self.world.any(self.stopping) and not done
+        stopping = self.processes.any(self.stopping) and not done
         saved = self.save(needed=done or stopping)  # after `best`: killed between, the epoch's end is done again, alike
         if saved and train.keep_every and progress.step % train.keep_every == 0:
             self.store.copy(progress.step)
@@ -277,7 +277,7 @@ class Trainer:
 
     def note_bad(self) -> None:
         """Tell all processes of videos that could not be read, and stop all of them once there are too many."""
-        found = self.world.exchange(self.unread)
+        found = self.processes.all_gather_json(self.unread)
         self.unread = {}
         self.bad.note({name: fault for part in found for name, fault in part.items()})
 
@@ -287,16 +287,24 @@ class Trainer:
         """Caption the validation clips, each process its share; returns the score that chooses `best`."""
         assert self.validation is not None
         with self.engine.whole():
-            own = predict(
-                self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device, self.world
+            own = predict_captions(
+                self.model,
+                self.tokenizer,
+                self.pieces,
+                self.validation,
+                self.config,
+                self.engine.device,
+                self.processes,
             )
         self.unread |= self.validation.bad or {}
         self.note_bad()
         made = {i: [c.text, c.emotion] for i, c in own.items()}
-        found: dict[str, list[Any]] = {i: pair for part in self.world.exchange(made) for i, pair in part.items()}
+        found: dict[str, list[Any]] = {
+            i: pair for part in self.processes.all_gather_json(made) for i, pair in part.items()
+        }
         captions = {r.id: found[r.id] for r in self.validation.records if r.id in found}
-        score = self.scored(captions) if self.world.main else None
-        return self.world.exchange(score)[0]
+        score = self.scored(captions) if self.processes.main else None
+        return self.processes.all_gather_json(score)[0]
 
     def scored(self, captions: Mapping[str, Sequence[Any]]) -> float | None:
         """Write and score captions, [text, emotions] by id."""
@@ -332,7 +340,7 @@ class Trainer:
         if due:
             self.note_bad()
             speed = self.meter.report() | {"bad_videos": len(self.bad.faults)}
-        if not self.world.main:
+        if not self.processes.main:
             return
         self.recent.append({**row, **speed})
         bar.update(1)
@@ -400,22 +408,22 @@ class Trainer:
         if found is None:
             return False
         values, folder = found.values, found.folder
-        changed = differences(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
+        changed = changed_settings(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
         if changed:
-            raise self.world.error(
+            raise self.processes.error(
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
         fill(self.model, read_weights(folder / "model.safetensors"), str(folder))
-        tensors = found.tensors(self.world.rank)
+        tensors = found.tensors(self.processes.rank)
         self.engine.restore(tensors, values["engine"])
         self.progress = Progress(**values["progress"])
-        if len(found.shards) == self.world.size:
+        if len(found.shards) == self.processes.size:
             restore_random_state(tensors)
         else:  # dropout draws anew; order, crops and hidden words follow from the seed as ever
-            torch.manual_seed(self.config.train.seed + self.world.rank + 1_000_003 * self.progress.step)
+            torch.manual_seed(self.config.train.seed + self.processes.rank + 1_000_003 * self.progress.step)
         self.dwa.history = values["dwa"]
-        if self.world.main:
+        if self.processes.main:
             cut_log(self.out / "log.jsonl", self.progress.step)
         here = "" if folder.name == LAST else f" from {folder}"
         log.info("resumed at step %d of %d%s", self.progress.step, self.total, here)
@@ -432,14 +440,14 @@ def open_curves(out: Path, step: int) -> Any:
     return SummaryWriter(str(out / "curves"), purge_step=step or None)
 
 
-def predict(
+def predict_captions(
     model: EmotionCaptioner,
     tokenizer: Tokenizer,
     pieces: TextPieces,
     data: ClipDataset,
     config: Config,
     device: torch.device,
-    world: World | None = None,
+    processes: Processes | None = None,
 ) -> dict[str, Caption]:
     """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was.
 
@@ -449,7 +457,7 @@ def predict(
     was_training = model.training
     model.eval()
     captions: dict[str, Caption] = {}
-    for batch in batches_of(data, config, tokenizer, world or World()):
+    for batch in batches_of(data, config, tokenizer, processes or Processes()):
         made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
         captions.update((i, caption) for i, caption in zip(batch.ids, made, strict=True) if i not in batch.bad)
     model.train(was_training)
@@ -457,7 +465,9 @@ def predict(
     return captions
 
 
-def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, world: World) -> Iterator[Any]:
+def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, processes: Processes) -> Iterator[Any]:
     """A dataset in order: every batch that is this process's turn."""
     order = list(EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False))
-    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(order[world.rank :: world.size])
+    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(
+        order[processes.rank :: processes.size]
+    )

@@ -20,7 +20,7 @@ from captioner.inference.predictor import Captioner
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
 from captioner.model.tokenizer import Tokenizer
-from captioner.train.trainer import differences
+from captioner.train.checkpoints import changed_settings
 from captioner.video.reading import read_clip, write_video
 from tests.emotion.test_pe_clip import LABELS, model_of
 from tests.helpers import tiny_batch, tiny_config
@@ -165,4 +165,4 @@ def test_older_checkpoints_and_runs_go_on() -> None:
     config = tiny_config()
     old = {k: v for k, v in to_dict(config).items() if not k.startswith("emotion_prior")}
     assert build(ModelConfig, old) == config
-    assert differences(old, to_dict(config)) == []
+    assert changed_settings(old, to_dict(config)) == []

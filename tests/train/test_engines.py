@@ -10,8 +10,8 @@ from captioner.config import Config, TrainConfig, load
 from captioner.errors import ConfigError
 from captioner.train.deepspeed_engine import read_settings
 from captioner.train.engine import PlainEngine
-from captioner.train.processes import Shared, World, join, live_names
-from captioner.train.trainer import portion
+from captioner.train.processes import Processes, SharedLosses, join_processes, live_names
+from captioner.train.trainer import shard
 from tests.helpers import ROOT, tiny_batch, tiny_model
 
 SETTINGS = sorted((ROOT / "configs").glob("ds_*.json"))
@@ -19,28 +19,28 @@ SETTINGS = sorted((ROOT / "configs").glob("ds_*.json"))
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 16])
 def test_shares_are_neighbours_and_complete(count: int) -> None:
-    shares = [World(rank, 4).share(count) for rank in range(4)]
+    shares = [Processes(rank, 4).share(count) for rank in range(4)]
     assert [i for share in shares for i in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_portions_follow_one_order() -> None:
     order = [[4, 2, 0, 3], [1]]
-    portions = [portion(order, World(rank, 3)) for rank in range(3)]  # type: ignore[arg-type]
+    portions = [shard(order, Processes(rank, 3)) for rank in range(3)]  # type: ignore[arg-type]
     assert [part[0] for part in portions] == [[4, 2], [0], [3]]
     assert [part[1] for part in portions] == [[1], [1], [1]]  # stand-ins keep the others company
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    world = World()
-    assert world.main
-    assert world.any(True) and not world.any(False)
-    assert world.exchange({"a": 1}) == [{"a": 1}]
-    assert world.table([3, 4]).tolist() == [[3, 4]]
+    processes = Processes()
+    assert processes.main
+    assert processes.any(True) and not processes.any(False)
+    assert processes.all_gather_json({"a": 1}) == [{"a": 1}]
+    assert processes.table([3, 4]).tolist() == [[3, 4]]
     model = tiny_model()
     batch = tiny_batch(model.config)
     plain = model(batch, warm=True)
-    found = Shared(model, world)(batch, True, 3)
+    found = SharedLosses(model, processes)(batch, True, 3)
     assert live_names(model) == list(plain.live) == ["mlm", "er", "au"]
     assert all(torch.equal(f, v) for f, v in zip(found, plain.live.values(), strict=False))
 
@@ -94,7 +94,7 @@ def test_launcher_variables_are_checked(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("RANK", "zero")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="torchrun"):
-        join(torch.device("cpu"))
+        join_processes(torch.device("cpu"))
 
 
 def test_the_override_of_the_documentation() -> None:

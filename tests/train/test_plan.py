@@ -14,7 +14,16 @@ from captioner.config import Config, DataConfig, TrainConfig
 from captioner.model import checkpoint
 from captioner.model.tokenizer import Tokenizer
 from captioner.train.engine import PlainEngine
-from captioner.train.plan import Offer, activations, draft, invented, memory, plan, saved_bytes, sizes
+from captioner.train.plan import (
+    Offer,
+    activations,
+    device_memory,
+    draft,
+    estimate,
+    noise_batch,
+    part_sizes,
+    saved_bytes,
+)
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from scripts import bench_train
 from scripts._command import config_arguments
@@ -31,17 +40,17 @@ RUN = Config(
 
 def test_memory_by_hand() -> None:
     """1000 trained and 100 frozen parameters on 4 devices."""
-    needs = [memory(stage, 1000, 100, 4, 50.0) for stage in range(4)]
+    needs = [device_memory(stage, 1000, 100, 4, 50.0) for stage in range(4)]
     assert [need.weights for need in needs] == [4400, 4400, 4400, 1100]
     assert [need.gradients for need in needs] == [4000, 4000, 1000, 1000]
     assert [need.optimizer for need in needs] == [8000, 3000, 3000, 3000]
     assert [need.total for need in needs] == [16450, 11450, 8450, 5150]
-    assert memory(2, 1000, 100, 4, 0.0, offload=True).optimizer == 0
+    assert device_memory(2, 1000, 100, 4, 0.0, offload=True).optimizer == 0
 
 
 def test_sizes_count_every_parameter_once() -> None:
     model = tiny_model()
-    parts = sizes(model)
+    parts = part_sizes(model)
     assert sum(s.trained for s in parts.values()) == sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert parts["experts"].trained == 0
     assert parts["experts"].frozen > 0
@@ -72,10 +81,10 @@ def test_planned_memory_against_a_measured_step() -> None:
     model, clips = tiny_model().train(), 6
     run = draft(RUN, 60, clips=22).config
     engine = PlainEngine(model, run.train, torch.device("cpu"))
-    counts = sizes(model).values()
+    counts = part_sizes(model).values()
     trained, frozen = sum(s.trained for s in counts), sum(s.frozen for s in counts)
-    planned = memory(0, trained, frozen, 1, clips * activations(engine, run))
-    batch = invented(model, run, clips)
+    planned = device_memory(0, trained, frozen, 1, clips * activations(engine, run))
+    batch = noise_batch(model, run, clips)
 
     def micro_batch() -> None:
         engine.backward(torch.stack(list(engine.losses(batch, True).live.values())).sum())
@@ -109,12 +118,12 @@ def test_invented_clips_are_taken_by_the_model() -> None:
     for cached in ("", "somewhere"):
         model = tiny_model().train()
         run = replace(RUN, data=DataConfig(cache=cached), train=replace(RUN.train, captions=2))
-        losses = model(invented(model, run, 3))
+        losses = model(noise_batch(model, run, 3))
         assert all(torch.isfinite(loss) for loss in losses.live.values())
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    text = plan(draft(RUN, 60, clips=22), torch.device("cpu"), Offer(devices=2, price=3.0))
+    text = estimate(draft(RUN, 60, clips=22), torch.device("cpu"), Offer(devices=2, price=3.0))
     lines = {line.strip().split("  ")[0]: line for line in text.splitlines() if line.strip()}
     assert "9 of 8 clips (3 an epoch of 22 clips" in lines["steps"]  # 6 micro-batches of 4, two a step, 3 epochs
     assert "clips/s" in lines["speed"]

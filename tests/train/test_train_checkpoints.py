@@ -13,16 +13,16 @@ from torch import Tensor
 
 from captioner.errors import CheckpointError
 from captioner.train import checkpoints
-from captioner.train.checkpoints import Store, differences, shard_name
-from captioner.train.processes import World
+from captioner.train.checkpoints import CheckpointStore, changed_settings, shard_name
+from captioner.train.processes import Processes
 
 
-def store(out: Path, keep: int = 2) -> Store:
+def store(out: Path, keep: int = 2) -> CheckpointStore:
     out.mkdir(exist_ok=True)
-    return Store(out, World(), keep)
+    return CheckpointStore(out, Processes(), keep)
 
 
-def save(kept: Store, step: int) -> None:
+def save(kept: CheckpointStore, step: int) -> None:
     """A checkpoint whose weights and states say its step."""
 
     def write(folder: Path) -> None:
@@ -33,7 +33,7 @@ def save(kept: Store, step: int) -> None:
     kept.save(write, tensors, {"step": step})
 
 
-def newest(kept: Store) -> int:
+def newest(kept: CheckpointStore) -> int:
     found = kept.newest()
     assert found is not None
     assert found.tensors(0)["optimizer.exp_avg.weight"][0] == found.values["step"]
@@ -178,4 +178,4 @@ def test_shards_of_other_numbers_of_processes_are_merged(tmp_path: Path) -> None
 def test_what_may_change_between_two_starts() -> None:
     old = {"train": {"lr": 1, "deepspeed": "", "compile": False, "batch": 4}}
     new = {"train": {"lr": 1, "deepspeed": "configs/ds_zero2.json", "compile": True, "batch": 8}}
-    assert differences(old, new) == ["train.batch"]
+    assert changed_settings(old, new) == ["train.batch"]

@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from captioner.config import TrainConfig
 from captioner.model.weights import read_weights
+from captioner.train.checkpoints import changed_settings, cut_log
 from captioner.train.engine import PlainEngine, learning_rate, parameter_groups
-from captioner.train.trainer import DWA, cut_log, differences
+from captioner.train.trainer import DWA
 from tests.helpers import ROOT, tiny_batch, tiny_model
 
 TINY = [
@@ -111,7 +112,7 @@ def test_positive_pairs_survive_a_cold_start() -> None:
 
 
 def test_differences_and_cut_log(tmp_path: Path) -> None:
-    assert differences({"train": {"lr": 1, "out": "a"}}, {"train": {"lr": 2, "out": "b"}}) == ["train.lr"]
+    assert changed_settings({"train": {"lr": 1, "out": "a"}}, {"train": {"lr": 2, "out": "b"}}) == ["train.lr"]
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     cut_log(log, 2)

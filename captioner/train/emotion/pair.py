@@ -35,9 +35,9 @@ from captioner.files import write_text
 from captioner.model.experts import load_experts
 from captioner.model.tokenizer import Tokenizer
 from captioner.train.emotion.pair_data import (
-    ClipLessons,
-    PhotoLessons,
-    Shown,
+    ClipPairs,
+    PairBatch,
+    PhotoPairs,
     chosen_persons,
     clip_captions,
     prompt_texts,
@@ -140,7 +140,7 @@ class Pair(nn.Module):
         return sum(F.cross_entropy(x, wanted / wanted.sum(1, keepdim=True)) for x, wanted in ways) / 2  # type: ignore
 
 
-def fits(shown: Shown, texts: Sequence[str], meant: Mapping[str, str]) -> Tensor:
+def fits(shown: PairBatch, texts: Sequence[str], meant: Mapping[str, str]) -> Tensor:
     """Which of the texts (U) are right for each clip (B): its own, and any prompt that `meant` its emotion."""
     return torch.tensor(
         [
@@ -185,8 +185,8 @@ def train_pair(
         raise ConfigError(f"{config.manifest}: no training clip has a caption")
     own = Tokenizer.build([*captions, *vocabulary_texts(labels, config.prompt)])
     pair = start_pair(config, own.vocab_size).to(device)
-    data = ClipLessons(train, labels, config, pair.vision)
-    photos = PhotoLessons(labels, config, pair.vision) if config.photos else None  # type: ignore[arg-type]
+    data = ClipPairs(train, labels, config, pair.vision)
+    photos = PhotoPairs(labels, config, pair.vision) if config.photos else None  # type: ignore[arg-type]
     meant = {text: label for label in labels for text in prompt_texts(labels, label, config.prompt)}
     optimizer, schedule = make_optimizer(config, pair, config.epochs * math.ceil(len(data) / config.batch))
     pair.train()
@@ -210,14 +210,14 @@ def train_pair(
     pair.eval()
     save_pair(config.out, pair, own, half=config.half)
     write_text(Path(config.out) / PERSONS, "\n".join(sorted({r.group or r.id for r in train})) + "\n")
-    return {"loss": loss, **retrieval(pair, ClipLessons(val, labels, config, pair.vision), own, device)}
+    return {"loss": loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
 
 
 def step_cost(
-    pair: Pair, shown: Sequence[Shown], meant: Mapping[str, str], own: Tokenizer, device: torch.device
+    pair: Pair, shown: Sequence[PairBatch], meant: Mapping[str, str], own: Tokenizer, device: torch.device
 ) -> Tensor:
     """The contrast of clips and photos together; each different text is read once."""
-    whole = Shown(
+    whole = PairBatch(
         torch.empty(0), [text for part in shown for text in part.texts], [e for part in shown for e in part.emotions]
     )
     texts = list(dict.fromkeys(whole.texts))
@@ -234,7 +234,7 @@ def read_texts(pair: Pair, texts: Sequence[str], own: Tokenizer, device: torch.d
 
 
 @torch.no_grad()
-def retrieval(pair: Pair, data: ClipLessons, own: Tokenizer, device: torch.device, batch: int = 64) -> dict[str, float]:
+def retrieval(pair: Pair, data: ClipPairs, own: Tokenizer, device: torch.device, batch: int = 64) -> dict[str, float]:
     """Share of clips whose own first text is the nearest of all clips' (equal texts count as one), and the chance."""
     if not len(data):
         return {}
@@ -260,9 +260,7 @@ def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, half: bool = False
     vision = {"tower": c.tower, "image_size": c.image_size, "hidden_act": c.activation}
     if isinstance(pair.vision, PatchTower):
         vision |= pair.vision.sizes.to_dict()
-    about = CLIPConfig(
-        text_config={**text, **marks}, vision_config=vision, projection_dim=c.width
-    )
+    about = CLIPConfig(text_config={**text, **marks}, vision_config=vision, projection_dim=c.width)
     about.save_pretrained(folder)
     state = {name: value.detach().cpu() for name, value in pair.vision.state_dict().items()}
     for name, value in pair.text.state_dict().items():

@@ -33,7 +33,7 @@ SPARE = 1.15  # short edge of the kept frames over the crop
 
 
 @dataclass
-class Shown:
+class PairBatch:
     """Frames uint8 (B, F, 3, S, S) or outputs of trunks (B, F, C), a text of each, its emotion ("": none)."""
 
     seen: Tensor
@@ -60,7 +60,7 @@ def chosen_persons(records: Sequence[Record], part: float) -> list[Record]:
     return [record for record in records if share(record) < part]
 
 
-class ClipLessons:
+class ClipPairs:
     """Frames, or the trunks' outputs of faces, and texts of the clips of one split; kept in memory once read."""
 
     def __init__(self, records: Sequence[Record], labels: Sequence[str], config: PairConfig, tower: nn.Module) -> None:
@@ -74,12 +74,12 @@ class ClipLessons:
     def __len__(self) -> int:
         return len(self.records)
 
-    def batch(self, places: Sequence[int], generator: torch.Generator | None) -> Shown:
+    def batch(self, places: Sequence[int], generator: torch.Generator | None) -> PairBatch:
         """Some clips; with a generator as training sees them, else plainly with their first texts."""
         seen = torch.stack([self.look(place, generator) for place in places])
         emotions = [str(self.records[place].emotion or "") for place in places]
         texts = [self.text(place, generator) for place in places]
-        return Shown(seen, texts, [name if name in self.labels else "" for name in emotions])
+        return PairBatch(seen, texts, [name if name in self.labels else "" for name in emotions])
 
     def look(self, place: int, generator: torch.Generator | None) -> Tensor:
         """uint8 (F, 3, S, S): one crop of all frames, random or the centre; of faces outputs (F, C) of some crops."""
@@ -114,7 +114,7 @@ class ClipLessons:
         return options[int(which * len(options))]
 
 
-class PhotoLessons:
+class PhotoPairs:
     """The training part of FER+: aligned faces whose text says an emotion drawn from their votes."""
 
     def __init__(self, labels: Sequence[str], config: PairConfig, tower: FaceTower) -> None:
@@ -127,14 +127,14 @@ class PhotoLessons:
         self.weights = (self.shares[self.rows] * rarity).sum(1)
         self.trunks = photo_trunks(config.photos, TRAIN, config.clip.image_size, tower, cache_of(config))
 
-    def batch(self, count: int, generator: torch.Generator) -> Shown:
+    def batch(self, count: int, generator: torch.Generator) -> PairBatch:
         """Photos drawn at random, rare emotions more often."""
         rows = self.rows[torch.multinomial(self.weights, count, replacement=True, generator=generator)]
         votes = torch.multinomial(self.shares[rows], 1, generator=generator)[:, 0].tolist()
         emotions = [self.names[vote] for vote in votes]
         dice = torch.randint(2, (count,), generator=generator).tolist()
         texts = [prompt_texts(self.labels, name, self.config.prompt)[i] for name, i in zip(emotions, dice, strict=True)]
-        return Shown(self.trunks[rows][:, None], texts, emotions)
+        return PairBatch(self.trunks[rows][:, None], texts, emotions)
 
 
 def cache_of(config: PairConfig) -> Path:

@@ -130,7 +130,7 @@ def seen_persons(run: EmotionRun) -> set[str]:
     return set(path.read_text(encoding="utf-8").split("\n"))
 
 
-def settle(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
+def settle_labels(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
     """The recogniser's configuration with the dataset's categories."""
     given = run.emotion.labels or list(labels)
     if set(given) != set(labels):
@@ -226,7 +226,7 @@ def open_photos(run: EmotionRun, model: PEClip) -> tuple[Photos | None, Photos |
     return train, unseen
 
 
-def predict(model: PEClip, data: VideoFeatures, records: Sequence[Record], batch: int) -> tuple[Tensor, Tensor]:
+def predict_beliefs(model: PEClip, data: VideoFeatures, records: Sequence[Record], batch: int) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, E) of clips; their labels are not looked at."""
     device = next(model.vision.parameters()).device
     beliefs = [
@@ -255,7 +255,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
     data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
     photos, unseen = open_photos(run, model)
     curve = train_split(run, model, data, split, number, photos)
-    probs, features = predict(model, data, records, run.train.batch)
+    probs, features = predict_beliefs(model, data, records, run.train.batch)
     truth = torch.tensor([config.labels.index(str(record.emotion)) for record in records])
     tested = Tested([record.id for record in records], truth, probs, features)
     result = {
@@ -335,7 +335,7 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     wrong = [number for number in run.train.only if not 0 <= number < len(splits)]
     if wrong:
         raise ConfigError(f"train.only names split {wrong[0]}: there are splits 0 to {len(splits) - 1}")
-    config = settle(run, names)
+    config = settle_labels(run, names)
     torch.manual_seed(run.train.seed)
     clip = open_clip(config.clip, vocabulary_texts(config.labels, config.prompt))
     clip.vision.to(device)
@@ -347,7 +347,7 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     if run.train.plots != "never":
         draw_plots(out, config.labels, summary, results)
     write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")
-    write_text(out / "report.md", report(run, summary))
+    write_text(out / "report.md", protocol_report(run, summary))
     log.info("top-1 %.1f %% (+- %.1f over %d splits): %s", 100 * summary["top1"], 100 * summary["spread"],
              len(results), out / "report.md")  # fmt: skip
     return summary
@@ -391,7 +391,7 @@ def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], result
         plots.tsne_plot(out / "tsne.png", features, truth, labels, title)
 
 
-def report(run: EmotionRun, summary: dict[str, Any]) -> str:
+def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
     """The summary as Markdown."""
     labels, confusion = summary["labels"], summary["confusion"]
     rows = [

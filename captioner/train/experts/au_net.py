@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.errors import ManifestError
-from captioner.train.experts.portraits import Pictures, View, jitter, sides, weather
+from captioner.train.experts.augment import jitter, mirror_signs, relight
+from captioner.train.experts.portraits import CropView, FacePictures
 from captioner.train.experts.posed import Posed
-from captioner.train.fitting import Course, Plan, best_device, fit
+from captioner.train.fitting import FitConfig, RunState, best_device, fit
 from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN, AUGraph, asymmetric_loss, class_weights
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class AURecipe:
     frames: int = 10
     """Of every made clip."""
     photos: int = 3
-    """Of the real portraits, those of every so manieth person take part; 0: none."""
+    """Of the real portraits, those of every n-th person take part; 0: none."""
     minutes: float = 0.0
     """Of training at most, however many epochs that is; 0: all epochs."""
     held: int = 12
@@ -57,7 +58,7 @@ class AURecipe:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingTable:
     """pixels uint8 (N, H, W), frames (N, 2, 3), AU labels int8 (N, A + O), persons (N,), filmed: from a clip (N,)."""
 
     pixels: Tensor
@@ -67,18 +68,20 @@ class Lessons:
     filmed: Tensor
 
 
-def lessons(stills: Posed, clips: Posed | None, photos: Pictures | None, names: list[str], every: int = 1) -> Lessons:
-    """Stills, frames of clips, and real photos of `every` so manieth person, in one table; all have the same size."""
+def training_table(
+    stills: Posed, clips: Posed | None, photos: FacePictures | None, names: list[str], every: int = 1
+) -> TrainingTable:
+    """Stills, frames of clips, and real photos of every `every`-th person, in one table; all have the same size."""
     made = [stills] if clips is None else [stills, clips]
     parts = [(part.pixels, part.frames, part.aus, part.persons, _all(part, part is clips)) for part in made]
     if photos is not None and every:
         photos = photos.take(torch.nonzero(photos.persons % every == 0)[:, 0])
         labels = teacher_labels(photos.blendshapes, names)
         parts.append((photos.pixels, photos.frames, labels, photos.persons, _all(photos, False)))
-    return Lessons(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return TrainingTable(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _all(part: Posed | Pictures, value: bool) -> Tensor:
+def _all(part: Posed | FacePictures, value: bool) -> Tensor:
     return torch.full((len(part),), value)
 
 
@@ -98,18 +101,18 @@ def teacher_labels(shapes: Tensor, names: list[str]) -> Tensor:
     return labels
 
 
-def mirrored(labels: Tensor, side: Tensor) -> Tensor:
+def mirrored_labels(labels: Tensor, side: Tensor) -> Tensor:
     """Labels (B, A + O) with left and right exchanged where side (B,) is -1."""
     main = len(MAIN_AUS)
     swapped = torch.cat([labels[:, :main], labels[:, main:][:, _SWAPPED]], 1)
     return torch.where(side[:, None] < 0, swapped, labels)
 
 
-def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder: Path, seed: int) -> Course:
+def train_aus(au: AUGraph, view: CropView, table: TrainingTable, recipe: AURecipe, folder: Path, seed: int) -> RunState:
     """Teach the net in place; returns how it went."""
     kept = table.persons % recipe.held == 0
     rows, held = torch.nonzero(~kept)[:, 0], torch.nonzero(kept)[:, 0]
-    plan = Plan(
+    plan = FitConfig(
         folder, recipe.epochs, len(rows), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
         seed=seed, device=best_device(), minutes=recipe.minutes,
     )  # fmt: skip
@@ -119,12 +122,12 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
 
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
         rows = rows[filmed[rows].argsort(stable=True)]  # stills first
-        faces = sides(len(rows), random)
+        faces = mirror_signs(len(rows), random)
         crops = view.cut(pixels[rows], jitter(frames[rows], random, faces, 0.7))
         still = len(rows) - int(filmed[rows].sum())
         parts = [(crops[:still], recipe.erase, recipe.coarse), (crops[still:], recipe.erase / 2, 0.0)]
-        crops = view.show(torch.cat([weather(part, random, *how) for part, *how in parts if len(part)]))
-        wanted = mirrored(labels[rows], faces).float()
+        crops = view.show(torch.cat([relight(part, random, *how) for part, *how in parts if len(part)]))
+        wanted = mirrored_labels(labels[rows], faces).float()
         return asymmetric_loss(net(crops).scores.float(), wanted, weights)
 
     # Clips are what the net is for: they alone judge it where there are any.
@@ -133,7 +136,7 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
 
     def score_of(net: nn.Module) -> float:
         scores = au_scores(net, view, table.pixels[judges], table.frames[judges])
-        return f1(scores, truth, best_thresholds(scores, truth))[(truth == 1).any(0)].mean().item()
+        return au_f1(scores, truth, best_thresholds(scores, truth))[(truth == 1).any(0)].mean().item()
 
     course = fit(au.to(memory_format=torch.channels_last), plan, loss_of, score_of)
     au.cpu().eval()
@@ -141,7 +144,7 @@ def train_aus(au: AUGraph, view: View, table: Lessons, recipe: AURecipe, folder:
 
 
 @torch.no_grad()
-def au_scores(au: nn.Module, view: View, pixels: Tensor, frames: Tensor) -> Tensor:
+def au_scores(au: nn.Module, view: CropView, pixels: Tensor, frames: Tensor) -> Tensor:
     """Scores (N, A + O) of plainly aligned pictures, on the CPU."""
     device, scores = next(au.parameters()).device, []
     for rows in torch.arange(len(pixels)).split(128):
@@ -150,7 +153,7 @@ def au_scores(au: nn.Module, view: View, pixels: Tensor, frames: Tensor) -> Tens
     return torch.cat(scores)
 
 
-def f1(scores: Tensor, labels: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
+def au_f1(scores: Tensor, labels: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
     """F1 (A + O,) of scores (N, A + O) over the known labels; one threshold or one for each AU."""
     said, true, known = scores >= threshold, labels == 1, labels >= 0
     hits, wrong = (said & true).sum(0), ((said != true) & known).sum(0)
@@ -163,7 +166,7 @@ def best_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
     F1 is averaged over five neighbouring steps: of a rare AU the single best step is chance.
     """
     steps = torch.arange(0.1, 0.95, 0.02)
-    found = torch.stack([f1(scores, labels, step.item()) for step in steps])
+    found = torch.stack([au_f1(scores, labels, step.item()) for step in steps])
     found = F.avg_pool1d(found.T[None], 5, 1, 2, count_include_pad=False)[0].T
     best = steps[found.argmax(0)]
     return torch.where((labels == 1).any(0), best, 0.5)

@@ -8,10 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from captioner.model.experts import Experts
-from captioner.train.experts.au_net import au_scores, f1, ranking, score_error, teacher_labels
-from captioner.train.experts.clip_scores import Watched
-from captioner.train.experts.emotion_net import UNPICTURED, Part, calibration_error, emotion_logits, f1_by_class, places
-from captioner.train.experts.portraits import ALIGNED, EMOTIONS, Pictures, View
+from captioner.train.experts.au_net import au_f1, au_scores, ranking, score_error, teacher_labels
+from captioner.train.experts.clip_scores import ClipScores
+from captioner.train.experts.emotion_net import (
+    UNPICTURED,
+    EmotionPart,
+    calibration_error,
+    emotion_logits,
+    f1_by_class,
+    mafw_places,
+)
+from captioner.train.experts.portraits import ALIGNED, EMOTIONS, CropView, FacePictures
 from captioner.train.experts.posed import Posed
 from prompts.au_graph import MAIN_AUS, SUB_AUS
 
@@ -23,26 +30,26 @@ LEAST = 15  # positives from which on an F1 against the landmarker is shown
 class Trials:
     """What nothing was trained on: FER+ validation, posed stills and real portraits of unseen persons."""
 
-    ferplus: Part
+    ferplus: EmotionPart
     posed: Posed
-    portraits: Pictures
+    portraits: FacePictures
     blendshapes: Sequence[str]
     clips: Posed | None = None
     """Frames of made clips of unseen persons."""
-    whole: "Whole | None" = None
+    whole: "WholeClips | None" = None
     """The same clips through the shipped face reader."""
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeClips:
     """Clips as the captioner sees them, and the clip score (A,) from which on an AU counts as salient."""
 
-    seen: Watched
+    seen: ClipScores
     limits: Tensor
 
 
 @dataclass(frozen=True)
-class Emotions:
+class EmotionMeasures:
     """Measures of the emotion net; `astray` is the share called by a label that FER+ lacks."""
 
     count: int
@@ -54,7 +61,7 @@ class Emotions:
 
 
 @dataclass(frozen=True)
-class Units:
+class UnitMeasures:
     """Measures of the AU net: pictures, labels and scores (N, A + O), F1 and AUC of each (A + O,)."""
 
     count: int
@@ -71,10 +78,10 @@ class Units:
         return (self.plain if plain else self.f1)[which & (self.labels == 1).any(0)].mean().item()
 
 
-def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str]) -> Emotions:
+def measure_emotions(experts: Experts, part: EmotionPart | Posed, names: Sequence[str]) -> EmotionMeasures:
     """On pictures of a known emotion, all labels of the net open; rows and macro F1 are those of `names`."""
-    pictures = part.pictures if isinstance(part, Part) else part
-    labels = places(part.emotions) if isinstance(part, Part) else part.emotions
+    pictures = part.pictures if isinstance(part, EmotionPart) else part
+    labels = mafw_places(part.emotions) if isinstance(part, EmotionPart) else part.emotions
     told, options = labels >= 0, experts.config.labels
     chances = emotion_logits(experts.er, _as_used(experts), pictures).softmax(1)[told]
     labels, said = labels[told], chances.argmax(1)
@@ -87,7 +94,7 @@ def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str])
         recall = (said[here] == place).float().mean()
         rows.append(f"| {name}{mark} | {int(here.sum())} | {recall:.3f} | {scores[place]:.3f} |")
     unpictured = torch.tensor([options.index(name) for name in UNPICTURED])
-    return Emotions(
+    return EmotionMeasures(
         len(labels),
         (said == labels).float().mean().item(),
         scores[[options.index(name) for name in names]].mean().item(),
@@ -97,21 +104,23 @@ def measure_emotions(experts: Experts, part: Part | Posed, names: Sequence[str])
     )
 
 
-def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tensor) -> Units:
+def measure_units(experts: Experts, pixels: Tensor, frames: Tensor, labels: Tensor) -> UnitMeasures:
     """On pictures with AU labels."""
     scores = au_scores(experts.au, _as_used(experts), pixels, frames)
     taught = torch.nonzero(_taught(experts)[: len(MAIN_AUS)])[:, 0]
     error = score_error(scores[:, taught], labels[:, taught])
     limits = torch.tensor([*(experts.config.au_thresholds or [0.5] * len(MAIN_AUS)), *[0.5] * len(SUB_AUS)])
-    return Units(len(labels), labels, f1(scores, labels, limits), ranking(scores, labels), f1(scores, labels), error)
+    return UnitMeasures(
+        len(labels), labels, au_f1(scores, labels, limits), ranking(scores, labels), au_f1(scores, labels), error
+    )
 
 
-def _as_used(experts: Experts) -> View:
+def _as_used(experts: Experts) -> CropView:
     """What the captioner hands over: the whole crop, in colour."""
-    return View(experts.config.size, grey=False)
+    return CropView(experts.config.size, grey=False)
 
 
-def _whole_clips(experts: Experts, whole: Whole) -> str:
+def _whole_clips(experts: Experts, whole: WholeClips) -> str:
     """A paragraph and a table of what the captioner gets of clips of unseen persons."""
     seen, limits = whole.seen, torch.tensor(experts.config.au_thresholds)
     frame, clip = seen.frame_f1(limits), seen.clip_f1(whole.limits)
@@ -135,7 +144,7 @@ clip score on an AU counts was found on clips of training persons kept back.
 """
 
 
-def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
+def _unit_rows(experts: Experts, stills: UnitMeasures, clips: UnitMeasures | None) -> str:
     names = [f"{au} {name}" for au, name in MAIN_AUS.items()] + list(SUB_AUS)
     rows = []
     for i, sure in enumerate(_taught(experts).tolist()):
@@ -151,7 +160,7 @@ def _unit_rows(experts: Experts, stills: Units, clips: Units | None) -> str:
     return "\n".join(rows)
 
 
-def _faint(seen: Units, taught: Tensor) -> str:
+def _faint(seen: UnitMeasures, taught: Tensor) -> str:
     """The main AUs that are shown and the net does not tell, with F1 and AUC."""
     shown = (seen.labels == 1).any(0)
     rows = [
@@ -168,7 +177,7 @@ def _taught(experts: Experts) -> Tensor:
     return torch.tensor(main + [name not in experts.config.untrained_sides for name in SUB_AUS])
 
 
-def _teacher_rows(seen: Units) -> str:
+def _teacher_rows(seen: UnitMeasures) -> str:
     positives = (seen.labels == 1).sum(0)
     return "\n".join(
         f"| {au} {name} | {int(positives[i])} | {seen.f1[i]:.3f} | {seen.auc[i]:.3f} |"
@@ -196,7 +205,7 @@ def millions(net: nn.Module) -> float:
     return sum(p.numel() for p in net.parameters()) / 1e6
 
 
-def write(experts: Experts, trials: Trials, megabytes: float, about: str) -> str:
+def experts_card(experts: Experts, trials: Trials, megabytes: float, about: str) -> str:
     """The card; `about` says how long which recipe ran where."""
     spec, main = experts.config, torch.arange(len(MAIN_AUS) + len(SUB_AUS)) < len(MAIN_AUS)
     real = measure_emotions(experts, trials.ferplus, EMOTIONS)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 INSIDE = 0.9  # of a face's landmarks lie within the picture, or the frame is left out
 
 
-def filmed(folder: str | Path, splits: tuple[str, ...], each: int = 6, cache: str | Path | None = None) -> Posed:
+def clip_stills(folder: str | Path, splits: tuple[str, ...], each: int = 6, cache: str | Path | None = None) -> Posed:
     """`each` frames of every clip of these splits, the apex first, already aligned; main AUs only, sides unknown.
 
     An emotion is said of the apex alone, and where salient action units show it. With a cache folder the crops are

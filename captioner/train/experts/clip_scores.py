@@ -15,7 +15,7 @@ from torch import Tensor
 from captioner.config import ExpertsConfig
 from captioner.faces.crops import READ_SIDE, expert_crops
 from captioner.model.experts import Experts
-from captioner.train.experts.au_net import best_thresholds, f1
+from captioner.train.experts.au_net import au_f1, best_thresholds
 from captioner.train.experts.clip_frames import clip_lines, frame_labels
 from captioner.video.reading import read_clip
 from prompts.au_graph import MAIN_AUS, UNKNOWN
@@ -27,7 +27,7 @@ FRAMES = 8  # of a clip, as many as the captioner looks at
 
 
 @dataclass(frozen=True)
-class Watched:
+class ClipScores:
     """Frame scores (C, T, A), their labels (C, T, A; unknown where no face was found), clip scores and labels (C, A).
 
     A clip's scores are ExpertFeatures.au_scores, means over each AU's best frames; its labels are its salient AUs.
@@ -42,21 +42,21 @@ class Watched:
 
     def frame_f1(self, thresholds: Tensor) -> Tensor:
         """F1 (A,) over all frames with a face."""
-        return f1(self.frames.flatten(0, 1), self.frame_labels.flatten(0, 1), thresholds)
+        return au_f1(self.frames.flatten(0, 1), self.frame_labels.flatten(0, 1), thresholds)
 
     def clip_f1(self, thresholds: Tensor) -> Tensor:
         """F1 (A,) over clips."""
-        return f1(self.clips, self.clip_labels, thresholds)
+        return au_f1(self.clips, self.clip_labels, thresholds)
 
     def clip_thresholds(self) -> Tensor:
         """From which clip score on an AU counts as salient (A,), by these clips."""
         return best_thresholds(self.clips, self.clip_labels)
 
 
-def watch(
+def score_clips(
     experts: Experts, folder: str | Path, splits: tuple[str, ...], every: int = 1, frames: int = FRAMES
-) -> Watched:
-    """Scores of the clips of these splits; `every`: only those of every so manieth person."""
+) -> ClipScores:
+    """Scores of the clips of these splits; `every`: only those of every n-th person."""
     folder, spec = Path(folder), experts.config
     frozen = FrozenExperts(experts.er, experts.au, spec.mean, spec.std)
     config = ExpertsConfig(frames=frames, size=spec.size, margin=spec.margin)
@@ -72,7 +72,7 @@ def watch(
         places = (clip.times * line["fps"]).round().astype(int).clip(0, len(known) - 1)
         labels = torch.from_numpy(known[places]).where(face[0, :, None], UNKNOWN)
         columns.append((seen.au_frames[0], labels, seen.au_scores[0], salient(line, known), face[0].float().mean()))
-    return Watched(*(torch.stack(column) for column in zip(*columns, strict=True)))
+    return ClipScores(*(torch.stack(column) for column in zip(*columns, strict=True)))
 
 
 def salient(line: dict, frames: NDArray[np.int8]) -> Tensor:

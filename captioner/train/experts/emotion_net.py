@@ -12,16 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.emotion import MAFW_LABELS
-from captioner.train.experts.portraits import EMOTIONS, Pictures, View, jitter, majority, read_ferplus, sides, weather
+from captioner.train.experts.augment import jitter, mirror_signs, relight
+from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus
 from captioner.train.experts.posed import Posed
-from captioner.train.fitting import Course, Plan, best_device, fit
+from captioner.train.fitting import FitConfig, RunState, best_device, fit
 from prompts.er_net import ERNet
 
 log = logging.getLogger(__name__)
 
 PHOTO_CLASSES = tuple(MAFW_LABELS.index(name) for name in EMOTIONS)  # places of the 8 among the 11
 UNPICTURED = tuple(name for name in MAFW_LABELS if name not in EMOTIONS)
-KEPT = 12  # every so manieth person of the posed stills is kept back for early stopping
+KEPT = 12  # every n-th person of the posed stills is kept back for early stopping
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ class EmotionRecipe:
 
 
 @dataclass(frozen=True)
-class Part:
+class EmotionPart:
     """Pictures (N of them) and the emotion of each by majority vote, -1 where there is none."""
 
-    pictures: Pictures
+    pictures: FacePictures
     emotions: Tensor
 
 
-def ferplus_parts(folder: str | Path, held: int, seed: int) -> tuple[Part, Part, Part]:
+def ferplus_parts(folder: str | Path, held: int, seed: int) -> tuple[EmotionPart, EmotionPart, EmotionPart]:
     """FER+ as training, held-back and validation part; the first two split its training part at random."""
     pictures, votes = read_ferplus(folder, 0)
     useful = torch.nonzero(pictures.shares.sum(1) > 0)[:, 0]
@@ -60,7 +61,7 @@ def ferplus_parts(folder: str | Path, held: int, seed: int) -> tuple[Part, Part,
     labels = majority(votes)
     train, kept = ((pictures.take(rows), labels[rows]) for rows in (order[held:], order[:held]))
     unseen, unseen_votes = read_ferplus(folder, 1)
-    return Part(*train), Part(*kept), Part(unseen, majority(unseen_votes))
+    return EmotionPart(*train), EmotionPart(*kept), EmotionPart(unseen, majority(unseen_votes))
 
 
 class Student(nn.Module):
@@ -78,11 +79,11 @@ class Student(nn.Module):
 
 
 def train_emotions(
-    er: ERNet, view: View, train: Part, held: Part, recipe: EmotionRecipe, folder: Path, seed: int
-) -> Course:
+    er: ERNet, view: CropView, train: EmotionPart, held: EmotionPart, recipe: EmotionRecipe, folder: Path, seed: int
+) -> RunState:
     """Teach the net FER+ in place, then its temperature; returns how it went."""
     student = Student(er).to(memory_format=torch.channels_last)
-    plan = Plan(
+    plan = FitConfig(
         folder, recipe.epochs, len(train.emotions), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
         seed=seed, device=best_device(),
     )  # fmt: skip
@@ -92,11 +93,11 @@ def train_emotions(
     rarity = rarity / rarity.mean()
 
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
-        frames = jitter(pictures.frames[rows], random, sides(len(rows), random))
-        crops = weather(view.cut(pictures.pixels[rows], frames), random, recipe.erase)
+        frames = jitter(pictures.frames[rows], random, mirror_signs(len(rows), random))
+        crops = relight(view.cut(pictures.pixels[rows], frames), random, recipe.erase)
         wanted, shapes, weight = pictures.shares[rows], pictures.blendshapes[rows], rarity[rows]
         if recipe.mix:
-            crops, wanted, shapes, weight = mixed(recipe.mix, random, crops, wanted, shapes, weight)
+            crops, wanted, shapes, weight = mix_up(recipe.mix, random, crops, wanted, shapes, weight)
         logits, seen = net(view.show(crops))
         loss = (F.cross_entropy(photo_logits(logits.float()), wanted, reduction="none") * weight).mean()
         if recipe.shapes:
@@ -118,7 +119,7 @@ def train_emotions(
     return course
 
 
-def mixed(alpha: float, random: torch.Generator, *parts: Tensor) -> list[Tensor]:
+def mix_up(alpha: float, random: torch.Generator, *parts: Tensor) -> list[Tensor]:
     """Each part (B, ...) blended with itself in another order, the larger share of a picture with its own place."""
     count, device = len(parts[0]), parts[0].device
     share = torch._sample_dirichlet(torch.full((count, 2), alpha, device=device), random).amax(1)
@@ -136,7 +137,7 @@ def photo_logits(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def emotion_logits(er: nn.Module, view: View, pictures: Pictures | Posed) -> Tensor:
+def emotion_logits(er: nn.Module, view: CropView, pictures: FacePictures | Posed) -> Tensor:
     """Logits (N, C) of plainly aligned pictures, on the CPU."""
     device = next(er.parameters()).device
     logits = []
@@ -204,45 +205,54 @@ class WidenRecipe:
 
 
 def widen_emotions(
-    er: ERNet, view: View, train: Part, held: Part, stills: Posed, recipe: WidenRecipe, folder: Path, seed: int
-) -> Course:
+    er: ERNet,
+    view: CropView,
+    train: EmotionPart,
+    held: EmotionPart,
+    stills: Posed,
+    recipe: WidenRecipe,
+    folder: Path,
+    seed: int,
+) -> RunState:
     """Go on with photos and posed stills, all emotions of the net in one softmax; returns how it went."""
     away = stills.persons % KEPT == 0
     told = stills.emotions >= 0
     unseen = stills.take(torch.nonzero(away & told)[:, 0])
     stills = stills.take(torch.nonzero(~away & told)[:, 0])
     photos, classes = len(train.emotions), er.config.classes
-    plan = Plan(
+    plan = FitConfig(
         folder, recipe.epochs, photos + len(stills), recipe.batch, recipe.lr, recipe.weight_decay, recipe.epochs,
         warmup=0.05, seed=seed, device=best_device(),
     )  # fmt: skip
     pictures, posed = train.pictures.to(plan.device), stills.to(plan.device)
-    wanted = torch.cat([all_shares(pictures.shares, classes), smooth(posed.emotions, classes, recipe.smoothing)])
+    wanted = torch.cat(
+        [all_shares(pictures.shares, classes), smoothed_labels(posed.emotions, classes, recipe.smoothing)]
+    )
 
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
         rows = rows.sort().values  # photos first
         real, made = rows[rows < photos], rows[rows >= photos] - photos
         crops = torch.cat([
-            view.cut(table.pixels[some], jitter(table.frames[some], random, sides(len(some), random)))
+            view.cut(table.pixels[some], jitter(table.frames[some], random, mirror_signs(len(some), random)))
             for table, some in ((pictures, real), (posed, made)) if len(some)
         ])  # fmt: skip
         return F.cross_entropy(
-            net(view.show(weather(crops, random, recipe.erase, recipe.coarse))).logits.float(), wanted[rows]
+            net(view.show(relight(crops, random, recipe.erase, recipe.coarse))).logits.float(), wanted[rows]
         )
 
     def score_of(net: nn.Module) -> float:
-        real = emotion_logits(net, view, held.pictures).argmax(1) == places(held.emotions)
+        real = emotion_logits(net, view, held.pictures).argmax(1) == mafw_places(held.emotions)
         made = emotion_logits(net, view, unseen).argmax(1) == unseen.emotions
         return real[held.emotions >= 0].float().mean().item() + 0.25 * made.float().mean().item()
 
     course = fit(er.to(memory_format=torch.channels_last), plan, loss_of, score_of)
     er.cpu().eval()
     clear = held.emotions >= 0
-    scale_by(er, fit_temperature(emotion_logits(er, view, held.pictures)[clear], places(held.emotions[clear])))
+    scale_by(er, fit_temperature(emotion_logits(er, view, held.pictures)[clear], mafw_places(held.emotions[clear])))
     return course
 
 
-def places(emotions: Tensor) -> Tensor:
+def mafw_places(emotions: Tensor) -> Tensor:
     """Places in MAFW's list (N,) of FER+'s emotions (N,); -1 stays."""
     return torch.tensor([*PHOTO_CLASSES, -1])[emotions]
 
@@ -254,6 +264,6 @@ def all_shares(shares: Tensor, classes: int) -> Tensor:
     return wide
 
 
-def smooth(labels: Tensor, classes: int, smoothing: float) -> Tensor:
+def smoothed_labels(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     """Shares (N, classes) of labels (N,)."""
     return F.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes

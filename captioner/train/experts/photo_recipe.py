@@ -14,21 +14,29 @@ from captioner.files import write_text
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.experts import card
-from captioner.train.experts.au_net import AURecipe, Lessons, au_scores, best_thresholds, f1, lessons, train_aus
-from captioner.train.experts.clip_frames import filmed
-from captioner.train.experts.clip_scores import watch
+from captioner.train.experts.au_net import (
+    AURecipe,
+    TrainingTable,
+    au_f1,
+    au_scores,
+    best_thresholds,
+    train_aus,
+    training_table,
+)
+from captioner.train.experts.clip_frames import clip_stills
+from captioner.train.experts.clip_scores import score_clips
 from captioner.train.experts.emotion_net import (
     UNPICTURED,
+    EmotionPart,
     EmotionRecipe,
-    Part,
     WidenRecipe,
     ferplus_parts,
     train_emotions,
     widen_emotions,
 )
-from captioner.train.experts.portraits import MARGIN, Pictures, View, join, read_portraits, view_of
+from captioner.train.experts.portraits import MARGIN, CropView, FacePictures, join_tables, read_portraits, view_of
 from captioner.train.experts.posed import SIDE, Posed, posed, taught
-from captioner.train.fitting import Course, best_device
+from captioner.train.fitting import RunState, best_device
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 
@@ -82,7 +90,7 @@ class PhotoRecipe:
         check(faults)
 
 
-def train(recipe: PhotoRecipe) -> Path:
+def train_experts(recipe: PhotoRecipe) -> Path:
     """The folder of the finished experts."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -94,22 +102,26 @@ def train(recipe: PhotoRecipe) -> Path:
     work, parts = Path(recipe.work), ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
     names = PhotoSet(recipe.faces).blendshape_names
     counts = {"whole": recipe.posed, "upper": recipe.upper, "lower": recipe.lower}
-    stills = join([posed(recipe.faces, ("train",), n, recipe.seed, work, part) for part, n in counts.items() if n])
-    films = filmed(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
+    stills = join_tables(
+        [posed(recipe.faces, ("train",), n, recipe.seed, work, part) for part, n in counts.items() if n]
+    )
+    films = clip_stills(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
     courses = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
 
-    table = lessons(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
+    table = training_table(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     view = view_of(au.backbone, recipe.size)
     courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
     if recipe.start:
-        blend(au, load_experts(recipe.start).au, recipe.keep)
+        blend_weights(au, load_experts(recipe.start).au, recipe.keep)
 
-    save_experts(recipe.out, er, au, describe(er, au, view, table, stills, films, recipe), card="", whole_au=False)
-    write_card(recipe, parts[2], sum(course.seconds for course in courses))
+    save_experts(
+        recipe.out, er, au, describe_experts(er, au, view, table, stills, films, recipe), card="", whole_au=False
+    )
+    write_experts_card(recipe, parts[2], sum(course.seconds for course in courses))
     return Path(recipe.out)
 
 
-def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[Course]:
+def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[RunState]:
     """Both nets as those of `recipe.start`, which must have the same shapes."""
     known = load_experts(recipe.start)
     if (known.er.config, known.au.config) != (er.config, au.config):
@@ -124,7 +136,7 @@ def _start(er: ERNet, au: AUGraph, recipe: PhotoRecipe) -> list[Course]:
 
 
 @torch.no_grad()
-def blend(au: AUGraph, other: AUGraph, share: float) -> None:
+def blend_weights(au: AUGraph, other: AUGraph, share: float) -> None:
     """Replace that share of a net's weights by those of another that has the same beginning."""
     for mine, theirs in zip(au.state_dict().values(), other.state_dict().values(), strict=True):
         if mine.is_floating_point():
@@ -132,8 +144,8 @@ def blend(au: AUGraph, other: AUGraph, share: float) -> None:
 
 
 def _learn_emotions(
-    er: ERNet, au: AUGraph, recipe: PhotoRecipe, parts: tuple[Part, Part, Part], stills: Posed
-) -> list[Course]:
+    er: ERNet, au: AUGraph, recipe: PhotoRecipe, parts: tuple[EmotionPart, EmotionPart, EmotionPart], stills: Posed
+) -> list[RunState]:
     """The emotion net from FER+, then from stills too; the AU net gets its trunk where both are alike."""
     view, work = view_of(er.backbone, recipe.size), Path(recipe.work)
     courses = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
@@ -143,30 +155,36 @@ def _learn_emotions(
     return courses
 
 
-def write_card(recipe: PhotoRecipe, ferplus: Part, seconds: float) -> None:
+def write_experts_card(recipe: PhotoRecipe, ferplus: EmotionPart, seconds: float) -> None:
     """CARD.md of the experts in `recipe.out`, measured as stored on persons that no training part knows."""
     saved, names = load_experts(recipe.out), PhotoSet(recipe.faces).blendshape_names
     unseen = posed(recipe.faces, ("val", "test"), recipe.unseen, recipe.seed, recipe.work)
-    clips = filmed(recipe.clips, ("val", "test"), 8, recipe.work) if recipe.clips else None
+    clips = clip_stills(recipe.clips, ("val", "test"), 8, recipe.work) if recipe.clips else None
     whole = None
     if recipe.clips:
-        limits = watch(saved, recipe.clips, ("train",), every=recipe.au.held).clip_thresholds()
-        whole = card.Whole(watch(saved, recipe.clips, ("val", "test")), limits)
+        limits = score_clips(saved, recipe.clips, ("train",), every=recipe.au.held).clip_thresholds()
+        whole = card.WholeClips(score_clips(saved, recipe.clips, ("val", "test")), limits)
     trials = card.Trials(ferplus, unseen, real_unseen(recipe), names, clips, whole)
     megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
     where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
     onward = f", which went on from the AU net of `{recipe.start}`" if recipe.start else ""
     about = f"Made by scripts/train_experts.py, {seconds / 60:.0f} minutes of training on {where}{onward}."
-    write_text(Path(recipe.out) / "CARD.md", card.write(saved, trials, megabytes, about))
+    write_text(Path(recipe.out) / "CARD.md", card.experts_card(saved, trials, megabytes, about))
 
 
-def describe(
-    er: ERNet, au: AUGraph, view: View, table: Lessons, stills: Posed, films: Posed | None, recipe: PhotoRecipe
+def describe_experts(
+    er: ERNet,
+    au: AUGraph,
+    view: CropView,
+    table: TrainingTable,
+    stills: Posed,
+    films: Posed | None,
+    recipe: PhotoRecipe,
 ) -> ExpertsSpec:
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
     main, seen = len(MAIN_AUS), films or stills
     usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
-    found, thresholds = judged(au, view, [part for part in (stills, films) if part is not None], recipe.au.held)
+    found, thresholds = judge_units(au, view, [part for part in (stills, films) if part is not None], recipe.au.held)
     known = taught(table.aus) & (found >= card.LEARNED)
     photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
     frames = f" and {len(films)} frames of made clips" if films is not None else ""
@@ -190,7 +208,7 @@ def describe(
     )
 
 
-def judged(au: AUGraph, view: View, parts: Sequence[Posed], held: int) -> tuple[Tensor, Tensor]:
+def judge_units(au: AUGraph, view: CropView, parts: Sequence[Posed], held: int) -> tuple[Tensor, Tensor]:
     """F1 and threshold of each AU (A + O,) on persons kept back.
 
     Thresholds lie halfway between 0.5 and the best of all parts together: the best alone follows chance where an AU is
@@ -200,16 +218,16 @@ def judged(au: AUGraph, view: View, parts: Sequence[Posed], held: int) -> tuple[
     scores, labels = (torch.cat(column) for column in zip(*seen, strict=True))
     thresholds, found = (best_thresholds(scores, labels) + 0.5) / 2, torch.zeros(len(MAIN_AUS) + len(SUB_AUS))
     for scores, labels in seen:
-        found = torch.where((labels == 1).sum(0) >= OFTEN, f1(scores, labels, thresholds), found)
+        found = torch.where((labels == 1).sum(0) >= OFTEN, au_f1(scores, labels, thresholds), found)
     return found, thresholds
 
 
-def _held(au: AUGraph, view: View, part: Posed, held: int) -> tuple[Tensor, Tensor]:
+def _held(au: AUGraph, view: CropView, part: Posed, held: int) -> tuple[Tensor, Tensor]:
     """Scores and labels (S, A + O) of the pictures of persons kept back."""
     away = part.take(torch.nonzero(part.persons % held == 0)[:, 0])
     return au_scores(au, view, away.pixels, away.frames), away.aus
 
 
-def real_unseen(recipe: PhotoRecipe) -> Pictures:
+def real_unseen(recipe: PhotoRecipe) -> FacePictures:
     """Real portraits of persons that no training part knows."""
-    return join([read_portraits(recipe.faces, split, SIDE) for split in (1, 2)])
+    return join_tables([read_portraits(recipe.faces, split, SIDE) for split in (1, 2)])

@@ -41,7 +41,7 @@ _NOTES = "split votes found landmarks68 blendshapes blendshape_names"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class FacePictures:
     """Grey pictures uint8 (N, H, W), frames (N, 2, 3), emotion shares (N, 8), blendshapes (N, 52), persons (N,).
 
     A frame takes fractions of the aligned crop (x, y, 1) to fractions of the picture. Shares sum to 1, or to 0
@@ -57,21 +57,21 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def to(self, device: str) -> "Pictures":
+    def to(self, device: str) -> "FacePictures":
         """The same on a device."""
-        return Pictures(**{name: value.to(device) for name, value in vars(self).items()})
+        return FacePictures(**{name: value.to(device) for name, value in vars(self).items()})
 
-    def take(self, rows: Tensor) -> "Pictures":
+    def take(self, rows: Tensor) -> "FacePictures":
         """Those rows."""
-        return Pictures(**{name: value[rows] for name, value in vars(self).items()})
+        return FacePictures(**{name: value[rows] for name, value in vars(self).items()})
 
 
-def join(parts: Sequence[Table]) -> Table:
+def join_tables(parts: Sequence[Table]) -> Table:
     """Several tables of tensors of one kind as one."""
     return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-def read_ferplus(folder: str | Path, split: int) -> tuple[Pictures, Tensor]:
+def read_ferplus(folder: str | Path, split: int) -> tuple[FacePictures, Tensor]:
     """The pictures of a part of FER+ (0 train, 1 validation), and all their ten votes (N, 10)."""
     folder = Path(folder)
     notes, files = _arrays(folder / "annotations.npz"), _arrays(folder / "images.npz")
@@ -82,14 +82,14 @@ def read_ferplus(folder: str | Path, split: int) -> tuple[Pictures, Tensor]:
     pixels = np.stack([_decode(data[offsets[i] : offsets[i + 1]], folder, i) for i in rows])
     found = torch.from_numpy(notes["found"][rows].astype(bool))
     points = torch.from_numpy(notes["landmarks68"][rows].astype(np.float32))
-    frames = torch.where(found[:, None, None], align(points), whole(len(rows)))
+    frames = torch.where(found[:, None, None], align(points), whole_frames(len(rows)))
     votes = torch.from_numpy(notes["votes"][rows].astype(np.float32))
     shapes = torch.from_numpy(notes["blendshapes"][rows].astype(np.float32))
     shapes = torch.where(found[:, None], both_sides(shapes, notes["blendshape_names"].tolist()), _NO_BLENDSHAPES)
-    return Pictures(torch.from_numpy(pixels), frames, shares(votes), shapes, torch.arange(len(rows))), votes
+    return FacePictures(torch.from_numpy(pixels), frames, vote_shares(votes), shapes, torch.arange(len(rows))), votes
 
 
-def read_portraits(folder: str | Path, split: int, side: int = PORTRAIT_SIDE) -> Pictures:
+def read_portraits(folder: str | Path, split: int, side: int = PORTRAIT_SIDE) -> FacePictures:
     """The portraits of a part (0 train, 1 val, 2 test) of a folder of annotated photos, `side` pixels wide."""
     photos = PhotoSet(folder)
     rows = np.flatnonzero(np.asarray(photos.table["split"]) == split)
@@ -105,10 +105,10 @@ def read_portraits(folder: str | Path, split: int, side: int = PORTRAIT_SIDE) ->
     shapes = torch.from_numpy(np.asarray(photos.table["blendshapes"][rows], np.float32))
     shapes = both_sides(shapes, photos.blendshape_names)
     persons = torch.from_numpy(np.asarray(photos.table["person"][rows], np.int64))
-    return Pictures(torch.from_numpy(np.stack(pixels)), torch.cat(frames), emotions, shapes, persons)
+    return FacePictures(torch.from_numpy(np.stack(pixels)), torch.cat(frames), emotions, shapes, persons)
 
 
-def shares(votes: Tensor) -> Tensor:
+def vote_shares(votes: Tensor) -> Tensor:
     """Shares (N, 8) of the emotions among the votes (N, 10); a lone vote counts as a slip.
 
     All zero where most annotators saw no emotion they could name, or no face.
@@ -144,13 +144,15 @@ def align(points: Tensor) -> Tensor:
     return torch.cat([matrix, maps[:, :, 2:] - matrix.sum(-1, keepdim=True) / 2], 2)
 
 
-def whole(count: int) -> Tensor:
+def whole_frames(count: int) -> Tensor:
     """Frames (N, 2, 3) in which the emotion net sees the whole picture."""
     left, top, side = FACE_WINDOW
     return torch.tensor([[1 / side, 0, -left / side], [0, 1 / side, -top / side]]).expand(count, 2, 3)
 
 
-def cut(pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Tensor:
+def cut_crops(
+    pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)
+) -> Tensor:
     """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each only a window: left, top, side."""
     left, top, side = window
     steps = (torch.arange(size, device=pixels.device) + 0.5) / size * side
@@ -161,7 +163,7 @@ def cut(pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, f
 
 
 @dataclass(frozen=True)
-class View:
+class CropView:
     """How a net sees aligned crops: `side` pixels, of which window of them, in grey or as normalised colour."""
 
     side: int
@@ -170,7 +172,7 @@ class View:
 
     def cut(self, pixels: Tensor, frames: Tensor) -> Tensor:
         """Grey crops (B, 1, side, side) in [0, 1]; pixels uint8 (B, H, W), frames (B, 2, 3)."""
-        return cut(pixels, frames, self.side, self.window)
+        return cut_crops(pixels, frames, self.side, self.window)
 
     def show(self, crops: Tensor) -> Tensor:
         """What the net takes for grey crops (B, 1, side, side)."""
@@ -181,72 +183,11 @@ class View:
         return crops.contiguous(memory_format=torch.channels_last)
 
 
-def view_of(backbone: nn.Module, size: int) -> View:
+def view_of(backbone: nn.Module, size: int) -> CropView:
     """The view of a net: its own if it is a FaceNet, else the whole crop at `size` pixels."""
     if isinstance(backbone, FaceNet):
-        return View(backbone.side, backbone.window)
-    return View(size, grey=False)
-
-
-def sides(count: int, random: torch.Generator) -> Tensor:
-    """1 or -1 (B,) at random: whether `jitter` mirrors a picture."""
-    return 1 - 2 * torch.rand(count, generator=random, device=random.device).round()
-
-
-def jitter(frames: Tensor, random: torch.Generator, side: Tensor, strength: float = 1.0) -> Tensor:
-    """The frames (B, 2, 3) turned (12 degrees), scaled (12 %), shifted (6 %) at random, mirrored where `side` is -1."""
-    count, device = len(frames), frames.device
-    turn, scale, x, y = torch.randn(4, count, generator=random, device=device).clamp(-2, 2) * strength / 2
-    angle, scale = turn * 0.21, (scale * 0.12).exp()
-    cos, sin = angle.cos() * scale, angle.sin() * scale
-    # About the middle of the crop: u -> R (u - 1/2) + 1/2 + shift.
-    left = 0.5 + x * 0.06 - (side * cos - side * sin) / 2
-    top = 0.5 + y * 0.06 - (sin + cos) / 2
-    rows = [side * cos, -side * sin, left, sin, cos, top, 0 * cos, 0 * cos, 0 * cos + 1]
-    return frames @ torch.stack(rows, 1).view(-1, 3, 3)
-
-
-def weather(crops: Tensor, random: torch.Generator, erase: float = 0.3, coarse: float = 0.0) -> Tensor:
-    """Crops (B, 1, S, S) under other light, gamma, sharpness and noise; a share `erase` loses a rectangle.
-
-    A share `coarse` is small and dim, as faces far from a camera are.
-    """
-    count, size, device = len(crops), crops.shape[-1], crops.device
-    gain, lift, bend, grain = torch.randn(4, count, 1, 1, 1, generator=random, device=device).clamp(-2, 2)
-    slope = torch.randn(count, 2, 1, generator=random, device=device).clamp(-2, 2) * 0.15
-    line = torch.linspace(-1, 1, size, device=device)
-    light = (slope[:, 0] * line)[:, None, :] + (slope[:, 1] * line)[:, :, None]  # (B, S, S)
-    crops = crops.clamp(1e-4, 1) ** (bend * 0.25).exp()
-    crops = (crops - 0.5) * (gain * 0.2).exp() + 0.5 + lift * 0.08 + light[:, None] * crops
-    soft = F.avg_pool2d(F.pad(crops, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    blur, fill = torch.rand(2, count, 1, 1, 1, generator=random, device=device)
-    crops = crops.lerp(soft, (blur - 0.5).clamp(min=0) * 2)
-    if coarse:
-        crops = _distant(crops, random, coarse)
-    crops = crops + grain.abs() * 0.012 * torch.randn(crops.shape, generator=random, device=device)
-    return torch.where(_holes(count, size, random, erase), fill, crops).clamp(0, 1)
-
-
-def _distant(crops: Tensor, random: torch.Generator, share: float) -> Tensor:
-    """A share of the crops (B, 1, S, S) at 0.25 to 0.8 of their resolution, as many at 0.2 to 0.9 of their light."""
-    count, size, device = len(crops), crops.shape[-1], crops.device
-    small = round(size * (0.25 + 0.55 * float(torch.rand(1, generator=random, device=device))))
-    low = F.interpolate(crops, (small, small), mode="bilinear", antialias=True)
-    low = F.interpolate(low, (size, size), mode="bilinear")
-    lots = torch.rand(3, count, 1, 1, 1, generator=random, device=device)
-    crops = torch.where(lots[0] < share, low, crops)
-    return torch.where(lots[1] < share, crops * (0.2 + 0.7 * lots[2]), crops)
-
-
-def _holes(count: int, size: int, random: torch.Generator, share: float) -> Tensor:
-    """Masks (B, 1, S, S), true in a rectangle of a tenth to four tenths of the side each way."""
-    device = random.device
-    extent = torch.rand(2, count, 1, generator=random, device=device) * 0.3 + 0.1
-    start = torch.rand(2, count, 1, generator=random, device=device) * (1 - extent)
-    place = torch.arange(size, device=device).add(0.5).div(size)
-    inside = (place >= start) & (place < start + extent)  # (2, B, S)
-    chosen = torch.rand(count, 1, 1, generator=random, device=device) < share
-    return (inside[0][:, None, :] & inside[1][:, :, None] & chosen)[:, None]
+        return CropView(backbone.side, backbone.window)
+    return CropView(size, grey=False)
 
 
 def _decode(data: NDArray[np.uint8], folder: Path, number: int) -> NDArray[np.uint8]:

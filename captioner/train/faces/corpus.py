@@ -19,7 +19,7 @@ from captioner.faces.points import BLENDSHAPES, MESH_68, MESH_IRIS, MIRROR_68, N
 from captioner.files import atomic
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.faces import face_augment
-from captioner.train.faces.face_augment import Batch, Faces, Jitter
+from captioner.train.faces.face_augment import CropBatch, FaceTable, Jitter
 
 
 class Corpus:
@@ -55,32 +55,32 @@ class Corpus:
         """NETWORK_NAMES (N, E) from blendshapes (N, 41), points (N, 68, 2) and angles (N, 2) in degrees."""
         return torch.cat([shapes, torch.stack(geometry(marks), 1), torch.from_numpy(angles / 30.0).float()], 1)
 
-    def faces(self, rows: NDArray[np.int64]) -> Faces:
+    def faces(self, rows: NDArray[np.int64]) -> FaceTable:
         """The photos of some rows with everything the networks learn from them."""
         images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
         points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * images.shape[-1]
         turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
         return self._lesson(images, points, self.raw_values(self.photos, rows), turned)
 
-    def _lesson(self, images: Tensor, points: Tensor, raw: Tensor, turned: Tensor) -> Faces:
+    def _lesson(self, images: Tensor, points: Tensor, raw: Tensor, turned: Tensor) -> FaceTable:
         """Pictures (N, H, W) with meshes (N, 478, 3) in pixels, NETWORK_NAMES (N, E) and turns of the head (N,)."""
         points[..., :2] -= 0.5  # pixel centres are whole numbers
-        aligned, align, depth = face_augment.prepare(images, points, self.template)
+        aligned, align, depth = face_augment.prepare_faces(images, points, self.template)
         values = (raw - self.mean) / self.deviation
         known = torch.full((478,), 0.5 / 478)
         known[list(MESH_68)] += 1 / 68
         known[list(MESH_IRIS)] += 0.15
         extreme = values[:, : len(BLENDSHAPES)].amax(1)
         odds = 1 + ((extreme - 2) * 0.3).clamp(0, 1.5) + ((turned - 12) * 0.05).clamp(0, 1.5)
-        return Faces(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
+        return FaceTable(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
 
-    def read_posed(self, path: Path) -> Faces:
+    def read_posed(self, path: Path) -> FaceTable:
         """Posed stills as the teacher saw them (scripts/train_faces.py, stage `pose`): expressions photos lack."""
         with np.load(path, allow_pickle=False) as stored:
             pixels, mesh, raw = (torch.from_numpy(stored[name]) for name in ("pixels", "mesh", "values"))
         return self._lesson(pixels, mesh, raw, raw[:, NETWORK_NAMES.index("yaw")].abs() * 30)
 
-    def read_ferplus(self, folder: Path) -> Faces:
+    def read_ferplus(self, folder: Path) -> FaceTable:
         """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""
         table = np.load(folder / "annotations.npz", allow_pickle=False)
         store = np.load(folder / "images.npz", allow_pickle=False)
@@ -104,22 +104,22 @@ class Corpus:
         known[list(MESH_68)] = 0.3 / 68
         depth = self.train.depth.mean(0).expand(len(rows), 6).clone()
         odds = torch.ones(len(rows))
-        return Faces(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
+        return FaceTable(images, points, known, values.clamp(-4, 6), 0.3, odds, warp.inverse(to_aligned), depth)
 
-    def batch(self, count: int, size: int, jitter: Jitter, spoilt: bool = True) -> Batch:
+    def batch(self, count: int, size: int, jitter: Jitter, spoilt: bool = True) -> CropBatch:
         """One training batch: photos, FER+ pictures, posed stills, a seventh without a face, half of all mirrored."""
         more = [(part, count // share) for part, share in ((self.ferplus, 5), (self.posed, 4)) if part is not None]
         rest = count - sum(number for _, number in more)
-        parts = [face_augment.render(self.train, self.draw(self.train, rest), size, jitter, count // 7)]
-        parts += [face_augment.render(part, self.draw(part, number), size, jitter) for part, number in more]
-        batch = face_augment.join(parts)
+        parts = [face_augment.render_crops(self.train, self.draw(self.train, rest), size, jitter, count // 7)]
+        parts += [face_augment.render_crops(part, self.draw(part, number), size, jitter) for part, number in more]
+        batch = face_augment.join_batches(parts)
         order = torch.randperm(count)
-        batch = Batch(*(getattr(batch, name)[order] for name in Batch.__dataclass_fields__))
+        batch = CropBatch(*(getattr(batch, name)[order] for name in CropBatch.__dataclass_fields__))
         self.mirror_half(batch)
         batch.crops = standardise(face_augment.spoil(batch.crops) if spoilt else batch.crops)
         return batch
 
-    def mirror_half(self, batch: Batch) -> None:
+    def mirror_half(self, batch: CropBatch) -> None:
         """Turn the first half of a batch into mirror images, with left and right changing places."""
         half = len(batch.crops) // 2
         batch.crops[:half] = batch.crops[:half].flip(3)
@@ -130,7 +130,7 @@ class Corpus:
         batch.values[:half] = (flip - self.mean) / self.deviation
 
     @staticmethod
-    def draw(faces: Faces, count: int) -> Tensor:
+    def draw(faces: FaceTable, count: int) -> Tensor:
         """Row numbers (N,), rare expressions and turned heads more often."""
         return torch.multinomial(faces.odds, count)
 

@@ -27,7 +27,7 @@ class Jitter:
 
 
 @dataclass
-class Faces:
+class FaceTable:
     """Photos (N, H, W) uint8 with mesh points (N, 478, 3) in pixels and what the networks should say about them."""
 
     images: Tensor
@@ -41,7 +41,7 @@ class Faces:
 
 
 @dataclass
-class Batch:
+class CropBatch:
     """Crops (N, 1, S, S) in 0..255 with points (N, 478, 2), their weights, values (N, E), weights (N,), is-a-face."""
 
     crops: Tensor
@@ -66,7 +66,7 @@ def mean_shape(points: Tensor) -> Tensor:
     return shape - (shape.amin(0) + shape.amax(0)) / 2
 
 
-def prepare(images: Tensor, points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def prepare_faces(images: Tensor, points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mesh points in aligned coordinates (N, 478, 3), aligned -> pixels (N, 2, 3), depth polynomial (N, 6)."""
     to_aligned = similarity(points[:, list(MESH_68), :2], template)
     flat = apply(to_aligned, points[..., :2])
@@ -132,7 +132,7 @@ def _astray(maps: Tensor) -> Tensor:
     return torch.cat([maps[:, :, :2] @ spoil, (maps[:, :, 2] + shift)[..., None]], dim=2)
 
 
-def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0) -> Batch:
+def render_crops(faces: FaceTable, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0) -> CropBatch:
     """Crops of some photos, each strayed, half of them mirrored by the caller; the last `wrong` ones show no face."""
     count = len(rows)
     maps = _stray(count, jitter)
@@ -161,7 +161,7 @@ def render(faces: Faces, rows: Tensor, size: int, jitter: Jitter, wrong: int = 0
     face = torch.ones(count)
     face[count - wrong :] = 0
     known = faces.known.expand(count, -1) * face[:, None]
-    return Batch(crops, points, known, faces.values[rows], faces.values_weight * face, face)
+    return CropBatch(crops, points, known, faces.values[rows], faces.values_weight * face, face)
 
 
 def _clutter(size: int) -> Tensor:
@@ -176,9 +176,9 @@ def _clutter(size: int) -> Tensor:
     return 20 + torch.rand(()) * 100 + shown * contrast + torch.randn(1, size, size) * torch.rand(()) * 4
 
 
-def join(batches: list[Batch]) -> Batch:
+def join_batches(batches: list[CropBatch]) -> CropBatch:
     """Several batches as one."""
-    return Batch(*(torch.cat([getattr(b, name) for b in batches]) for name in Batch.__dataclass_fields__))
+    return CropBatch(*(torch.cat([getattr(b, name) for b in batches]) for name in CropBatch.__dataclass_fields__))
 
 
 def spoil(crops: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.faces.warp import grid, sample
 from captioner.synth.photo.photo_set import PhotoSet
-from captioner.train.faces.scenes import SIDE, Scenes, damage, grained, targets
+from captioner.train.faces.scenes import SIDE, Scenes, degrade, grained, targets
 from captioner.video.reading import read_clip
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -30,7 +30,7 @@ _LARGE = 110.0  # and at most: such faces are texture, another level of the pyra
 
 
 @dataclass
-class Pictures:
+class PictureSet:
     """Grey pictures (F, 1, S, S) of bytes with the centre x, y and size of their faces (F, K, 3), NaN for none."""
 
     images: Tensor
@@ -51,15 +51,15 @@ class Pictures:
         return self.levels[-1].float().mean((1, 2, 3))
 
 
-def photo_pictures(photos: PhotoSet, split: str = "train") -> Pictures:
+def photo_pictures(photos: PhotoSet, split: str = "train") -> PictureSet:
     """The photos of a split, one face in each."""
     rows = np.flatnonzero(photos.table["split"] == SPLITS.index(split))
     images = np.stack([_grey(photos.photo(int(row)).image) for row in rows])
     marks = photos.table["landmarks"][rows].astype(np.float32)[:, list(MESH_68), :2] * images.shape[-1] - 0.5
-    return Pictures(torch.from_numpy(images)[:, None], squares(torch.from_numpy(marks))[:, None])
+    return PictureSet(torch.from_numpy(images)[:, None], squares(torch.from_numpy(marks))[:, None])
 
 
-def film_pictures(folder: Path, frames: int = 4, split: str = "train") -> Pictures:
+def film_pictures(folder: Path, frames: int = 4, split: str = "train") -> PictureSet:
     """Some frames of every square made clip of a split, with whoever is seen in them."""
     labels = sorted((folder / "labels").glob(f"*_{split}_*.safetensors"))
     if not labels:
@@ -83,7 +83,7 @@ def film_pictures(folder: Path, frames: int = 4, split: str = "train") -> Pictur
     padded = torch.full((len(faces), most, 3), torch.nan)
     for i, each in enumerate(faces):
         padded[i, : len(each)] = each
-    return Pictures(torch.from_numpy(np.stack(images))[:, None], padded)
+    return PictureSet(torch.from_numpy(np.stack(images))[:, None], padded)
 
 
 def squares(marks: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class Mosaic:
     """Draws scenes from several sets of pictures, each as often as its odds say."""
 
-    def __init__(self, sets: Sequence[Pictures], odds: Sequence[float]) -> None:
+    def __init__(self, sets: Sequence[PictureSet], odds: Sequence[float]) -> None:
         self.sets, self.odds = sets, torch.tensor(odds)
 
     def scenes(self, count: int) -> Scenes:
@@ -122,10 +122,10 @@ class Mosaic:
         spot = torch.cat([spot[:, :2] + corner, spot[:, 2:], torch.ones(len(spot), 1)], dim=1)
         room = torch.cat([corner, corner + side], dim=1)
         pictures = _lit(pictures).view(count, across, across, side, side).transpose(2, 3).reshape(count, 1, SIDE, SIDE)
-        return targets(damage(pictures), cell // across**2, spot, room)
+        return targets(degrade(pictures), cell // across**2, spot, room)
 
 
-def _views(given: Pictures, count: int, side: int) -> tuple[Tensor, Tensor]:
+def _views(given: PictureSet, count: int, side: int) -> tuple[Tensor, Tensor]:
     """Views (M, 1, side, side) of random pictures around one of their faces, and all their faces (M, K, 3) there."""
     rows = torch.randint(0, len(given.images), (count,))
     faces, whole = given.faces[rows], given.images.shape[-1]

@@ -179,7 +179,7 @@ def _film(pictures: Tensor) -> Tensor:
         torch.rand(one) < 0.25, torch.empty(one).uniform_(0.12, 0.5), torch.empty(one).uniform_(0.5, 1.1)
     )
     lit = ((pictures / 255).clamp(1e-3, 1) ** torch.exp(torch.randn(one) * 0.25) * gain * 255).clamp(0, 255)
-    return damage(grained(lit))
+    return degrade(grained(lit))
 
 
 def grained(pictures: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def grained(pictures: Tensor) -> Tensor:
     return pictures + torch.randn_like(pictures) * (torch.rand(len(pictures), 1, 1, 1) ** 3 * 10 * _contrast(pictures))
 
 
-def damage(pictures: Tensor) -> Tensor:
+def degrade(pictures: Tensor) -> Tensor:
     """Pictures (N, 1, S, S) some of which are blurred or compressed, in whole greys."""
     pictures = _some(pictures, 0.15, lambda some: some + (_blur(some) - some) * torch.rand(len(some), 1, 1, 1))
     return _some(pictures, 0.25, _compress).round().clamp(0, 255)

@@ -146,16 +146,18 @@ def test_random_crops_and_equal_runs(miniature: Path, clip_folder: Path, tmp_pat
 def test_labels_never_enter_a_prediction(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre")
     labels, splits, _ = protocol.find_splits(run.data)
-    config = protocol.settle(run, labels)
+    config = protocol.settle_labels(run, labels)
     model = protocol.build(config)
     data = protocol.VideoFeatures(run, model)
     records = [splits[0].records[i] for i in splits[0].test]
     wrong = [replace(record, emotion=VE8[(VE8.index(str(record.emotion)) + 1) % 8]) for record in records]
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
-    assert torch.equal(protocol.predict(model, data, records, 4)[0], protocol.predict(model, data, wrong, 4)[0])
-    alone = protocol.predict(model, data, records[:1], 4)[0]
-    torch.testing.assert_close(alone, protocol.predict(model, data, records, 4)[0][:1], atol=1e-5, rtol=0)
+    assert torch.equal(
+        protocol.predict_beliefs(model, data, records, 4)[0], protocol.predict_beliefs(model, data, wrong, 4)[0]
+    )
+    alone = protocol.predict_beliefs(model, data, records[:1], 4)[0]
+    torch.testing.assert_close(alone, protocol.predict_beliefs(model, data, records, 4)[0][:1], atol=1e-5, rtol=0)
 
 
 # -- segments and crops ---------------------------------------------------------------------------------------
@@ -205,7 +207,7 @@ def test_crop_boxes_are_the_papers() -> None:
 
 def test_features_are_kept_by_content(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre", "data.candidates=3")
-    model = protocol.build(protocol.settle(run, VE8))
+    model = protocol.build(protocol.settle_labels(run, VE8))
     data = protocol.VideoFeatures(run, model)
     video = tmp_path / "clip.mp4"
     shutil.copy(miniature / "videos" / "Joy" / "2.mp4", video)
@@ -409,7 +411,7 @@ def test_bad_settings_are_named(override: str, message: str) -> None:
 def test_labels_must_be_the_datasets(clip_folder: Path, tmp_path: Path) -> None:
     run = run_of(clip_folder, tmp_path, tmp_path, "emotion.labels=[joy, anger]")
     with pytest.raises(ConfigError, match=r"emotion.labels are \[joy, anger\], the dataset has \[anger, anticipation"):
-        protocol.settle(run, VE8)
+        protocol.settle_labels(run, VE8)
 
 
 def test_missing_plot_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,24 +16,22 @@ from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.synth.identity import State
-from captioner.train.experts.au_net import mirrored, teacher_labels
-from captioner.train.experts.clip_frames import clip_lines, filmed, frame_labels
+from captioner.train.experts.au_net import mirrored_labels, teacher_labels
+from captioner.train.experts.augment import jitter, mirror_signs, relight
+from captioner.train.experts.clip_frames import clip_lines, clip_stills, frame_labels
 from captioner.train.experts.clip_scores import salient
 from captioner.train.experts.portraits import (
     ALIGNED,
     EMOTIONS,
     align,
     both_sides,
-    cut,
-    jitter,
+    cut_crops,
     majority,
     read_ferplus,
     read_portraits,
-    shares,
-    sides,
     view_of,
-    weather,
-    whole,
+    vote_shares,
+    whole_frames,
 )
 from captioner.train.experts.posed import HALVES, Posed, labels_of, posed, sample_state, taught
 from captioner.video.reading import write_video
@@ -64,16 +62,16 @@ def test_align_finds_eyes_and_mouth(turn: float, size: float, shift: tuple[float
 
 def test_whole_picture_fills_the_emotion_net() -> None:
     pixels = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    crops = cut(pixels, whole(2), 48, FACE_WINDOW)
+    crops = cut_crops(pixels, whole_frames(2), 48, FACE_WINDOW)
     assert torch.allclose(crops[:, 0], pixels / 255, atol=1e-4)
 
 
 def test_a_mirrored_frame_mirrors_the_crop() -> None:
     pixels = torch.randint(0, 256, (1, 32, 32), dtype=torch.uint8)
     frame = align(face())
-    plain = cut(pixels, jitter(frame, torch.Generator().manual_seed(0), ONES, 0.0), 32)
-    other = cut(pixels, jitter(frame, torch.Generator().manual_seed(0), -ONES, 0.0), 32)
-    assert torch.allclose(plain, cut(pixels, frame, 32), atol=1e-4)
+    plain = cut_crops(pixels, jitter(frame, torch.Generator().manual_seed(0), ONES, 0.0), 32)
+    other = cut_crops(pixels, jitter(frame, torch.Generator().manual_seed(0), -ONES, 0.0), 32)
+    assert torch.allclose(plain, cut_crops(pixels, frame, 32), atol=1e-4)
     assert torch.allclose(other, plain.flip(-1), atol=1e-4)
 
 
@@ -83,10 +81,10 @@ def test_jitter_and_weather_follow_the_generator() -> None:
     assert torch.equal(first, second)
     assert (first - frames).abs().amax((1, 2)).min() > 1e-4
     crops = torch.rand(8, 1, 16, 16)
-    one, two = (weather(crops, torch.Generator().manual_seed(3), erase=1.0) for _ in range(2))
+    one, two = (relight(crops, torch.Generator().manual_seed(3), erase=1.0) for _ in range(2))
     assert torch.equal(one, two)
     assert one.min() >= 0 and one.max() <= 1
-    assert set(sides(50, torch.Generator().manual_seed(0)).tolist()) == {1.0, -1.0}
+    assert set(mirror_signs(50, torch.Generator().manual_seed(0)).tolist()) == {1.0, -1.0}
 
 
 def test_votes() -> None:
@@ -99,7 +97,7 @@ def test_votes() -> None:
     ]).float()  # fmt: skip
     assert majority(votes).tolist() == [0, -1, -1, -1]
     assert majority(votes, most=False).tolist() == [0, -1, -1, 3]
-    parts = shares(votes)
+    parts = vote_shares(votes)
     assert parts[0].tolist() == pytest.approx([6 / 9, 3 / 9, 0, 0, 0, 0, 0, 0])
     assert parts[2].sum() == 0
     assert parts[1, :2].tolist() == [0.5, 0.5]
@@ -143,7 +141,7 @@ def test_read_ferplus(tmp_path: Path) -> None:
     assert pictures.pixels.dtype == torch.uint8 and pictures.pixels.shape == (4, 48, 48)
     assert majority(votes).tolist() == [2, 5, 0, 3]
     assert torch.allclose(pictures.frames[0], align(face())[0], atol=1e-3)  # picture 2: a face was found
-    assert torch.equal(pictures.frames[1], whole(1)[0])  # picture 5: none
+    assert torch.equal(pictures.frames[1], whole_frames(1)[0])  # picture 5: none
     assert (pictures.blendshapes[1] == -1).all() and (pictures.blendshapes[0] >= 0).all()
 
 
@@ -186,7 +184,7 @@ def test_states_are_reproducible_and_varied() -> None:
 
 def test_mirrored_labels_change_sides() -> None:
     labels = torch.arange(41).expand(2, 41)
-    out = mirrored(labels, torch.tensor([1.0, -1.0]))
+    out = mirrored_labels(labels, torch.tensor([1.0, -1.0]))
     assert torch.equal(out[0], labels[0])
     assert out[1, :27].tolist() == list(range(27))
     assert out[1, 27:31].tolist() == [28, 27, 30, 29]
@@ -218,7 +216,7 @@ def clips(folder: Path, split: str = "test") -> Path:
 
 def test_filmed_frames(tmp_path: Path) -> None:
     """Crops are aligned by the clip's own landmarks; the apex alone has an emotion; frames without a face are left."""
-    frames = filmed(clips(tmp_path), ("val", "test"), each=4)
+    frames = clip_stills(clips(tmp_path), ("val", "test"), each=4)
     assert len(frames) == 3
     assert frames.aus[:, list(MAIN_AUS).index(12)].tolist() == [0, -1, 1]
     assert (frames.aus[:, len(MAIN_AUS) :] == -1).all()
@@ -231,14 +229,14 @@ def test_filmed_frames(tmp_path: Path) -> None:
 def test_filmed_frames_are_kept(tmp_path: Path) -> None:
     """Cut once, then read; a face that leaves the picture is left out."""
     folder = clips(tmp_path / "clips")
-    first = filmed(folder, ("test",), each=4, cache=tmp_path)
+    first = clip_stills(folder, ("test",), each=4, cache=tmp_path)
     (folder / "videos/a.mp4").unlink()
-    again = filmed(folder, ("test",), each=4, cache=tmp_path)
+    again = clip_stills(folder, ("test",), each=4, cache=tmp_path)
     assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in vars(first))
     notes = load_file(folder / "labels/a.safetensors")
     save_file({**notes, "landmarks": notes["landmarks"] + np.float16(40)}, folder / "labels/a.safetensors")
     with pytest.raises(ManifestError, match="has no clip of test that shows a face"):
-        filmed(folder, ("test",), each=4)
+        clip_stills(folder, ("test",), each=4)
 
 
 def test_stills_of_another_puppet_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,9 +277,9 @@ def test_salient_units_of_a_clip(tmp_path: Path) -> None:
 
 def test_folders_without_clips_are_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.jsonl.*scripts/make_clips\.py makes such a folder"):
-        filmed(tmp_path, ("test",))
+        clip_stills(tmp_path, ("test",))
     with pytest.raises(ManifestError, match="has no clip of val that shows a face"):
-        filmed(clips(tmp_path), ("val",))
+        clip_stills(clips(tmp_path), ("val",))
 
 
 NAMES = ["browInnerUp", "browOuterUpLeft", "browDownLeft", "mouthUpperUpLeft", "mouthSmileLeft", "mouthDimpleLeft",
@@ -313,7 +311,7 @@ def test_views() -> None:
     pixels = torch.nn.functional.interpolate(torch.rand(2, 1, 12, 12) * 255, (192, 192), mode="bicubic").clamp(0, 255)
     pixels = pixels[:, 0].to(torch.uint8)
     square = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]]).expand(2, 2, 3)
-    colour = cut(pixels, square, 96).expand(2, 3, 96, 96)
+    colour = cut_crops(pixels, square, 96).expand(2, 3, 96, 96)
     normal = (colour - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
         3, 1, 1
     )
@@ -340,7 +338,7 @@ def test_portraits_are_aligned() -> None:
     """Eyes are dark, cheeks are bright: where the frame says they are."""
     portraits = read_portraits(SHARED / "faces", 2, 64)
     assert len(portraits) == 678
-    crops = cut(portraits.pixels, portraits.frames, 100).mean((0, 1))
+    crops = cut_crops(portraits.pixels, portraits.frames, 100).mean((0, 1))
     eye, cheek = crops[33:38, 33:38].mean(), crops[48:53, 33:38].mean()
     assert eye < 0.75 * cheek
     assert portraits.shares.sum(1).max() == 1

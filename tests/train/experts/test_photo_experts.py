@@ -13,28 +13,36 @@ from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError, ConfigError
 from captioner.model.experts import WEIGHTS, load_experts
 from captioner.train.experts import photo_recipe
-from captioner.train.experts.au_net import AURecipe, best_thresholds, f1, lessons, ranking, score_error, train_aus
+from captioner.train.experts.au_net import (
+    AURecipe,
+    au_f1,
+    best_thresholds,
+    ranking,
+    score_error,
+    train_aus,
+    training_table,
+)
 from captioner.train.experts.emotion_net import (
     PHOTO_CLASSES,
     UNPICTURED,
+    EmotionPart,
     EmotionRecipe,
-    Part,
     WidenRecipe,
     all_shares,
     calibration_error,
     emotion_logits,
     f1_by_class,
     fit_temperature,
-    mixed,
-    places,
+    mafw_places,
+    mix_up,
     scale_by,
-    smooth,
+    smoothed_labels,
     train_emotions,
     widen_emotions,
 )
-from captioner.train.experts.portraits import EMOTIONS, Pictures, View, majority, read_ferplus, whole
+from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus, whole_frames
 from captioner.train.experts.posed import Posed
-from captioner.train.fitting import Plan, fit, wave
+from captioner.train.fitting import FitConfig, cosine_rate, fit
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
@@ -46,10 +54,10 @@ NAMES = ["browInnerUp", "browOuterUpLeft", "browDownLeft", "mouthUpperUpLeft", "
          *(f"other{i}" for i in range(40))]  # fmt: skip
 
 
-def line(folder: Path, epochs: int) -> tuple[nn.Module, Plan]:
+def line(folder: Path, epochs: int) -> tuple[nn.Module, FitConfig]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
-    return net, Plan(folder, epochs, 64, batch=16, lr=0.02, patience=99)
+    return net, FitConfig(folder, epochs, 64, batch=16, lr=0.02, patience=99)
 
 
 X = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
@@ -98,7 +106,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_training_stops_when_the_score_no_longer_grows(tmp_path: Path) -> None:
     net, plan = line(tmp_path, 30)
-    plan = Plan(plan.folder, 30, 64, batch=16, lr=0.02, patience=3)
+    plan = FitConfig(plan.folder, 30, 64, batch=16, lr=0.02, patience=3)
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.5, 0.9])
     course = fit(net, plan, loss_of, lambda _: next(scores))
     assert (course.epoch, course.best_epoch, course.best) == (5, 2, 0.5)
@@ -112,7 +120,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [wave(part / 20, 0.25) for part in range(21)]
+    rates = [cosine_rate(part / 20, 0.25) for part in range(21)]
     assert rates[0] == pytest.approx(0.05) and rates[5] == pytest.approx(1) and rates[20] == pytest.approx(0)
     assert rates[:6] == sorted(rates[:6]) and rates[5:] == sorted(rates[5:], reverse=True)
 
@@ -150,15 +158,15 @@ def test_f1_by_class() -> None:
 def test_labels_of_photos_among_all() -> None:
     assert [MAFW_LABELS[place] for place in PHOTO_CLASSES] == list(EMOTIONS)
     assert set(UNPICTURED) == {"anxiety", "helplessness", "disappointment"}
-    assert places(torch.tensor([1, -1])).tolist() == [MAFW_LABELS.index("happiness"), -1]
+    assert mafw_places(torch.tensor([1, -1])).tolist() == [MAFW_LABELS.index("happiness"), -1]
     wide = all_shares(torch.eye(8), 11)
     assert wide.argmax(1).tolist() == list(PHOTO_CLASSES) and wide.sum(1).tolist() == [1] * 8
-    assert smooth(torch.tensor([1]), 2, 0.2)[0].tolist() == pytest.approx([0.1, 0.9])
+    assert smoothed_labels(torch.tensor([1]), 2, 0.2)[0].tolist() == pytest.approx([0.1, 0.9])
 
 
 def test_mixed_pictures_and_labels_have_the_same_shares() -> None:
     ones = torch.eye(6)
-    first, second = mixed(0.5, torch.Generator().manual_seed(0), ones, ones[:, :, None])
+    first, second = mix_up(0.5, torch.Generator().manual_seed(0), ones, ones[:, :, None])
     assert torch.equal(first, second[..., 0])
     assert torch.allclose(first.sum(1), torch.ones(6))
     assert (first.diagonal() >= 0.5).all()
@@ -182,7 +190,7 @@ def test_thresholds() -> None:
     labels = torch.tensor([[1, 0], [1, 0], [0, -1]])
     best = best_thresholds(scores, labels)
     assert 0.7 < best[0] <= 0.8 and best[1] == 0.5
-    assert f1(scores, labels, best)[0] == 1
+    assert au_f1(scores, labels, best)[0] == 1
 
 
 def gradients(kinds: Tensor, side: int) -> Tensor:
@@ -193,24 +201,24 @@ def gradients(kinds: Tensor, side: int) -> Tensor:
     return pixels.clamp(0, 255).to(torch.uint8)
 
 
-def made(count: int = 72) -> tuple[Part, Posed]:
+def made(count: int = 72) -> tuple[EmotionPart, Posed]:
     """Two emotions told apart by brightness, as photos and as posed stills; AU 12 goes with the second."""
     kinds = torch.arange(count) % 2
-    frames = whole(count).contiguous()
-    pictures = Pictures(
+    frames = whole_frames(count).contiguous()
+    pictures = FacePictures(
         gradients(kinds, 48), frames, torch.eye(8)[kinds], torch.full((count, 52), -1.0), torch.arange(count) // 2
     )
     aus = torch.zeros(count, 41, dtype=torch.int8)
     aus[:, list(MAIN_AUS).index(12)] = kinds.to(torch.int8)
     emotions = torch.where(kinds == 1, MAFW_LABELS.index("anxiety"), -1)
-    return Part(pictures, kinds), Posed(gradients(kinds, 64), frames, aus, emotions, torch.arange(count) // 2)
+    return EmotionPart(pictures, kinds), Posed(gradients(kinds, 64), frames, aus, emotions, torch.arange(count) // 2)
 
 
 def test_emotions_learn_what_photos_show(tmp_path: Path) -> None:
     """Eight epochs tell bright from dark; then stills of an emotion without photos are told from both."""
     torch.manual_seed(0)
     part, stills = made()
-    er, view = ERNet(ERNetConfig("small", 11)), View(32, grey=False)
+    er, view = ERNet(ERNetConfig("small", 11)), CropView(32, grey=False)
     recipe = EmotionRecipe(epochs=8, batch=24, erase=0, shapes=0.01)
     course = train_emotions(er, view, part, part, recipe, tmp_path / "er", seed=0)
     assert course.best > 0.9
@@ -224,15 +232,15 @@ def test_action_units_learn(tmp_path: Path) -> None:
     """AU 12 is told from brightness; one-sided and unknown labels do no harm."""
     torch.manual_seed(0)
     part, stills = made()
-    au, view = AUGraph(AUGraphConfig("small")), View(32, grey=False)
-    table = lessons(stills, None, None, NAMES)
+    au, view = AUGraph(AUGraphConfig("small")), CropView(32, grey=False)
+    table = training_table(stills, None, None, NAMES)
     assert len(table.persons) == 72
     course = train_aus(au, view, table, AURecipe(epochs=8, batch=24, erase=0), tmp_path, seed=0)
     assert course.best > 0.9
-    both = lessons(stills, None, Pictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
+    both = training_table(stills, None, FacePictures(**{**vars(part.pictures), "pixels": stills.pixels}), NAMES)
     assert len(both.persons) == 144 and both.aus.shape == (144, len(MAIN_AUS) + len(SUB_AUS))
     assert (both.aus[72:] == -1).all()
-    assert f1(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [-1]])).item() == 1
+    assert au_f1(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [-1]])).item() == 1
 
 
 def test_what_shows_often_in_clips_is_judged_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +253,7 @@ def test_what_shows_often_in_clips_is_judged_there(monkeypatch: pytest.MonkeyPat
     told = {"stills": (labels * 0.4 + 0.1, labels), "clips": (torch.zeros(count, 41), rare)}
     monkeypatch.setattr(photo_recipe, "_held", lambda au, view, part, held: told[part])
     net = AUGraph(AUGraphConfig("small"))
-    found, threshold = photo_recipe.judged(net, View(32), ["stills", "clips"], 12)  # type: ignore[list-item]
+    found, threshold = photo_recipe.judge_units(net, CropView(32), ["stills", "clips"], 12)  # type: ignore[list-item]
     assert found[0] == 0 and found[1] == 1 and not found[2:].any()
     assert (threshold[2:] == 0.5).all() and 0.3 < threshold[0] < 0.5
 
@@ -253,7 +261,7 @@ def test_what_shows_often_in_clips_is_judged_there(monkeypatch: pytest.MonkeyPat
 def test_the_mean_of_two_nets() -> None:
     one, other = AUGraph(AUGraphConfig("small")), AUGraph(AUGraphConfig("small"))
     before = one.head.main_sc.clone()
-    photo_recipe.blend(one, other, 0.25)
+    photo_recipe.blend_weights(one, other, 0.25)
     assert torch.allclose(one.head.main_sc, before * 0.75 + other.head.main_sc * 0.25)
 
 
@@ -338,7 +346,7 @@ def test_shipped_experts_read_real_photos() -> None:
     """Every fifth picture of FER+'s validation part with a majority: at least 82 % right, by all 11 labels."""
     experts = load_experts("experts")
     pictures, votes = read_ferplus(SHARED / "ferplus", 1)
-    labels = places(majority(votes))
+    labels = mafw_places(majority(votes))
     rows = torch.nonzero(labels >= 0)[::5, 0]
-    logits = emotion_logits(experts.er, View(96, grey=False), pictures.take(rows))
+    logits = emotion_logits(experts.er, CropView(96, grey=False), pictures.take(rows))
     assert (logits.argmax(1) == labels[rows]).float().mean() > 0.82

@@ -14,7 +14,7 @@ def template() -> Tensor:
     return mean_face()
 
 
-def made_faces(template: Tensor, count: int = 4) -> face_augment.Faces:
+def made_faces(template: Tensor, count: int = 4) -> face_augment.FaceTable:
     """Photos with a bright spot between the eyes, turned and placed at random, as the training sees them."""
     torch.manual_seed(0)
     images = torch.zeros(count, 192, 192, dtype=torch.uint8)
@@ -25,17 +25,17 @@ def made_faces(template: Tensor, count: int = 4) -> face_augment.Faces:
         points[i, list(MESH_68), :2] = marks
         x, y = marks[[39, 42]].mean(0).round().int().tolist()
         images[i, y - 3 : y + 4, x - 3 : x + 4] = 255
-    aligned, align, depth = face_augment.prepare(images, points, template)
+    aligned, align, depth = face_augment.prepare_faces(images, points, template)
     values, odds = torch.zeros(count, len(NETWORK_NAMES)), torch.ones(count)
-    return face_augment.Faces(images, aligned, torch.ones(478) / 478, values, 1.0, odds, align, depth)
+    return face_augment.FaceTable(images, aligned, torch.ones(478) / 478, values, 1.0, odds, align, depth)
 
 
 def test_pixels_and_points_of_a_lesson_move_together(template: Tensor) -> None:
     faces = made_faces(template)
-    still = face_augment.render(faces, torch.arange(4), 96, face_augment.Jitter(0, 0, 0, 0, 0))
+    still = face_augment.render_crops(faces, torch.arange(4), 96, face_augment.Jitter(0, 0, 0, 0, 0))
     torch.testing.assert_close(still.points[:, list(MESH_68)].mean(0), template, atol=0.03, rtol=0)
     for jitter in (face_augment.Jitter(12, 0.1, 0.05, 0, 0), face_augment.Jitter(yaw=25, pitch=10)):
-        batch = face_augment.render(faces, torch.arange(4), 96, jitter)
+        batch = face_augment.render_crops(faces, torch.arange(4), 96, jitter)
         for crop, points in zip(batch.crops[:, 0], batch.points, strict=True):
             y, x = torch.nonzero(crop > 128).float().mean(0)
             spot = points[[MESH_68[39], MESH_68[42]]].mean(0)
@@ -54,7 +54,7 @@ def test_turning_a_head_can_be_undone() -> None:
 
 def test_crops_without_a_face_are_marked_so(template: Tensor) -> None:
     faces = torch.tensor([0, 1, 2, 3] * 3)
-    batch = face_augment.render(made_faces(template), faces, 48, face_augment.Jitter(), wrong=6)
+    batch = face_augment.render_crops(made_faces(template), faces, 48, face_augment.Jitter(), wrong=6)
     assert batch.face.tolist() == [1.0] * 6 + [0.0] * 6
     assert not batch.known[6:].any()
     assert not batch.values_weight[6:].any()

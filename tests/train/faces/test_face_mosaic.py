@@ -14,7 +14,7 @@ from captioner.train.faces import mosaic, scenes
 from captioner.video.reading import write_video
 
 
-def spotted(count: int = 12, side: int = 192) -> mosaic.Pictures:
+def spotted(count: int = 12, side: int = 192) -> mosaic.PictureSet:
     """Dark pictures with a bright disc a third as large as the face it stands for; each fourth has no face."""
     torch.manual_seed(0)
     faces = torch.full((count, 2, 3), torch.nan)
@@ -25,7 +25,7 @@ def spotted(count: int = 12, side: int = 192) -> mosaic.Pictures:
             faces[i, 0] = torch.tensor([*(60 + torch.rand(2) * 70).tolist(), 50 + float(torch.rand(())) * 40])
             cx, cy, size = faces[i, 0].tolist()
             images[i, 0][(x - cx) ** 2 + (y - cy) ** 2 < (size / 6) ** 2] = 240
-    return mosaic.Pictures(images, faces)
+    return mosaic.PictureSet(images, faces)
 
 
 def centres(made: scenes.Scenes) -> list[tuple[int, float, float, float]]:
@@ -39,7 +39,7 @@ def centres(made: scenes.Scenes) -> list[tuple[int, float, float, float]]:
 
 def test_the_faces_of_a_mosaic_are_where_its_pixels_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (scenes, mosaic):
-        monkeypatch.setattr(module, "damage", lambda pictures: pictures)
+        monkeypatch.setattr(module, "degrade", lambda pictures: pictures)
     monkeypatch.setattr(mosaic, "_lit", lambda views: views)
     drawn = mosaic.Mosaic([spotted(), spotted()], [0.5, 0.5])
     off, sizes = [], []
