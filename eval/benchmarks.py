@@ -189,9 +189,9 @@ def _captioned(
     """The predictions of a batch, and {id: fault} of the videos that cannot be read."""
     from torch import OutOfMemoryError
 
-    from captioner.data.dataset import collate
     from captioner.data.feature_store import look
     from captioner.inference.predictor import caption_batch
+    from captioner.model.batch import ClipItem, collate
 
     items, faults = [], {}
     for record in batch:
@@ -200,7 +200,7 @@ def _captioned(
         except VideoError as error:
             faults[record.id] = str(error)
             continue
-        items.append(seen.item(record.id))
+        items.append(ClipItem(seen, record.id))
     if not items:
         return [], faults
     try:
@@ -209,7 +209,7 @@ def _captioned(
         raise BenchmarkError(f"{model.device} is out of memory: batch=1 or device=cpu") from None
     rows: list[dict[str, Any]] = []
     for item, caption in zip(items, made, strict=True):
-        rows.append({"id": item["id"], "caption": caption.text, "score": round(caption.score, 6)})
+        rows.append({"id": item.id, "caption": caption.text, "score": round(caption.score, 6)})
         if caption.emotion:
             rows[-1]["emotion"] = {name: round(p, 6) for name, p in caption.emotion.items()}
     return rows, faults

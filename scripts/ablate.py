@@ -29,11 +29,12 @@ from train import prepare
 
 import captioner
 from captioner.config import Config, load
-from captioner.data.dataset import EpochOrder, collate
+from captioner.data.dataset import EpochOrder
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.inference.predictor import Caption
+from captioner.model.batch import collate
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes

@@ -18,7 +18,8 @@ import torch
 
 from captioner.config import Config, DecodeConfig, ModelConfig, apply_override, build, read_yaml
 from captioner.errors import CaptionerError
-from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.batch import Batch
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Special, next_log_probs
 
 

@@ -22,11 +22,12 @@ import torch
 from train import build_model, read_clips
 
 from captioner.config import Config, load
-from captioner.data.dataset import ClipDataset, EpochOrder, collate
+from captioner.data.dataset import ClipDataset, EpochOrder
 from captioner.data.feature_store import FeatureStore, look, open_store
 from captioner.data.loader import Feeder
 from captioner.data.manifest import Record
 from captioner.errors import CaptionerError
+from captioner.model.batch import collate, features_of_faces
 from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
@@ -82,8 +83,8 @@ def see_all(model: EmotionCaptioner, records: list[Record], config: Config) -> N
     """What the store keeps of clips, but not kept."""
     for record in records:
         seen = look(record.video, model.config, config.data.short_side)
-        if seen.crops is not None:
-            model.experts(seen.crops, seen.shown, seen.expression, seen.height)
+        if seen.faces is not None:
+            features_of_faces(model.experts, seen.faces)
 
 
 def store_in(folder: Path, config: Config, settled: Any, model: EmotionCaptioner) -> FeatureStore:

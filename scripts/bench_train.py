@@ -23,7 +23,8 @@ from torch import nn
 from captioner.config import Config, load
 from captioner.errors import CaptionerError
 from captioner.inference.predictor import pick_device
-from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.batch import Batch
+from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import BETAS, EPS, PlainEngine, parameter_groups, pick_precision
 from captioner.train.plan import draft, noise_batch
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of

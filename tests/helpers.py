@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from captioner.config import ModelConfig, load
-from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
+from captioner.faces.crops import FaceCrops
+from captioner.model.batch import NO_LABEL, Batch
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import write_video
 
@@ -51,7 +53,7 @@ def tiny_batch(config: ModelConfig, clips: int = 3, length: int = 12, seed: int 
     crops = (clips, config.experts.frames, 3, config.experts.size, config.experts.size)
     return Batch(
         frames=torch.randint(0, 256, (clips, frames, 3, size, size), generator=draw, dtype=torch.uint8),
-        crops=torch.randint(0, 256, crops, generator=draw, dtype=torch.uint8),
+        faces=FaceCrops(torch.randint(0, 256, crops, generator=draw, dtype=torch.uint8)),
         masked=ids.masked_fill(hidden, 4),
         targets=ids.masked_fill(~hidden, NO_LABEL),
         text_ids=ids,

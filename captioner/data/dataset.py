@@ -1,4 +1,4 @@
-"""Clips for training and scoring: the dataset, the order of an epoch, and batches.
+"""Clips for training and scoring: the dataset and the order of an epoch.
 
 Everything random about an item (crop, caption, hidden words) follows from (seed, epoch, item), so the
 order of workers and a resumed run change nothing.
@@ -8,23 +8,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from captioner.config import ModelConfig
-from captioner.data.feature_store import FeatureStore, Seen, look
+from captioner.data.feature_store import FeatureStore, look
 from captioner.data.manifest import Record
 from captioner.errors import CheckpointError, VideoError
 from captioner.lexicon.phrases import find_phrases
-from captioner.model.captioner import NO_LABEL, Batch
+from captioner.model.batch import NO_LABEL, CaptionTargets, ClipInputs, ClipItem
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.transforms import crop
 from prompts.textual import hide_words
-from prompts.visual import ExpertFeatures
 
 STAND_INS = 50  # clips tried in place of an unreadable one
 FUNCTION_WORDS = frozenset(
@@ -128,7 +125,7 @@ class EpochOrder(Sampler[list[Place]]):
         return len(self.batches)
 
 
-class ClipDataset(Dataset[dict[str, Any]]):
+class ClipDataset(Dataset[ClipItem]):
     """Items of a manifest for the model; in training with random crops, captions and hidden words."""
 
     def __init__(
@@ -162,38 +159,38 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, place: Place) -> dict[str, Any]:
+    def __getitem__(self, place: Place) -> ClipItem:
         mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
         generator = torch.Generator().manual_seed(mixed % (1 << 63))
         asked = self.records[place.index]
-        record, seen = self.readable(place, mixed)
-        frames = seen.frames
-        if seen.video is None:
+        record, inputs = self.readable(place, mixed)
+        frames = inputs.frames
+        if inputs.video is None:
             frames = crop(frames, self.config.video.size, train=self.moving, generator=generator)
         if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
             frames = frames.flip(-1)
         emotion = NO_LABEL
         if record.emotion in self.config.labels:
             emotion = self.config.labels.index(record.emotion)
-        item = replace(seen, frames=frames).item(asked.id, emotion)
+        item = ClipItem(replace(inputs, frames=frames), asked.id, emotion)
         if record is not asked:
-            item["bad"] = {asked.id: (self.bad or {})[asked.id]}
+            item.bad = {asked.id: (self.bad or {})[asked.id]}
         if self.train:
-            faceless = self.hide_faces > 0 and self.face_is_hidden(item, generator)
-            item |= self.caption_parts(record, generator, faceless)
+            faceless = self.hide_faces > 0 and self.face_is_hidden(item.inputs, generator)
+            item.captions = self.caption_targets(record, generator, faceless)
         return item
 
-    def face_is_hidden(self, item: dict[str, Any], generator: torch.Generator) -> bool:
-        """Whether an item shows no face, be it that it is hidden here."""
-        seen, shown = item["experts"], item["shown"]
+    def face_is_hidden(self, inputs: ClipInputs, generator: torch.Generator) -> bool:
+        """Whether a clip shows no face, be it that it is hidden here."""
+        experts, faces = inputs.experts, inputs.faces
+        shown = experts.present if experts is not None else faces.shown if faces is not None else None
         if float(torch.rand((), generator=generator)) < self.hide_faces:
-            item["experts"] = None if seen is None else replace(seen, present=torch.zeros_like(seen.present))
-            item["shown"] = None if shown is None else torch.zeros_like(shown)
-            return seen is not None or shown is not None
-        there = shown if seen is None else seen.present
-        return there is not None and not bool(there.any())
+            inputs.experts = None if experts is None else replace(experts, present=torch.zeros_like(experts.present))
+            inputs.faces = None if faces is None else faces.hidden()
+            return shown is not None
+        return shown is not None and not bool(shown.any())
 
-    def readable(self, place: Place, mixed: int) -> tuple[Record, Seen]:
+    def readable(self, place: Place, mixed: int) -> tuple[Record, ClipInputs]:
         """The record at a place and what is seen of it; for an unreadable one another, which follows from `mixed`."""
         record = self.records[place.index]
         draw = torch.Generator().manual_seed((mixed + 1) * 7919 % (1 << 63))
@@ -209,7 +206,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             record = self.records[int(torch.randint(len(self.records), (), generator=draw))]
         raise VideoError(f"none of {STAND_INS} clips drawn in place of {self.records[place.index].id!r} can be read")
 
-    def see(self, record: Record) -> Seen:
+    def see(self, record: Record) -> ClipInputs:
         """What is seen of a record's video; a VideoError where it cannot be read."""
         return self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
 
@@ -222,7 +219,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         texts = [record.captions if style == own else record.extra.get(style, []) for style in styles]
         return {place: list(found) for place, found in enumerate(texts) if found} or {0: record.captions}
 
-    def caption_parts(self, record: Record, generator: torch.Generator, faceless: bool = False) -> dict[str, Any]:
+    def caption_targets(
+        self, record: Record, generator: torch.Generator, faceless: bool = False
+    ) -> CaptionTargets:
         """Captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
         styled = self.styled_captions(record)
@@ -233,55 +232,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
         chosen = [styled[style][orders[style][i % len(orders[style])]] for style, i in turns]
         ids = [self.tokenizer.encode(c, longest, style) for c, (style, _) in zip(chosen, turns, strict=True)]
         hidden = [hide(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
-        parts: dict[str, Any] = {
-            "masked": [shown for shown, _ in hidden],
-            "targets": [asked for _, asked in hidden],
-        }
+        captions = CaptionTargets([shown for shown, _ in hidden], [asked for _, asked in hidden])
         if self.pieces is not None:
-            text, words = self.pieces(chosen[0])
-            content = self.pieces.matchable(text, words)
+            captions.text_ids, words = self.pieces(chosen[0])
+            content = self.pieces.matchable(captions.text_ids, words)
             words = content if any(content) else words
             if self.pieces.foreign is None:  # the same words stay hidden from matching as from the fusion
                 matchable = [w and t == NO_LABEL for w, t in zip(words, hidden[0][1], strict=True)]
                 words = matchable if any(matchable) else words
             else:
                 words = hide_words(torch.tensor([words]), prompts.mask_words, generator)[0].tolist()
-            parts |= {"text_ids": [text], "text_words": [words], "text_mask": [[1] * len(text)]}
-        return parts
-
-
-def collate(items: Sequence[dict[str, Any]], pad_id: int = 0) -> Batch:
-    """Items padded into a Batch."""
-
-    def padded(key: str, filler: int, dtype: torch.dtype = torch.long) -> Tensor | None:
-        if key not in items[0]:
-            return None
-        rows = [list(row) for item in items for row in item[key]]
-        longest = max(len(row) for row in rows)
-        return torch.tensor([row + [filler] * (longest - len(row)) for row in rows], dtype=dtype)
-
-    experts = None
-    if items[0]["experts"] is not None:
-        names = vars(items[0]["experts"])
-        experts = ExpertFeatures(**{n: torch.cat([getattr(i["experts"], n) for i in items]) for n in names})
-    faces = {
-        key: torch.cat([i[key] for i in items]) if items[0].get(key) is not None else None
-        for key in ("crops", "shown", "expression", "height")
-    }
-    priors = [item["prior"] for item in items if item.get("prior") is not None]
-    tokens = [item["video"] for item in items if item.get("video") is not None]
-    return Batch(
-        frames=torch.stack([i["frames"] for i in items]),
-        experts=experts,
-        **faces,
-        prior=torch.cat(priors) if priors else None,
-        video=torch.cat(tokens) if tokens else None,
-        masked=padded("masked", pad_id),
-        targets=padded("targets", NO_LABEL),
-        text_ids=padded("text_ids", pad_id),
-        text_mask=padded("text_mask", 0, torch.bool),
-        text_words=padded("text_words", 0, torch.bool),
-        emotion=torch.tensor([i["emotion"] for i in items]),
-        ids=[i["id"] for i in items],
-        bad={key: fault for i in items for key, fault in i.get("bad", {}).items()},
-    )
+            captions.text_words = words
+        return captions

@@ -7,7 +7,7 @@ and faces as they are.
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
 from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, face_tracks, reader_version
-from captioner.model.captioner import NO_LABEL
+from captioner.model.batch import ClipInputs, features_of_faces
 from captioner.model.video_encoder import VideoEncoder
 from captioner.store import Part, VideoHashes, weights_hash
 from captioner.video.reading import Clip, one_thread, read_sizes
@@ -34,41 +34,14 @@ log = logging.getLogger(__name__)
 FORMAT = 4  # of the entries and of what is computed; a new one leaves old entries unread
 
 
-@dataclass
-class Seen:
-    """What is known of a clip: frames (T, 3, H, W) uint8, and expert features (batch of one) or face crops."""
-
-    frames: Tensor
-    experts: ExpertFeatures | None = None
-    crops: Tensor | None = None  # (1, T_e, 3, s, s) uint8
-    shown: Tensor | None = None  # (1, T_e) which of them hold a face
-    expression: Tensor | None = None  # (1, T_e, E) what the face reader says of each
-    height: Tensor | None = None  # (1,) of the face, as a share of the picture's short side
-    people: int = 0  # faces that were followed; not kept
-    times: list[float] = field(default_factory=list)  # seconds of the frames; not kept
-    prior: Tensor | None = None  # (1, C) belief of the emotion prior
-    video: Tensor | None = None  # (1, M, C) tokens of a frozen video encoder, which needs no frames then
-
-    def item(self, name: str = "", emotion: int = NO_LABEL) -> dict[str, Any]:
-        """What `collate` takes of a clip."""
-        keys = ("frames", "experts", "crops", "shown", "expression", "height", "prior", "video")
-        return {"id": name, "emotion": emotion} | {key: getattr(self, key) for key in keys}
-
-
-def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> Seen:
+def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> ClipInputs:
     """Decode the sampled frames of a video and cut the experts' crops from them."""
     side = short_side or config.video.size
     vep = config.prompts.vep
     clips = read_clips(source, config, [side, crop_side(config.experts)] if vep else [side], **span)
-    cut = expert_crops(clips[-1], config.experts) if vep else None
-    return Seen(
+    return ClipInputs(
         resize_short(clips[0].frames, side),
-        crops=cut.pixels if cut else None,
-        shown=cut.shown if cut else None,
-        expression=cut.expression if cut else None,
-        height=cut.height if cut else None,
-        people=cut.people if cut else 0,
-        times=[round(float(t), 3) for t in clips[0].times],
+        faces=expert_crops(clips[-1], config.experts) if vep else None,
         prior=prior_belief(source, config, **span),
     )
 
@@ -153,7 +126,7 @@ class Pending:
     """What decoding has brought of a clip and the frozen networks still have to see."""
 
     frames: Tensor | None = None  # (T, 3, h, w)
-    cut: FaceCrops | None = None
+    faces: FaceCrops | None = None
 
 
 class FeatureStore:
@@ -211,7 +184,7 @@ class FeatureStore:
         """The parts without an entry for a video; with `check` a broken entry is none."""
         return [name for name, part in self.parts.items() if not part.has(video, check)]
 
-    def load(self, video: Path) -> Seen:
+    def load(self, video: Path) -> ClipInputs:
         """What is known of a video; what was missing is kept from now on."""
         found = {name: part.read(video) for name, part in self.parts.items() if name != "faces"}
         absent = [name for name, value in found.items() if value is None]
@@ -221,9 +194,9 @@ class FeatureStore:
             found |= made | self.finish(video, pending, absent)
         size = self.config.video.size
         frames = found.get("frames")
-        return Seen(
+        return ClipInputs(
             torch.zeros(0, 3, size, size, dtype=torch.uint8) if frames is None else frames,
-            found.get("experts"),
+            experts=found.get("experts"),
             prior=found.get("belief"),
             video=found.get("video"),
         )
@@ -253,7 +226,7 @@ class FeatureStore:
                 tracks = made["faces"] = face_tracks(clips[READ_SIDE], self.config.experts)
         if "experts" in absent:
             clip = clips[crop_side(self.config.experts)]
-            pending.cut = expert_crops(clip, self.config.experts, tracks)
+            pending.faces = expert_crops(clip, self.config.experts, tracks)
         for name in made.keys() & self.parts.keys():
             self.parts[name].write(video, made[name])
         return pending, made
@@ -264,8 +237,8 @@ class FeatureStore:
         """What the frozen networks say, kept."""
         made: dict[str, Any] = {}
         nets = nets or self.nets
-        if "experts" in absent and pending.cut is not None:
-            made["experts"] = nets.features(pending.cut)
+        if "experts" in absent and pending.faces is not None:
+            made["experts"] = nets.features(pending.faces)
         if "video" in absent and pending.frames is not None:
             made["video"] = nets.tokens(crop(pending.frames, self.config.video.size))
         if "belief" in absent:
@@ -334,12 +307,11 @@ class Nets:
         experts = deepcopy(self.experts).to(device) if self.experts is not None else None
         return Nets(experts, deepcopy(self.video).to(device) if self.video is not None else None)
 
-    def features(self, cut: FaceCrops) -> ExpertFeatures:
+    def features(self, faces: FaceCrops) -> ExpertFeatures:
         """What the experts say of the crops."""
         assert self.experts is not None
         device = next(self.experts.parameters()).device
-        rest = (None if part is None else part.to(device) for part in (cut.shown, cut.expression, cut.height))
-        return self.experts(cut.pixels.to(device), *rest).to("cpu")
+        return features_of_faces(self.experts, faces.to(device)).to("cpu")
 
     @torch.no_grad()
     def tokens(self, frames: Tensor) -> Tensor:

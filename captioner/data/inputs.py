@@ -12,10 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from captioner.config import ModelConfig
-from captioner.data.feature_store import Seen, prior_belief, read_clips
+from captioner.data.feature_store import prior_belief, read_clips
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
 from captioner.faces.crops import READ_SIDE, crop_side, expert_crops, face_tracks
+from captioner.model.batch import ClipInputs
 from captioner.video.reading import Clip
 from captioner.video.shots import Piece, pieces
 from captioner.video.transforms import crop, resize_short
@@ -23,9 +24,9 @@ from captioner.video.transforms import crop, resize_short
 
 @dataclass
 class Viewed:
-    """A clip ready for the model: one `Seen` for each person to describe, or one for the clip as a whole."""
+    """A clip ready for the model: one `ClipInputs` for each person to describe, or one for the clip as a whole."""
 
-    seen: list[Seen]
+    seen: list[ClipInputs]
     persons: list[int]  # their places in `tracks`; -1 where no face is meant
     tracks: list[FaceTrack]
     clip: Clip | None  # the pictures in which they were read, where evidence is asked for
@@ -101,16 +102,13 @@ def assemble(
     frames = crop(resize_short(small.frames, config.video.size), config.video.size).contiguous()
     times = [round(float(t), 3) for t in small.times]
     persons = list(range(min(people, len(tracks)))) or [0 if reads_faces and tracks else -1]
-    base = Seen(frames, people=len(tracks), times=times, prior=prior)
+    base = ClipInputs(frames, prior=prior)
     seen = [base]
     if config.prompts.vep:
         seen = []
         for person in persons:
             own = [tracks[person]] if person >= 0 else []
-            cut = expert_crops(for_experts, config.experts, own if reads_faces else None)
-            seen.append(
-                replace(base, crops=cut.pixels, shown=cut.shown, expression=cut.expression, height=cut.height)
-            )
+            seen.append(replace(base, faces=expert_crops(for_experts, config.experts, own if reads_faces else None)))
     kept = shown if keep else None
     return Viewed(seen, persons, tracks, kept, *span, times, small.source, small.duration)
 

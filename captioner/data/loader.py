@@ -16,7 +16,7 @@ from captioner.config import DataConfig
 from captioner.data.dataset import Place
 from captioner.data.feature_store import lone_worker
 from captioner.errors import VideoError
-from captioner.model.captioner import Batch
+from captioner.model.batch import Batch, ClipItem
 
 BAD_LIST = "bad_videos.jsonl"  # in a run's folder
 
@@ -41,9 +41,9 @@ class Feeder:
 
     def __init__(
         self,
-        dataset: Dataset[dict[str, Any]],
+        dataset: Dataset[ClipItem],
         config: DataConfig,
-        collate: Callable[[Sequence[dict[str, Any]]], Batch],
+        collate: Callable[[Sequence[ClipItem]], Batch],
         *,
         seed: int = 0,
         pin: bool = False,

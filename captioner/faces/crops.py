@@ -1,10 +1,10 @@
 """What the frozen experts look at: crops of the dominant face, or of the whole picture where they ask for that."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,19 +19,40 @@ from captioner.video.transforms import prepare
 READ_SIDE = 360  # short edge in pixels at which faces are sought; small faces need it, more costs time
 
 
-class FaceCrops(NamedTuple):
-    """What the experts get of a clip: pixels (1, T_e, 3, s, s) uint8, and of each which the reader saw.
+@dataclass(frozen=True)
+class FaceCrops:
+    """What the experts get of the faces of clips: crops, and what the reader saw in each.
 
-    shown (1, T_e): whether it holds a face; None: taken to. expression (1, T_e, E): the reader's values, 0 without a
-    face; None where nobody read them. height (1,): mean height of the face, as a share of the picture's short side.
-    people: how many were followed.
+    Axes: B clips, T crops of each, S pixels, E values of the reader. Whatever is None is not known: without `shown`
+    every crop is taken to hold a face, without `height` that face to fill the picture.
     """
 
-    pixels: Tensor
-    shown: Tensor | None
-    expression: Tensor | None
-    height: Tensor | None
-    people: int
+    pixels: Tensor  # (B, T, 3, S, S) uint8
+    shown: Tensor | None = None  # (B, T) whether a crop holds a face
+    expression: Tensor | None = None  # (B, T, E) the reader's values, 0 without a face
+    height: Tensor | None = None  # (B,) mean height of the face, as a share of the picture's short side
+    people: Tensor | None = None  # (B,) how many were followed
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "FaceCrops":
+        """The same on a device."""
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "FaceCrops":
+        """The same in pinned memory."""
+        return self._each(Tensor.pin_memory)
+
+    def hidden(self) -> "FaceCrops":
+        """The same with no face shown; where nobody looked for faces nothing can be hidden."""
+        return self if self.shown is None else replace(self, shown=torch.zeros_like(self.shown))
+
+    @classmethod
+    def stack(cls, parts: "Sequence[FaceCrops]") -> "FaceCrops":
+        """Faces of several clips as those of one batch; all know the same things."""
+        rows = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+        return cls(**{name: torch.cat(row) for name, row in rows.items() if row[0] is not None})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "FaceCrops":
+        return FaceCrops(**{name: change(value) for name, value in vars(self).items() if value is not None})
 
 
 def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] | None = None) -> FaceCrops:
@@ -44,16 +65,17 @@ def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] 
     if config.margin is None:
         unique, back = np.unique(places, return_inverse=True)
         squares = prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None]
-        return FaceCrops(squares, None, None, None, 0)
+        return FaceCrops(squares)
     tracks = face_tracks(clip, config) if tracks is None else tracks
     if not tracks:
         silent = torch.zeros(1, len(places), len(EXPRESSION_NAMES))
         nobody = torch.zeros(1, len(places), 3, config.size, config.size, dtype=torch.uint8)
-        return FaceCrops(nobody, torch.zeros(1, len(places), dtype=torch.bool), silent, torch.zeros(1), 0)
+        unseen = torch.zeros(1, len(places), dtype=torch.bool)
+        return FaceCrops(nobody, unseen, silent, torch.zeros(1), torch.zeros(1, dtype=torch.long))
     crops = _reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
     shown, expression = (torch.from_numpy(values[places])[None] for values in (tracks[0].present, tracks[0].expression))
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None]
-    return FaceCrops(pixels, shown, expression, face_height(tracks[0], clip), len(tracks))
+    return FaceCrops(pixels, shown, expression, face_height(tracks[0], clip), torch.tensor([len(tracks)]))
 
 
 def face_height(track: FaceTrack, clip: Clip) -> Tensor:

@@ -12,7 +12,8 @@ from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption
 from captioner.lexicon.actions import NAMES, find_deeds
 from captioner.lexicon.phrases import PHRASES, find_phrases
-from captioner.model.captioner import Batch, EmotionCaptioner, View
+from captioner.model.batch import Batch, EncodedClip
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import AGAINST, Special, Worth, Written, write
 from captioner.model.tokenizer import Tokenizer
 from prompts.alignment import Matching
@@ -39,7 +40,7 @@ def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "
 @torch.inference_mode()
 def write_batch(
     model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
-) -> tuple[list[Caption], View, list[Written]]:
+) -> tuple[list[Caption], EncodedClip, list[Written]]:
     """Captions of a batch, and what they were written from; peaks are shares of the clip, its times come later."""
     view = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
@@ -72,7 +73,7 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
     return SEARCH if model.config.prompts.reading and not options.sample else 1
 
 
-def worth_of(view: View, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
+def worth_of(view: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
     """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`.
 
     And its lifts of the deeds, such that what speaks against one counts in a search as the log-probability it is.
@@ -121,7 +122,7 @@ def word_scores(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
 
 
 def match_words(
-    model: EmotionCaptioner, view: View, pieces: TextPieces, texts: list[str]
+    model: EmotionCaptioner, view: EncodedClip, pieces: TextPieces, texts: list[str]
 ) -> list[list[tuple[str, float]]]:
     """For each clip and kept action unit: the word matched to it ("" for none) and their cosine."""
     if view.au is None or not model.aligned or model.config.prompts.au_word == "off":
@@ -144,7 +145,7 @@ def match_words(
     return rows
 
 
-def action_units(view: View, row: int, links: list[tuple[str, float]], threshold: float) -> list[ActionUnit]:
+def action_units(view: EncodedClip, row: int, links: list[tuple[str, float]], threshold: float) -> list[ActionUnit]:
     """The kept action units of a clip, most conspicuous first; `peak` still a share of the clip."""
     if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
         return []

@@ -22,7 +22,8 @@ from captioner.inference.captions import emotion_source
 from captioner.inference.links import NAMES, Course, Link, expert_courses, link, reader_courses
 from captioner.lexicon.phrases import find_phrases
 from captioner.model import attention
-from captioner.model.captioner import EmotionCaptioner, View
+from captioner.model.batch import EncodedClip
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Written
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import Clip
@@ -134,7 +135,7 @@ def gather(
     model: EmotionCaptioner,
     tokenizer: Tokenizer,
     pieces: TextPieces,
-    view: View,
+    view: EncodedClip,
     row: int,
     written: Written,
     text: str,
@@ -172,7 +173,7 @@ def gather(
 def link_phrases(
     model: EmotionCaptioner,
     pieces: TextPieces,
-    view: View,
+    view: EncodedClip,
     row: int,
     text: str,
     seconds: list[float],
@@ -183,7 +184,7 @@ def link_phrases(
 
 
 def _link(
-    model: EmotionCaptioner, pieces: TextPieces, view: View, row: int, text: str, courses: dict[int, Course]
+    model: EmotionCaptioner, pieces: TextPieces, view: EncodedClip, row: int, text: str, courses: dict[int, Course]
 ) -> list[Link]:
     phrases = find_phrases(text)
     near = similarities(model, view, row, pieces, text) if phrases else {}
@@ -194,7 +195,7 @@ def _link(
     return links
 
 
-def kept_units(view: View, row: int) -> list[int]:
+def kept_units(view: EncodedClip, row: int) -> list[int]:
     """The action units that clip `row` has as prompts, in their order; none without a face."""
     if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
         return []
@@ -203,7 +204,7 @@ def kept_units(view: View, row: int) -> list[int]:
 
 
 def similarities(
-    model: EmotionCaptioner, view: View, row: int, pieces: TextPieces, text: str
+    model: EmotionCaptioner, view: EncodedClip, row: int, pieces: TextPieces, text: str
 ) -> dict[int, dict[int, float]]:
     """Cosine of each kept unit's prompt with each word piece of the text, by the piece's first letter's place."""
     units = kept_units(view, row)
@@ -226,7 +227,7 @@ def similarities(
 
 
 def unit_courses(
-    model: EmotionCaptioner, view: View, row: int, seconds: list[float], track: FaceTrack | None
+    model: EmotionCaptioner, view: EncodedClip, row: int, seconds: list[float], track: FaceTrack | None
 ) -> dict[int, Course]:
     """Every unit's course: the experts' where they know it, else the face reader's."""
     courses = reader_courses(track, seconds)
@@ -269,7 +270,7 @@ def _units(courses: dict[int, Course], links: list[Link], kept: list[int]) -> li
     ]
 
 
-def _emotions(model: EmotionCaptioner, view: View, row: int) -> list[Belief]:
+def _emotions(model: EmotionCaptioner, view: EncodedClip, row: int) -> list[Belief]:
     """What the captioner believed while it wrote, and what the emotion expert says of the face crops."""
     beliefs = []
     if view.emotion is not None:
@@ -343,7 +344,7 @@ def portrait(clip: Clip, track: FaceTrack, place: int) -> Portrait:
 def _looks(
     model: EmotionCaptioner,
     tokenizer: Tokenizer,
-    view: View,
+    view: EncodedClip,
     row: int,
     written: Written,
     kept: list[int],

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from captioner.config import DecodeConfig, ModelConfig
-from captioner.data.dataset import TextPieces, collate
+from captioner.data.dataset import TextPieces
 from captioner.data.inputs import Viewed, view, view_windows
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.faces import BACKENDS, open_reader
@@ -23,6 +23,7 @@ from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.results import ActionUnit, Caption
 from captioner.model import checkpoint
+from captioner.model.batch import ClipItem, collate
 
 __all__ = ["ActionUnit", "Caption", "Captioner", "caption_batch", "pick_device", "special_ids"]
 
@@ -237,7 +238,7 @@ class Captioner:
         return [one for at in range(0, len(rows), size) for one in self._write(rows[at : at + size], wish)]
 
     def _write(self, rows: Sequence[tuple[Viewed, int]], wish: Wish) -> list[Caption]:
-        batch = collate([viewed.seen[number].item() for viewed, number in rows]).to(self.device)
+        batch = collate([ClipItem(viewed.seen[number]) for viewed, number in rows]).to(self.device)
         captions, sight, written = write_batch(self.model, self.tokenizer, self.pieces, batch, wish.options)
         for row, ((viewed, number), caption) in enumerate(zip(rows, captions, strict=True)):
             self._place(caption, viewed)

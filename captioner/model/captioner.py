@@ -5,7 +5,7 @@ C emotions, D width. The right block of the fusion is [class token | ER, reading
 configured.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from captioner.errors import ConfigError
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon import actions
 from captioner.lexicon.phrases import PHRASES
-from captioner.model.fusion import KINDS, Fusion, Memory
+from captioner.model.batch import NO_LABEL, Batch, EncodedClip, features_of_faces
+from captioner.model.fusion import KINDS, Fusion
 from captioner.model.video_encoder import TextEncoder, VideoEncoder, build_experts
 from prompts.alignment import (
     ERSentence,
@@ -37,55 +38,6 @@ from prompts.visual import ExpertFeatures, VisualPrompts
 
 # What a reading takes and judges.
 MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(actions.NAMES))
-NO_LABEL = -100  # cross-entropy leaves it out
-
-
-@dataclass
-class Batch:
-    """Clips as the model takes them; captions and labels only in training."""
-
-    frames: Tensor  # (B, T, 3, S, S) uint8
-    experts: ExpertFeatures | None = None  # cached; computed from crops when absent
-    crops: Tensor | None = None  # (B, T_e, 3, s, s) uint8 face crops
-    shown: Tensor | None = None  # (B, T_e) which of them hold a face; None: all
-    expression: Tensor | None = None  # (B, T_e, E) the face reader's values of each
-    height: Tensor | None = None  # (B,) of the face, as a share of the picture's short side; None: it fills the picture
-    prior: Tensor | None = None  # (B, C) belief of the emotion prior
-    video: Tensor | None = None  # (B, M, C) kept tokens of a frozen video encoder; frames may be (B, 0, 3, S, S) then
-    masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
-    targets: Tensor | None = None  # (B * R, L) the word to predict there, NO_LABEL elsewhere
-    text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
-    text_mask: Tensor | None = None  # (B, J) not padding
-    text_words: Tensor | None = None  # (B, J) places that AUs may match: no specials, no masked words
-    emotion: Tensor | None = None  # (B,) label index or NO_LABEL
-    ids: list[str] = field(default_factory=list)
-    bad: dict[str, str] = field(default_factory=dict)  # ids of clips that could not be read, and why
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same on a device; pinned tensors travel while the caller goes on."""
-        moved = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in vars(self).items()}
-        return Batch(**moved)
-
-    def pin_memory(self) -> "Batch":
-        """The same in pinned memory, as a data loader asks for it."""
-        return Batch(**{k: v.pin_memory() if hasattr(v, "pin_memory") else v for k, v in vars(self).items()})
-
-
-@dataclass
-class View:
-    """A clip as the fusion holds it, before any word is written."""
-
-    memory: Memory
-    belief: Tensor | None  # (B, C) logits of the visual emotion head
-    emotion: Tensor | None  # (B, C) probabilities, the prior's mixed in
-    class_token: Tensor | None  # (B, 1, D)
-    er: Tensor | None  # (B, D) fused state of the ER token
-    au: Tensor | None  # (B, K, D) fused states of the AU tokens
-    au_index: Tensor | None  # (B, K) which AUs they are, as places in the graph net's list
-    au_scores: Tensor | None  # (B, K) standard scores
-    experts: ExpertFeatures | None
-    judged: Tensor | None = None  # (B, P) the reading's logits of the phrases; all low without a face
-    lifted: Tensor | None = None  # (B, D) log of how much likelier than usual deeds are; 0 without a face
 
 
 @dataclass
@@ -137,11 +89,11 @@ class EmotionCaptioner(nn.Module):
             return None
         if batch.experts is not None:
             return batch.experts
-        if batch.crops is None:
+        if batch.faces is None:
             raise ValueError("visual prompts need expert features or face crops in the batch")
-        return self.experts(batch.crops, batch.shown, batch.expression, batch.height)
+        return features_of_faces(self.experts, batch.faces)
 
-    def see(self, batch: Batch) -> View:
+    def see(self, batch: Batch) -> EncodedClip:
         """Encode a batch of clips and run the right block once."""
         tokens_in = self.video(batch.frames) if batch.video is None else batch.video
         video = self.video_drop(self.video_out(self.video_in(tokens_in)))  # (B, M, D)
@@ -163,7 +115,7 @@ class EmotionCaptioner(nn.Module):
                 places[kind] = slice(first, first + part.shape[1])
                 parts.append(part + self.fusion.kinds.weight[KINDS.index(kind)])
         memory = self.fusion.remember(torch.cat([*parts, video], 1))
-        return View(
+        return EncodedClip(
             memory=memory,
             belief=belief,
             emotion=emotion,
@@ -200,7 +152,7 @@ class EmotionCaptioner(nn.Module):
                 live["au"], positives = self.au_loss(view, features, batch, warm)
         return Losses(live, positives)
 
-    def masked_words(self, view: View, batch: Batch) -> Tensor:
+    def masked_words(self, view: EncodedClip, batch: Batch) -> Tensor:
         """Eq 14: mean cross-entropy over the masked places."""
         assert batch.masked is not None and batch.targets is not None
         repeats = len(batch.masked) // len(batch.frames)
@@ -209,7 +161,7 @@ class EmotionCaptioner(nn.Module):
         wanted = batch.targets != NO_LABEL
         return F.cross_entropy(self.fusion.head(states[wanted]).float(), batch.targets[wanted])
 
-    def emotion_loss(self, view: View, features: Tensor, batch: Batch) -> Tensor:
+    def emotion_loss(self, view: EncodedClip, features: Tensor, batch: Batch) -> Tensor:
         """Eq 8 or its Table VI variants, plus the visual head that inference uses."""
         assert view.er is not None and view.class_token is not None and view.belief is not None
         assert batch.emotion is not None and batch.text_mask is not None
@@ -223,7 +175,7 @@ class EmotionCaptioner(nn.Module):
             return visual + similarity_cross_entropy(view.er, sentence, self.config.prompts.temperature)
         return visual + label_loss(self.er_sentence(view.er, sentence), batch.emotion, known)
 
-    def au_loss(self, view: View, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
+    def au_loss(self, view: EncodedClip, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
         """Eqs 9-12 or their Table VI variants, and the number of positive pairs."""
         assert view.au is not None and batch.text_words is not None
         prompts = self.config.prompts
@@ -254,7 +206,7 @@ class EmotionCaptioner(nn.Module):
             loss = au_word_contrastive(view.au, words, batch.text_words, prompts.temperature)
         return loss, positives
 
-    def evidence(self, view: View, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
+    def evidence(self, view: EncodedClip, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
         """Which written word (B, J) each action unit supports; None without AU-word alignment."""
         if view.au is None or not self.aligned:
             return None

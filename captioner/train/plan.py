@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from captioner.config import Config
-from captioner.model.captioner import MEASURED, NO_LABEL, Batch, EmotionCaptioner
+from captioner.faces.crops import FaceCrops
+from captioner.model.batch import NO_LABEL, Batch
+from captioner.model.captioner import MEASURED, EmotionCaptioner
 from captioner.model.video_encoder import resolve_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
@@ -110,7 +112,7 @@ def noise_batch(model: EmotionCaptioner, config: Config, clips: int, seed: int =
     def pixels(frames: int, side: int) -> Tensor:
         return torch.randint(0, 256, (clips, frames, 3, side, side), generator=draw, dtype=torch.uint8)
 
-    seen, crops = None, None
+    seen, faces = None, None
     if settled.prompts.vep and config.data.cache:
         aus = len(MAIN_AUS)
         seen = ExpertFeatures(
@@ -124,15 +126,15 @@ def noise_batch(model: EmotionCaptioner, config: Config, clips: int, seed: int =
             height=torch.rand(clips, generator=draw),
         )
     elif settled.prompts.vep:
-        crops = pixels(experts.frames, experts.size)
+        faces = FaceCrops(pixels(experts.frames, experts.size))
     words = torch.randint(5, settled.vocab_size, (rows, longest), generator=draw)
     hidden = torch.arange(longest).expand(rows, -1) % 2 == 1
     heard = torch.randint(5, min(settled.vocab_size, 30000), (clips, longest), generator=draw)
     classes = len(settled.labels)
     return Batch(
         frames=pixels(video.frames, video.size),
+        faces=faces,
         experts=seen,
-        crops=crops,
         prior=torch.full((clips, classes), 1 / classes) if settled.emotion_prior else None,
         masked=words,
         targets=words.masked_fill(~hidden, NO_LABEL),

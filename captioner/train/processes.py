@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, SilentError
-from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner, Losses, View
+from captioner.model.batch import NO_LABEL, Batch, EncodedClip
+from captioner.model.captioner import EmotionCaptioner, Losses
 
 _PATIENCE = timedelta(hours=1)  # one process draws clips or validates while the others wait
 _BUCKET = 1 << 25  # elements of gradients that travel together
@@ -208,14 +209,14 @@ class SharedLosses(nn.Module):
                 live.append(loss)
         return (*live, positives)
 
-    def word_loss(self, view: View, batch: Batch, share: float) -> Tensor:
+    def word_loss(self, view: EncodedClip, batch: Batch, share: float) -> Tensor:
         """Value of all processes, gradient of this one; `share`: hidden words here over the mean of a process."""
         own = self.model.masked_words(view, batch) * share
         return own - own.detach() + self.processes.mean(own.detach())
 
     def gathered(
-        self, view: View, features: Tensor, batch: Batch, sizes: list[int], longest: int
-    ) -> tuple[View, Tensor, Batch]:
+        self, view: EncodedClip, features: Tensor, batch: Batch, sizes: list[int], longest: int
+    ) -> tuple[EncodedClip, Tensor, Batch]:
         """What the alignment losses read, of every clip: view (B, ...), features (B, J, width), masks and labels."""
 
         def rows(value: Tensor | None) -> Tensor | None:

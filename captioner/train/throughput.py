@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.batch import Batch
+from captioner.model.captioner import EmotionCaptioner
 
 log = logging.getLogger(__name__)
 

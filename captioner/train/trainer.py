@@ -21,12 +21,13 @@ import torch
 from tqdm import tqdm
 
 from captioner.config import Config, build, to_dict
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces
 from captioner.data.loader import BAD_LIST, BadVideos, Feeder
 from captioner.errors import CheckpointError, ConfigError, Terminated
 from captioner.files import write_text
 from captioner.inference.predictor import Caption, caption_batch
 from captioner.model import checkpoint
+from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
 from captioner.model.weights import fill, read_weights

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from captioner.config import DataConfig
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, collate
+from captioner.data.dataset import ClipDataset, EpochOrder, Place
 from captioner.data.loader import BadVideos, Feeder
 from captioner.data.manifest import Record, read_manifest, write_manifest
 from captioner.errors import ConfigError, VideoError
+from captioner.model.batch import collate
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import write_video
 from tests.helpers import CAPTIONS, ROOT, tiny_config, with_vocabulary
@@ -54,11 +55,11 @@ def dataset(clips: Path, tokenizer: Tokenizer, bad: dict[str, str] | None) -> Cl
 def test_an_unreadable_clip_gives_way_to_the_same_other_each_time(clips: Path, tokenizer: Tokenizer) -> None:
     first, second = dataset(clips, tokenizer, {}), dataset(clips, tokenizer, {"clip7": "known from before"})
     places = [Place(epoch, 7) for epoch in range(6)]
-    shown = [first[place]["frames"] for place in places]
-    assert all(torch.equal(second[place]["frames"], frames) for place, frames in zip(places, shown, strict=True))
+    shown = [first[place].inputs.frames for place in places]
+    assert all(torch.equal(second[place].inputs.frames, frames) for place, frames in zip(places, shown, strict=True))
     assert len({frames.float().mean().item() for frames in shown}) > 2  # not the same stand-in in every epoch
-    assert "7.mp4' is not a video" in first[places[0]]["bad"]["clip7"]
-    assert "bad" not in first[Place(0, 6)]
+    assert "7.mp4' is not a video" in first[places[0]].bad["clip7"]
+    assert first[Place(0, 6)].bad == {}
     batch = collate([first[Place(0, 6)], first[Place(0, 7)]])
     assert list(batch.bad) == ["clip7"]
     assert batch.ids == ["clip6", "clip7"]

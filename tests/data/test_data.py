@@ -1,5 +1,6 @@
 """Dataset and batches: what an epoch sees, and that it depends on nothing but the seed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,16 @@ import pytest
 import tokenizers
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
 
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, collate, without_face
-from captioner.data.feature_store import Seen
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, without_face
 from captioner.data.manifest import Record
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces import crops as crops_module
-from captioner.faces.crops import expert_crops
+from captioner.faces.crops import FaceCrops, expert_crops
 from captioner.faces.reader import make_track
 from captioner.lexicon.phrases import find_phrases
-from captioner.model.captioner import NO_LABEL
+from captioner.model.batch import NO_LABEL, ClipInputs, collate
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import Clip
 from prompts.visual import ExpertFeatures
@@ -54,11 +55,11 @@ def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer
     second[Place(0, 3)]  # what was read before does not matter
     for place in (Place(0, 1), Place(7, 2)):
         a, b = first[place], second[place]
-        assert torch.equal(a["frames"], b["frames"])
-        assert (a["masked"], a["targets"], a["text_words"]) == (b["masked"], b["targets"], b["text_words"])
-    masks = {tuple(first[Place(epoch, 1)]["targets"][0]) for epoch in range(6)}
+        assert torch.equal(a.inputs.frames, b.inputs.frames)
+        assert a.captions == b.captions and a.captions.text_words
+    masks = {tuple(first[Place(epoch, 1)].captions.targets[0]) for epoch in range(6)}
     assert len(masks) > 3
-    assert dataset(records, tokenizer, seed=2)[Place(0, 1)]["targets"] != first[Place(0, 1)]["targets"]
+    assert dataset(records, tokenizer, seed=2)[Place(0, 1)].captions.targets != first[Place(0, 1)].captions.targets
 
 
 class FaceStore:
@@ -67,10 +68,10 @@ class FaceStore:
     def __init__(self, present: bool) -> None:
         self.present = present
 
-    def load(self, _: Path) -> Seen:
+    def load(self, _: Path) -> ClipInputs:
         zeros = {name: torch.zeros(1, 1) for name in ExpertFeatures.__dataclass_fields__}
         experts = ExpertFeatures(**zeros | {"present": torch.tensor([self.present])})
-        return Seen(torch.zeros(4, 3, 72, 72, dtype=torch.uint8), experts)
+        return ClipInputs(torch.zeros(4, 3, 72, 72, dtype=torch.uint8), experts=experts)
 
 
 def test_of_a_face_that_is_not_seen_nothing_is_said(records: list[Record], tokenizer: Tokenizer) -> None:
@@ -80,8 +81,8 @@ def test_of_a_face_that_is_not_seen_nothing_is_said(records: list[Record], token
         store: Any = FaceStore(present)
         data = ClipDataset(records, config, tokenizer, train=True, hide_faces=share, cache=store)
         items = [data[Place(epoch, 1)] for epoch in range(20)]
-        said = [tokenizer.decode([t for t in item["targets"][0] if t != NO_LABEL]) for item in items]
-        return [(bool(i["experts"].present), bool(find_phrases(s))) for i, s in zip(items, said, strict=True)]
+        said = [tokenizer.decode([t for t in item.captions.targets[0] if t != NO_LABEL]) for item in items]
+        return [(bool(i.inputs.experts.present), bool(find_phrases(s))) for i, s in zip(items, said, strict=True)]
 
     assert set(told(0.0, True)) == {(True, True)}
     assert set(told(0.0, False)) == {(False, True)}  # data sets' captions stay as they are
@@ -99,6 +100,32 @@ def test_workers_change_nothing(records: list[Record], tokenizer: Tokenizer) -> 
         assert a.ids == b.ids
         assert torch.equal(a.frames, b.frames)
         assert torch.equal(a.masked, b.masked)
+        assert torch.equal(a.faces.pixels, b.faces.pixels)
+
+
+def test_everything_of_a_batch_is_pinned(
+    records: list[Record], tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset(records, tokenizer)
+    batch = collate([data[Place(0, i)] for i in range(2)], tokenizer.pad_id)
+    batch.faces = replace(batch.faces, height=torch.ones(2))
+    batch.experts = FaceStore(True).load(Path()).experts
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    again = pin_memory(batch)  # as a data loader does it
+    held = [*vars(batch).values(), *vars(batch.faces).values(), *vars(batch.experts).values()]
+    wanted = [value for value in held if isinstance(value, torch.Tensor)]
+    assert len(wanted) == 7 + 2 + 8
+    assert {id(value) for value in pinned} == {id(value) for value in wanted}
+    assert again.ids == batch.ids
+
+
+def test_a_batch_takes_no_clips_that_know_different_things(records: list[Record], tokenizer: Tokenizer) -> None:
+    data = dataset(records, tokenizer)
+    items = [data[Place(0, i)] for i in range(3)]
+    items[1].inputs.faces = None
+    with pytest.raises(ValueError, match="1 of 3 clips of a batch lack what the others have"):
+        collate(items)
 
 
 def test_epoch_order_resumes_and_shuffles() -> None:
@@ -120,12 +147,12 @@ def test_expert_crops_spread_over_the_clip() -> None:
     frames = np.zeros((9, 40, 60, 3), dtype=np.uint8)
     frames[:] = np.arange(9)[:, None, None, None] * 20
     config = tiny_config("experts.frames=3", "experts.size=32").experts
-    crops, shown, _, _, people = expert_crops(clip_of(frames), config)
-    assert crops.shape == (1, 3, 3, 32, 32)
-    assert crops[0, :, 0, 5, 5].tolist() == [0, 80, 160]
-    assert shown is None
-    assert people == 0
-    assert expert_crops(clip_of(frames[:1]), tiny_config("experts.frames=3").experts)[0].shape[1] == 3
+    faces = expert_crops(clip_of(frames), config)
+    assert faces.pixels.shape == (1, 3, 3, 32, 32)
+    assert faces.pixels[0, :, 0, 5, 5].tolist() == [0, 80, 160]
+    assert (faces.shown, faces.expression, faces.height, faces.people) == (None,) * 4
+    assert faces.hidden() is faces
+    assert expert_crops(clip_of(frames[:1]), tiny_config("experts.frames=3").experts).pixels.shape[1] == 3
 
 
 class OneFace(FaceReader):
@@ -152,20 +179,21 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config("experts.frames=3", "experts.size=32", "experts.margin=0.1").experts
     monkeypatch.setattr("captioner.faces.crops.open_reader", lambda name: OneFace())
     crops_module._reader.cache_clear()
-    crops, shown, _, height, people = expert_crops(clip_of(frames), config)
-    assert crops.shape == (1, 3, 3, 32, 32)
-    assert height is not None and 0 < height.item() < 1
-    assert crops.float().mean() > 150  # the left half, not the middle
-    assert shown is not None
-    assert shown.tolist() == [[False, True, True]]
-    assert people == 1
+    left = expert_crops(clip_of(frames), config)
+    assert left.pixels.shape == (1, 3, 3, 32, 32)
+    assert left.height is not None and 0 < left.height.item() < 1
+    assert left.pixels.float().mean() > 150  # the left half, not the middle
+    assert left.shown is not None and left.shown.tolist() == [[False, True, True]]
+    assert left.people is not None and left.people.tolist() == [1]
+    assert left.hidden().shown.tolist() == [[False] * 3]  # type: ignore[union-attr]
     monkeypatch.setattr("captioner.faces.crops.open_reader", lambda name: NoFace())
     crops_module._reader.cache_clear()
-    crops, shown, _, height, people = expert_crops(clip_of(frames), config)
-    assert not crops.any() and height is not None and not height.any()
-    assert shown is not None
-    assert not shown.any()
-    assert people == 0
+    nobody = expert_crops(clip_of(frames), config)
+    assert not any(value.any() for value in vars(nobody).values())
+    both = FaceCrops.stack([left, nobody])
+    assert both.pixels.shape == (2, 3, 3, 32, 32)
+    assert both.shown is not None and both.shown.tolist() == [[False, True, True], [False] * 3]
+    assert both.people is not None and both.people.tolist() == [1, 0]
     crops_module._reader.cache_clear()
 
 
@@ -190,7 +218,7 @@ def test_collate_pads(records: list[Record], tokenizer: Tokenizer) -> None:
     padding = ~batch.text_mask
     assert (batch.targets[padding] == NO_LABEL).all()
     assert not batch.text_words[padding].any()  # type: ignore[index]
-    assert batch.crops is not None and batch.experts is None
+    assert batch.faces is not None and batch.experts is None
 
 
 def test_words_for_matching_are_content_words(tokenizer: Tokenizer) -> None:

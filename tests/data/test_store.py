@@ -83,7 +83,7 @@ def test_what_is_read_back_is_what_was_computed(records: list[Record], tmp_path:
     assert first.experts is not None and again.experts is not None
     seen = look(records[0].video, store.config, 72)
     assert torch.equal(again.frames, seen.frames)
-    assert torch.equal(again.experts.au_nodes, store.nets.experts(seen.crops).au_nodes)
+    assert torch.equal(again.experts.au_nodes, store.nets.experts(seen.faces.pixels).au_nodes)
     assert len(entries(tmp_path)) == 2 * len(records)
     assert store_of(tmp_path).missing(records[0].video) == []
 
@@ -162,8 +162,8 @@ def test_faces_are_read_once_whatever_the_experts(
     got = store_of(tmp_path, margin, seed=1).load(records[0].video)
     assert OneFace.read_clips == 3
     seen = look(records[0].video, other.config, 72)
-    assert got.experts is not None and seen.crops is not None
-    assert torch.equal(got.experts.er, other.nets.experts(seen.crops, seen.shown).er)
+    assert got.experts is not None and seen.faces is not None
+    assert torch.equal(got.experts.er, other.nets.experts(seen.faces.pixels, seen.faces.shown).er)
     track = OneFace().read(read_clip(records[0].video, 4, short_side=360).frames)[0]
     kept = store.parts["faces"].read(records[0].video)
     assert kept is not None and len(kept) == 1
@@ -214,7 +214,7 @@ def test_missing_entries_are_computed_while_training(
     store = store_of(tmp_path)
     data = ClipDataset(records, store.config, tokenizer, cache=store, train=True, short_side=72)
     direct = ClipDataset(records, store.config, tokenizer, train=True, short_side=72)
-    assert torch.equal(data[Place(0, 1)]["frames"], direct[Place(0, 1)]["frames"])
+    assert torch.equal(data[Place(0, 1)].inputs.frames, direct[Place(0, 1)].inputs.frames)
     assert len(entries(tmp_path)) == 2
 
 

@@ -10,13 +10,14 @@ import torch
 
 from captioner.config import ModelConfig, build, to_dict
 from captioner.data import inputs
-from captioner.data.dataset import ClipDataset, Place, TextPieces, collate
+from captioner.data.dataset import ClipDataset, Place, TextPieces
 from captioner.data.feature_store import FeatureStore, look
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
 from captioner.emotion.frame_features import read_frames
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.predictor import Captioner
+from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
 from captioner.model.tokenizer import Tokenizer

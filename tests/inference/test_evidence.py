@@ -170,7 +170,7 @@ def test_grids_of_video_tokens() -> None:
 def test_experts_read_the_frames_that_evidence_names() -> None:
     config = tiny_config("experts.frames=3").experts
     frames = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((1, 48, 48, 3), np.uint8)
-    crops = expert_crops(Clip(frames, np.arange(8) / 8, "x", 8, 1), config)[0]
+    crops = expert_crops(Clip(frames, np.arange(8) / 8, "x", 8, 1), config).pixels
     assert crops is not None
     assert crops[0, :, 0, 0, 0].tolist() == expert_places(8, 3)
 

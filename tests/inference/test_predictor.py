@@ -256,7 +256,7 @@ def test_people_have_their_own_captions_and_crops(
     onlooker: Captioner, couple: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = inputs.view(couple, onlooker.config, people=5)
-    left, right = (one.crops.float().mean() for one in seen.seen if one.crops is not None)
+    left, right = (one.faces.pixels.float().mean() for one in seen.seen if one.faces is not None)
     assert left < 60 < 150 < right
     captions = onlooker.people(couple, 5)
     assert [(c.person, c.faces) for c in captions] == [(1, 2), (2, 2)]
@@ -272,8 +272,8 @@ def test_people_have_their_own_captions_and_crops(
 def test_the_encoder_sees_the_centre_square_as_in_training(onlooker: Captioner, couple: Path) -> None:
     record = Record("a", couple, "test", ["A man."])
     trained = ClipDataset([record], onlooker.config, onlooker.tokenizer)[Place(0, 0)]
-    assert torch.equal(inputs.view(couple, onlooker.config).seen[0].frames, trained["frames"])
-    assert trained["frames"].shape == (4, 3, 64, 64)
+    assert torch.equal(inputs.view(couple, onlooker.config).seen[0].frames, trained.inputs.frames)
+    assert trained.inputs.frames.shape == (4, 3, 64, 64)
 
 
 def test_the_reader_of_faces_can_be_replaced(onlooker: Captioner) -> None:

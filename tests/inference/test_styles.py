@@ -33,10 +33,10 @@ def opened(tokenizer: Tokenizer, one: Record, captions: int, seed: int = 0) -> l
     """Of each caption to learn: whether it opens as the second style, and its text."""
     config = replace(tiny_config("prompts.mask_words=0.01"), styles=STYLES, vocab_size=tokenizer.vocab_size)
     data = ClipDataset([one], config, tokenizer, train=True, captions=captions)
-    parts = data.caption_parts(one, torch.Generator().manual_seed(seed))
+    captions = data.caption_targets(one, torch.Generator().manual_seed(seed))
     whole = [
         [shown if asked < 0 else asked for shown, asked in zip(*rows, strict=True)]
-        for rows in zip(parts["masked"], parts["targets"], strict=True)
+        for rows in zip(captions.masked, captions.targets, strict=True)
     ]
     return [(ids[0] == tokenizer.start_id(1), tokenizer.decode(ids)) for ids in whole]
 

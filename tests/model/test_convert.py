@@ -18,7 +18,8 @@ from torch import Tensor
 from captioner.config import Config, DecodeConfig, VideoConfig, load
 from captioner.errors import CheckpointError, ConfigError
 from captioner.model import checkpoint
-from captioner.model.captioner import Batch, EmotionCaptioner
+from captioner.model.batch import Batch
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.convert import convert_swin, convert_swinbert, read_tensors, swin_names
 from captioner.model.decoding import Special, write
 from captioner.model.video_encoder import VideoEncoder, build_swin

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from captioner.config import DecodeConfig
+from captioner.faces.crops import FaceCrops
 from captioner.inference.captions import SHOWN, worth_of
 from captioner.lexicon.actions import NAMES
 from captioner.lexicon.phrases import PHRASES
-from captioner.model.captioner import EmotionCaptioner, View
+from captioner.model.batch import EncodedClip
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import AGAINST, Special, Written, repeats, write
 from captioner.model.fusion import Fusion, Memory
 from captioner.model.tokenizer import Tokenizer
@@ -27,7 +29,7 @@ SHAPES = [
 ]
 
 
-def seen(model: EmotionCaptioner, clips: int = 3, seed: int = 0) -> View:
+def seen(model: EmotionCaptioner, clips: int = 3, seed: int = 0) -> EncodedClip:
     with torch.no_grad():
         return model.see(tiny_batch(model.config, clips, seed=seed))
 
@@ -91,7 +93,7 @@ def test_a_batch_equals_its_clips_alone(beams: int) -> None:
         together = write(model.fusion, model.see(batch).memory, SPECIAL, options)
         for row in range(4):
             one = tiny_batch(model.config, clips=4)
-            one.frames, one.crops = batch.frames[row : row + 1], batch.crops[row : row + 1]
+            one.frames, one.faces = batch.frames[row : row + 1], FaceCrops(batch.faces.pixels[row : row + 1])
             alone = write(model.fusion, model.see(one).memory, SPECIAL, options)[0]
             assert alone.ids == together[row].ids
             assert alone.log_probs == pytest.approx(together[row].log_probs, abs=1e-4)

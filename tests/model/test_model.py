@@ -1,12 +1,16 @@
 """The whole network: which loss reaches which part, nothing leaks, every configuration of the paper runs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from captioner.data.dataset import hide
 from captioner.errors import ConfigError
 from captioner.faces import EXPRESSION_NAMES
-from captioner.model.captioner import NO_LABEL, Batch, EmotionCaptioner
+from captioner.faces.crops import FaceCrops
+from captioner.model.batch import NO_LABEL, Batch, features_of_faces
+from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
 from tests.helpers import CAPTIONS, tiny_batch, tiny_config, tiny_model
 
@@ -136,7 +140,7 @@ def test_cached_expert_features_give_the_same_losses() -> None:
     batch = tiny_batch(model.config)
     with torch.no_grad():
         wanted = model(batch).live
-        cached = Batch(**{**vars(batch), "experts": model.experts(batch.crops), "crops": None})
+        cached = replace(batch, experts=features_of_faces(model.experts, batch.faces), faces=None)
         given = model(cached).live
     assert all(torch.equal(wanted[n], given[n]) for n in wanted)
 
@@ -172,10 +176,11 @@ def test_hidden_words(tokenizer: Tokenizer) -> None:
 def test_several_captions_a_clip_equal_clips_repeated() -> None:
     model = tiny_model("prompts.er_sentence=off", "prompts.au_word=off")
     batch, other = tiny_batch(model.config), tiny_batch(model.config)
-    assert batch.masked is not None and batch.targets is not None and other.crops is not None
+    assert batch.masked is not None and batch.targets is not None and other.faces is not None
     batch.masked = torch.stack([batch.masked, batch.masked.flip(0)], 1).flatten(0, 1)
     batch.targets = torch.stack([batch.targets, batch.targets.flip(0)], 1).flatten(0, 1)
-    other.frames, other.crops = other.frames.repeat_interleave(2, 0), other.crops.repeat_interleave(2, 0)
+    other.frames = other.frames.repeat_interleave(2, 0)
+    other.faces = FaceCrops(other.faces.pixels.repeat_interleave(2, 0))
     other.masked, other.targets = batch.masked, batch.targets
     with torch.no_grad():
         torch.testing.assert_close(model(batch).live["mlm"], model(other).live["mlm"])
@@ -186,10 +191,12 @@ def test_a_reading_judges_the_faces_of_a_batch_and_asks_for_aligned_crops() -> N
         tiny_model("prompts.reading=true")
     model = tiny_model("prompts.reading=true", "experts.margin=0.1")
     batch = tiny_batch(model.config)
-    batch.expression = torch.rand(3, 2, len(EXPRESSION_NAMES))
+    assert batch.faces is not None
+    expression = torch.rand(3, 2, len(EXPRESSION_NAMES))
+    batch.faces = replace(batch.faces, expression=expression)
     plain = model.see(batch)
     model.visual.reading.weight[:, -len(EXPRESSION_NAMES) :] = 1.0  # the swing of the reader's values
-    batch.expression[1, 0] += 1.0
+    expression[1, 0] += 1.0
     swung = model.see(batch).memory.states
     assert plain.memory.states.shape == swung.shape
     assert not torch.allclose(plain.memory.states[1], swung[1], atol=1e-4)

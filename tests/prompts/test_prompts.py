@@ -269,8 +269,9 @@ def test_frozen_experts_never_change() -> None:
 
 def test_faceless_frames_do_not_count() -> None:
     model = tiny_model()
-    crops = tiny_batch(model.config, 2).crops
-    assert crops is not None
+    faces = tiny_batch(model.config, 2).faces
+    assert faces is not None
+    crops = faces.pixels
     alone = model.experts(crops[:, :1])
     half = model.experts(crops, torch.tensor([[True, False], [True, False]]))
     torch.testing.assert_close(half.er, alone.er)

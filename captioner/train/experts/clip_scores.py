@@ -65,9 +65,9 @@ def score_clips(
         if line["split"] not in splits or int(line["group"].rpartition("_")[2]) % every:
             continue
         clip = read_clip(folder / line["video"], frames, short_side=READ_SIDE)
-        crops, shown, *_ = expert_crops(clip, config)
-        seen = frozen(crops, shown)
-        face = torch.ones(1, frames, dtype=torch.bool) if shown is None else shown
+        faces = expert_crops(clip, config)
+        seen = frozen(faces.pixels, faces.shown)
+        face = torch.ones(1, frames, dtype=torch.bool) if faces.shown is None else faces.shown
         known = frame_labels(folder, line)
         places = (clip.times * line["fps"]).round().astype(int).clip(0, len(known) - 1)
         labels = torch.from_numpy(known[places]).where(face[0, :, None], UNKNOWN)
