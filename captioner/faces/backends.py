@@ -122,11 +122,11 @@ class MediapipeReader(_FrameReader):
 
     def _missed(self, frame: NDArray[np.uint8], faces: list[_Found]) -> list[tuple[int, int, int, int]]:
         """Windows around small faces, which the landmarker misses in a whole frame."""
-        from captioner.faces.detect import find
+        from captioner.faces.detect import find_faces
 
         height, width = frame.shape[:2]
         with torch.inference_mode():
-            places = find(self._finder, as_grey(frame), 0.6).tolist()
+            places = find_faces(self._finder, as_grey(frame), 0.6).tolist()
         windows = []
         for x, y, size, _ in places:
             if size > 0.25 * min(height, width) or any(_holds(face.marks, x, y) for face in faces):

@@ -35,7 +35,7 @@ def even_out(pictures: Tensor) -> Tensor:
     return (pictures - mean) * scale
 
 
-def find(finder: Finder, picture: Tensor, floor: float, skip_finest: bool = False) -> Tensor:
+def find_faces(finder: Finder, picture: Tensor, floor: float, skip_finest: bool = False) -> Tensor:
     """Faces (N, 4): centre x, y, size (side of a square as large as the landmarks' bounds), score; best first.
 
     picture: grey (H, W) in 0..255. skip_finest leaves out the level that holds the smallest faces and most work.
@@ -65,7 +65,7 @@ def find(finder: Finder, picture: Tensor, floor: float, skip_finest: bool = Fals
 def _find_level(finder: Finder, level: Tensor, floor: float) -> Tensor:
     height, width = level.shape[-2:]
     right, bottom = _PAD + -(width + 2 * _PAD) % 8, _PAD + -(height + 2 * _PAD) % 8
-    # plain grey: an edge repeated outwards deforms faces (86 % of photos full of a face were found so, 100 % now)
+    # plain grey: an edge repeated outwards deforms faces that touch it
     padded = F.pad(level, (_PAD, right, _PAD, bottom), value=float(level.mean()))
     out = finder(even_out(padded).contiguous(memory_format=torch.channels_last))[0].float()
     score = torch.sigmoid(out[0])

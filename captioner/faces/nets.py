@@ -54,7 +54,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
-        return self.act(self.second(self.act(self.first(x))) + self.shortcut(x))
+        out: Tensor = self.act(self.second(self.act(self.first(x))) + self.shortcut(x))
+        return out
 
 
 class CropNet(nn.Module):
@@ -122,7 +123,8 @@ class Finder(nn.Module):
         fine = self.stem(x)
         # summed rather than stacked: the deep half is brought to few channels while it is still small
         coarse = nn.functional.interpolate(self.coarse(self.deep(fine)), scale_factor=2.0, mode="nearest")
-        return self.head(self.last(torch.relu(self.norm(self.fine(fine) + coarse))))
+        out: Tensor = self.head(self.last(torch.relu(self.norm(self.fine(fine) + coarse))))
+        return out
 
 
 def standardise(crops: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ _MEANS: tuple[str, ...] = tuple(_pairs(NETWORK_NAMES))
 EXPRESSION_NAMES: tuple[str, ...] = (*NETWORK_NAMES, *_MEANS, "gazeSide", "gazeUp")
 
 
-def mirrored(names: tuple[str, ...]) -> list[int]:
+def mirror_order(names: tuple[str, ...]) -> list[int]:
     """Where each value of a mirrored face comes from: Left and Right change places."""
     swap = {"Left": "Right", "Right": "Left"}
     found = []
@@ -81,7 +81,8 @@ def with_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _between(points: Points, a: int, b: int) -> Points:
-    return ((points[..., a, :] - points[..., b, :]) ** 2).sum(-1) ** 0.5
+    apart: Points = ((points[..., a, :] - points[..., b, :]) ** 2).sum(-1) ** 0.5
+    return apart
 
 
 def outer_eyes(points: Points) -> Points:
@@ -97,7 +98,8 @@ def geometry(points: Points) -> list[Points]:
     yard = outer_eyes(points) + 1e-6
 
     def span(a: int, b: int) -> Points:
-        return _between(points, a, b) / yard
+        share: Points = _between(points, a, b) / yard
+        return share
 
     right_eye = (span(37, 41) + span(38, 40)) / 2 / (span(36, 39) + 1e-3)
     left_eye = (span(43, 47) + span(44, 46)) / 2 / (span(42, 45) + 1e-3)

@@ -93,7 +93,7 @@ class FaceReader(ABC):
         out = np.empty((len(clip), size, size, 3), np.uint8)
         for t, frame in enumerate(clip):
             colour = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)
-            crop = warp.cut(colour, maps[t : t + 1], size)[0].round().clamp(0, 255).byte()
+            crop = warp.cut_crops(colour, maps[t : t + 1], size)[0].round().clamp(0, 255).byte()
             out[t] = crop.expand(3, -1, -1).permute(1, 2, 0).numpy()
         return out
 
@@ -103,7 +103,7 @@ def upright_maps(landmarks: NDArray[np.float32], margin: float) -> torch.Tensor:
     points = torch.from_numpy(np.asarray(landmarks, np.float32))
     three = torch.stack([points[:, 36:42].mean(1), points[:, 42:48].mean(1), points[:, 48:68].mean(1)], dim=1)
     place = (_UPRIGHT - _FACE_CENTRE) / (_FACE_SIDE * (1 + margin))
-    maps = warp.similarity(place.expand_as(three), three)
+    maps = warp.fit_similarity(place.expand_as(three), three)
     # A profile brings the eyes together; the crop must not shrink with them.
     spread = (points.amax(1) - points.amin(1)).amax(1)
     least = spread * (1 + margin) * 0.8

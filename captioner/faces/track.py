@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.faces.detect import LONGEST, find, overlap
-from captioner.faces.landmarks import Landmarker, Look
+from captioner.faces.detect import LONGEST, find_faces, overlap
+from captioner.faces.landmarks import FaceEstimate, Landmarker
 from captioner.faces.nets import Finder
 
 _LEAST = 8.0  # pixels, side of a face
@@ -43,11 +43,7 @@ class Rules:
 
 
 def paced(rules: Rules, times: NDArray[np.float64] | None) -> Rules:
-    """Rules for frames at these seconds: far apart, people come and go from one to the next.
-
-    In 13 of 23 made clips in which the main person enters, 8 frames each, nobody at all was followed when the first
-    frame alone was searched; with every second one the person is, in 86 % of the frames instead of 18 %.
-    """
+    """Rules for frames at these seconds: far apart, people come and go from one to the next."""
     gap = float(np.median(np.diff(times))) if times is not None and len(times) > 1 else 0.0
     if gap < SPARSE:
         return rules
@@ -55,7 +51,7 @@ def paced(rules: Rules, times: NDArray[np.float64] | None) -> Rules:
 
 
 @dataclass(eq=False)
-class Seen:
+class Sighting:
     """One person so far: frames, landmarks (68, 2), odds and values at each, and how the person looks."""
 
     at: list[int] = field(default_factory=list)
@@ -68,7 +64,7 @@ class Seen:
     odds: list[float] = field(default_factory=list)  # the finder's, in every search while followed
     speed: Tensor = field(default_factory=lambda: torch.zeros(2))  # of their mean, pixels a frame
 
-    def add(self, at: int, look: Look, back: bool = False) -> None:
+    def add(self, at: int, look: FaceEstimate, back: bool = False) -> None:
         """Note what was seen (one face) at a frame; `back` for frames before the first."""
         points = look.points[0, :68]
         self.at.append(at)
@@ -95,8 +91,8 @@ class Tracker:
     def __init__(self, finder: Finder, landmarker: Landmarker, rules: Rules, still: bool = False) -> None:
         self.finder, self.landmarker, self.rules = finder, landmarker, rules
         self.still = still  # there will be one frame only
-        self.live: list[Seen] = []
-        self.gone: list[Seen] = []
+        self.live: list[Sighting] = []
+        self.gone: list[Sighting] = []
         self.recent: deque[Tensor] = deque(maxlen=rules.every)  # frames since the last cut, for looking back
         self.frame, self.searches = -1, 0
         self.thumb: Tensor | None = None
@@ -118,18 +114,18 @@ class Tracker:
             self.searches += due
         self.recent.append(grey)
 
-    def finish(self) -> list[Seen]:
+    def finish(self) -> list[Sighting]:
         """Everybody seen, without fleeting errors."""
         self._retire(self.live)
         return [seen for seen in self.gone if self._is_person(seen)]
 
-    def _is_person(self, seen: Seen) -> bool:
+    def _is_person(self, seen: Sighting) -> bool:
         few, odds = len(seen.at) < min(self.rules.least, self.frame + 1), float(np.mean(seen.odds))
         if float(np.mean(seen.scores)) > self.rules.sure:
             return odds > self.rules.doubt
         return odds > self.rules.found and not few
 
-    def _retire(self, those: list[Seen]) -> None:
+    def _retire(self, those: list[Sighting]) -> None:
         for seen in list(those):
             self.gone.append(seen)
             self.live.remove(seen)
@@ -158,7 +154,7 @@ class Tracker:
         self._retire(lost)
         self._part()
 
-    def _plausible(self, look: Look, marks: Tensor, grey: Tensor) -> list[bool]:
+    def _plausible(self, look: FaceEstimate, marks: Tensor, grey: Tensor) -> list[bool]:
         """Sure enough, and not grown, shrunk or jumped at a stroke, nor slipped out of the picture."""
         now, then = _sizes(look.points[:, :68]), _sizes(marks)
         growth = (now / then.clamp_min(1e-3)).log().abs()
@@ -166,7 +162,7 @@ class Tracker:
         centre = look.points[:, :68].mean(1)
         inside = (centre > 0).all(1) & (centre[:, 0] < grey.shape[1]) & (centre[:, 1] < grey.shape[0])
         fine = (look.score > self.rules.stay) & (growth < 0.35) & (shift < 0.6) & inside & (now > _LEAST)
-        return fine.tolist()
+        return [bool(each) for each in fine]
 
     def _part(self) -> None:
         """Two live faces in one place are one: the one that looks less like itself goes."""
@@ -183,7 +179,7 @@ class Tracker:
 
     def _search(self, grey: Tensor, finest: bool, fresh: bool) -> None:
         """Look for faces that nobody follows yet."""
-        faces = find(self.finder, grey, self.rules.floor, skip_finest=not finest)
+        faces = find_faces(self.finder, grey, self.rules.floor, skip_finest=not finest)
         if self.live:
             known = torch.stack([_square(seen.last) for seen in self.live])
             shared = overlap(faces, known)
@@ -223,10 +219,10 @@ class Tracker:
         known = torch.stack([_square(seen.last) for seen in self.live])
         return bool((overlap(square[None], known, of_smaller=True) > 0.4).any())
 
-    def _enter(self, grey: Tensor, one: Look, odds: float, fresh: bool) -> None:
+    def _enter(self, grey: Tensor, one: FaceEstimate, odds: float, fresh: bool) -> None:
         seen = self._returned(one, fresh)
         if seen is None:
-            seen = Seen()
+            seen = Sighting()
         else:
             self.gone.remove(seen)
         known = seen.end() if seen.at else -1
@@ -236,7 +232,7 @@ class Tracker:
         self.live.append(seen)
         self._look_back(seen, known)
 
-    def _look_back(self, seen: Seen, known: int) -> None:
+    def _look_back(self, seen: Sighting, known: int) -> None:
         """A face found now was mostly there since the last search."""
         marks = seen.last
         for back, grey in enumerate(reversed(self.recent), start=1):
@@ -256,7 +252,7 @@ class Tracker:
                     return True
         return False
 
-    def _returned(self, one: Look, fresh: bool) -> Seen | None:
+    def _returned(self, one: FaceEstimate, fresh: bool) -> Sighting | None:
         """Who of those that left this is: close by and recent, or alike."""
         best, found = 0.0, None
         square = _square(one.points[0, :68])
@@ -275,7 +271,7 @@ class Tracker:
         return found
 
 
-def _likeness(seen: Seen, signature: Tensor) -> float:
+def _likeness(seen: Sighting, signature: Tensor) -> float:
     """Of a face to a person, as a rule and as seen last; -1..1."""
     return float(torch.maximum(seen.signature @ signature, seen.latest @ signature))
 

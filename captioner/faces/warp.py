@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def similarity(points: Tensor, target: Tensor) -> Tensor:
+def fit_similarity(points: Tensor, target: Tensor) -> Tensor:
     """Least-squares turn, scale and shift (N, 2, 3) that lays points (N, P, 2) on a target (P, 2) or (N, P, 2)."""
     target = target.expand_as(points)
     centre, goal = points.mean(1, keepdim=True), target.mean(1, keepdim=True)
@@ -45,7 +45,7 @@ def sample(images: Tensor, at: Tensor, padding: str = "border") -> Tensor:
     return F.grid_sample(images, at, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def cut(picture: Tensor, maps: Tensor, size: int) -> Tensor:
+def cut_crops(picture: Tensor, maps: Tensor, size: int) -> Tensor:
     """Crops (N, C, S, S) of one picture (C, H, W) of bytes or floats; maps (N, 2, 3) lead from aligned to pixels.
 
     Only the window around each crop is read, and averaged down first where the crop is much smaller than it.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from captioner.faces import track
-from captioner.faces.landmarks import Look
+from captioner.faces.landmarks import FaceEstimate
 from captioner.faces.points import NETWORK_NAMES
 from tests.faces.mean_face import mean_face, placed
 
@@ -29,22 +29,22 @@ class Stage:
         seen = [track._square(marks) for marks in self.people[self.t] if marks.isfinite().all()]
         return torch.stack([torch.cat([s, torch.tensor([self.odds])]) for s in seen]) if seen else torch.zeros(0, 4)
 
-    def settle(self, grey: Tensor, faces: Tensor, still: bool = False) -> Look:
+    def settle(self, grey: Tensor, faces: Tensor, still: bool = False) -> FaceEstimate:
         return self.look(grey, faces[:, None, :2].expand(-1, 68, -1))
 
-    def look(self, grey: Tensor, marks: Tensor) -> Look:
+    def look(self, grey: Tensor, marks: Tensor) -> FaceEstimate:
         now = self.people[int(grey[0, 0])]
         apart = (now.mean(1)[None] - marks.mean(1)[:, None]).norm(dim=-1).nan_to_num(1e6)
         nearest = apart.argmin(1)
         points = torch.cat([now[nearest].nan_to_num(0.0), torch.zeros(len(marks), 2, 2)], dim=1)
         score = (apart.amin(1) < 60).float() * self.score
-        return Look(points, torch.zeros(len(marks), len(NETWORK_NAMES)), score, self.looks[nearest])
+        return FaceEstimate(points, torch.zeros(len(marks), len(NETWORK_NAMES)), score, self.looks[nearest])
 
 
 def follow(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = (), rules: track.Rules | None = None
-) -> list[track.Seen]:
-    monkeypatch.setattr(track, "find", stage)
+) -> list[track.Sighting]:
+    monkeypatch.setattr(track, "find_faces", stage)
     tracker = track.Tracker(None, stage, rules or track.Rules())  # type: ignore[arg-type]
     for t in range(len(stage.people)):
         stage.t = t

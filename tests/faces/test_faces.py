@@ -27,7 +27,7 @@ from captioner.faces import (
 )
 from captioner.faces.builtin import WEIGHTS, as_grey
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms, standardise
-from captioner.faces.points import GEOMETRY, MESH_68, MIRROR_68, NETWORK_NAMES, geometry, mirrored, with_means
+from captioner.faces.points import GEOMETRY, MESH_68, MIRROR_68, NETWORK_NAMES, geometry, mirror_order, with_means
 from captioner.faces.reader import as_clip, make_track, upright_maps
 from captioner.synth.photo.photo_set import PhotoSet
 from tests.faces.mean_face import mean_face, placed
@@ -57,7 +57,7 @@ def photos() -> PhotoSet:
 def test_the_mirror_of_the_mirror_is_the_face() -> None:
     assert [MIRROR_68[i] for i in MIRROR_68] == list(range(68))
     assert len(set(MESH_68)) == 68
-    swapped = mirrored(NETWORK_NAMES)
+    swapped = mirror_order(NETWORK_NAMES)
     assert [swapped[i] for i in swapped] == list(range(len(NETWORK_NAMES)))
     assert NETWORK_NAMES[swapped[NETWORK_NAMES.index("eyeBlinkLeft")]] == "eyeBlinkRight"
 
@@ -69,7 +69,7 @@ def test_geometry_ignores_size_and_turn_and_swaps_sides_in_a_mirror(template: Te
     moved = torch.stack(geometry(placed(face, 200, 100, 77.0, 0.6)))
     torch.testing.assert_close(here, moved, atol=1e-4, rtol=1e-3)
     other = torch.stack(geometry(face[list(MIRROR_68)] * torch.tensor([-1.0, 1.0])))
-    torch.testing.assert_close(other, here[mirrored(GEOMETRY)], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(other, here[mirror_order(GEOMETRY)], atol=1e-5, rtol=1e-4)
     value = dict(zip(GEOMETRY, here.tolist(), strict=True))
     assert value["eyeAspectRight"] < value["eyeAspectLeft"] - 0.05
 
@@ -100,7 +100,7 @@ def test_means_and_gaze_follow_the_estimates() -> None:
 
 def test_similarity_finds_the_turn_scale_and_shift_it_was_made_with(template: Tensor) -> None:
     moved = placed(template, 31.0, -4.0, 50.0, 0.4)
-    found = warp.similarity(moved[None], template)
+    found = warp.fit_similarity(moved[None], template)
     torch.testing.assert_close(warp.apply(found, moved[None])[0], template, atol=1e-4, rtol=0)
     back = warp.apply(warp.inverse(found), template[None])[0]
     torch.testing.assert_close(back, moved, atol=1e-3, rtol=0)
@@ -109,18 +109,18 @@ def test_similarity_finds_the_turn_scale_and_shift_it_was_made_with(template: Te
 def test_a_crop_shows_what_lies_there() -> None:
     picture = torch.arange(60.0).repeat(40, 1)[None]  # each pixel is its own x
     maps = torch.tensor([[[16.0, 0.0, 29.5], [0.0, 16.0, 20.0]]])
-    crop = warp.cut(picture, maps, 16)
+    crop = warp.cut_crops(picture, maps, 16)
     torch.testing.assert_close(crop[0, 0, 3], torch.arange(22.0, 38.0))
 
 
 def test_a_small_crop_of_a_large_face_is_averaged_not_skipped() -> None:
     stripes = (torch.arange(400) % 2 * 255.0).repeat(400, 1)[None]
-    crop = warp.cut(stripes, torch.tensor([[[320.0, 0.0, 199.5], [0.0, 320.0, 199.5]]]), 16)
+    crop = warp.cut_crops(stripes, torch.tensor([[[320.0, 0.0, 199.5], [0.0, 320.0, 199.5]]]), 16)
     assert float((crop - 127.5).abs().max()) < 10
 
 
 def test_a_crop_outside_the_picture_repeats_its_edge() -> None:
-    crop = warp.cut(torch.full((1, 10, 10), 9.0), torch.tensor([[[8.0, 0.0, 500.0], [0.0, 8.0, -300.0]]]), 8)
+    crop = warp.cut_crops(torch.full((1, 10, 10), 9.0), torch.tensor([[[8.0, 0.0, 500.0], [0.0, 8.0, -300.0]]]), 8)
     assert (crop == 9.0).all()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from captioner.faces import warp
 from captioner.faces.backends import MediapipeReader
 from captioner.faces.nets import standardise
-from captioner.faces.points import BLENDSHAPES, MESH_68, MESH_IRIS, MIRROR_68, NETWORK_NAMES, geometry, mirrored
+from captioner.faces.points import BLENDSHAPES, MESH_68, MESH_IRIS, MIRROR_68, NETWORK_NAMES, geometry, mirror_order
 from captioner.files import atomic
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.faces import face_augment
@@ -40,7 +40,7 @@ class Corpus:
         mirror = torch.cdist(mesh * torch.tensor([-1.0, 1.0]), mesh).argmin(1)
         mirror[list(MESH_68)] = torch.tensor([MESH_68[i] for i in MIRROR_68])
         self.mirror = mirror
-        self.mirror_values = torch.tensor(mirrored(NETWORK_NAMES))
+        self.mirror_values = torch.tensor(mirror_order(NETWORK_NAMES))
         self.ferplus = None if ferplus is None else self.read_ferplus(ferplus)
         self.posed = None if posed is None else self.read_posed(posed)
 
@@ -97,7 +97,7 @@ class Corpus:
         yaw = np.degrees(np.arctan2(pose[:, 0, 2], pose[:, 2, 2]))
         pitch = np.degrees(np.arcsin(np.clip(-pose[:, 1, 2], -1, 1)))
         values = (self.values(shapes, marks, np.stack([yaw, pitch], 1)) - self.mean) / self.deviation
-        to_aligned = warp.similarity(marks, self.template)
+        to_aligned = warp.fit_similarity(marks, self.template)
         points = torch.zeros(len(rows), 478, 3)
         points[:, list(MESH_68), :2] = warp.apply(to_aligned, marks)
         known = torch.zeros(478)

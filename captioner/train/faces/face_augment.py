@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from captioner.faces.nets import FACE_SPAN
 from captioner.faces.points import MESH_68, MIRROR_68
-from captioner.faces.warp import apply, grid, inverse, sample, similarity
+from captioner.faces.warp import apply, fit_similarity, grid, inverse, sample
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def mean_shape(points: Tensor) -> Tensor:
     """Template (68, 2) in aligned coordinates: the mean of faces (N, 68, 2) laid over each other."""
     shape = points[0]
     for _ in range(4):
-        shape = apply(similarity(points, shape), points).mean(0)
+        shape = apply(fit_similarity(points, shape), points).mean(0)
     shape = shape - shape.mean(0)
     shape = (shape + shape[torch.tensor(MIRROR_68)] * torch.tensor([-1.0, 1.0])) / 2
     level = shape[45] - shape[36]
@@ -68,7 +68,7 @@ def mean_shape(points: Tensor) -> Tensor:
 
 def prepare_faces(images: Tensor, points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mesh points in aligned coordinates (N, 478, 3), aligned -> pixels (N, 2, 3), depth polynomial (N, 6)."""
-    to_aligned = similarity(points[:, list(MESH_68), :2], template)
+    to_aligned = fit_similarity(points[:, list(MESH_68), :2], template)
     flat = apply(to_aligned, points[..., :2])
     scale = to_aligned[:, :, 0].norm(dim=1)
     depth = points[..., 2] * scale[:, None]
