@@ -335,7 +335,7 @@ def portrait(clip: Clip, track: FaceTrack, place: int) -> Portrait:
     points = track.landmarks[place : place + 1] - 0.5
     maps = upright_maps(points, FACE_MARGIN)
     colour = torch.from_numpy(np.ascontiguousarray(clip.frames[place])).permute(2, 0, 1)
-    crop = warp.cut(colour, maps, FACE_SIDE)[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    crop = warp.cut_crops(colour, maps, FACE_SIDE)[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     marks = warp.apply(warp.inverse(maps), torch.from_numpy(points))[0] + 0.5
     landmarks = [(round(float(x), 4), round(float(y), 4)) for x, y in marks]
     return Portrait(round(float(clip.times[place]), 3), jpeg(Image.fromarray(crop)), landmarks)
