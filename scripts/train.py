@@ -29,7 +29,7 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.settings import EmotionRun
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.predictor import pick_device
-from captioner.lexicon import actions
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
@@ -170,7 +170,7 @@ def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures
         said = [phrase_names(record.captions) for record, _ in faces]
         shown = torch.tensor([[name in names for name in PHRASES] for names in said])
         acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of made clips
-        done = torch.tensor([[name in names for name in actions.NAMES] for names in acted]) if any(acted) else None
+        done = torch.tensor([[name in names for name in ACTIONS] for names in acted]) if any(acted) else None
         model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown, done)
 
 

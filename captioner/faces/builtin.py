@@ -15,7 +15,7 @@ from torch import Tensor
 from captioner.errors import CheckpointError
 from captioner.faces.landmarks import Landmarker
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms
-from captioner.faces.points import with_means
+from captioner.faces.points import NETWORK_NAMES, with_means
 from captioner.faces.reader import FaceReader, FaceTrack, make_track
 from captioner.faces.track import Rules, Tracker, paced
 from captioner.files import missing
@@ -72,6 +72,7 @@ def load_parts(folder: Path) -> Parts:
     try:
         config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
         tensors = {name: value.float() for name, value in load_file(model_path).items()}
+        tensors = _in_own_order(tensors, config["names"])
         finder = Finder(FinderConfig(**_tuples(config["finder"])))
         crop_net = CropNet(CropNetConfig(**_tuples(config["aligned"])))
         for name, net in (("finder", finder), ("aligned", crop_net)):
@@ -82,6 +83,18 @@ def load_parts(folder: Path) -> Parts:
     for net in (finder, crop_net):
         fold_norms(net.eval()).to(memory_format=torch.channels_last)
     return Parts(finder, Landmarker(crop_net, template, likeness))
+
+
+def _in_own_order(tensors: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+    """The rows of the face values, stored in the order of `names`, where NETWORK_NAMES has them."""
+    if odd := set(names) ^ set(NETWORK_NAMES):
+        raise ValueError(f"config.json and this version name different values: {', '.join(sorted(odd))}")
+    rows = torch.tensor([names.index(name) for name in NETWORK_NAMES])
+    heads = ("aligned.values.", "aligned.refine.2.")  # the second has the points' rows after those of the values
+    return {
+        key: torch.cat([value[rows], value[len(rows) :]]) if key.startswith(heads) else value
+        for key, value in tensors.items()
+    }
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from captioner.config import DecodeConfig
 from captioner.data.dataset import TextPieces
 from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption
-from captioner.lexicon.actions import NAMES, find_deeds
+from captioner.lexicon.actions import ACTIONS, find_deeds
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
@@ -84,7 +84,7 @@ def worth_of(view: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> 
     logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
     lifts = (view.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if view.lifted is not None else None
-    deeds = {name: place for place, name in enumerate(NAMES)}
+    deeds = {name: place for place, name in enumerate(ACTIONS)}
 
     def worth(row: int, ids: list[int]) -> list[float]:
         text = tokenizer.decode(ids)

@@ -7,9 +7,9 @@ import re
 from functools import cache, lru_cache
 
 from captioner.lexicon.phrases import Found, longest
-from captioner.synth.story.words import DEEDS
+from captioner.synth.story.words import DEEDS as ACTIONS
 
-NAMES: tuple[str, ...] = tuple(DEEDS)  # in the order of the judges that weights hold
+__all__ = ["ACTIONS", "find_deeds"]
 _GIVEN = re.compile(r"\\\{\w+\\\}")  # {their}, {other}, ... in an escaped wording: one word stands for it
 
 
@@ -32,7 +32,7 @@ def _in_sentence(sentence: str) -> tuple[frozenset[str], ...]:
 def _wordings() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
     """By its regular expression each wording, and the deeds it is used for."""
     found: dict[str, set[str]] = {}
-    for name, pairs in DEEDS.items():
+    for name, pairs in ACTIONS.items():
         for wording in {wording for pair in pairs for wording in pair}:
             words = _GIVEN.sub(r"\\w+", re.escape(wording))
             found.setdefault(rf"\b{words}\b", set()).add(name)

@@ -15,7 +15,7 @@ from captioner.config import ModelConfig
 from captioner.emotion.belief import fuse
 from captioner.errors import ConfigError
 from captioner.faces.points import EXPRESSION_NAMES
-from captioner.lexicon import actions
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import NO_LABEL, Batch, EncodedClip, features_of_faces
 from captioner.model.fusion import KINDS, Fusion
@@ -37,7 +37,7 @@ from prompts.textual import TextualPrompts
 from prompts.visual import ExpertFeatures, VisualPrompts
 
 # What a reading takes and judges.
-MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(actions.NAMES))
+MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(ACTIONS))
 
 
 @dataclass

@@ -16,10 +16,11 @@ from captioner import __version__, list_models
 from captioner.config import ModelConfig, build, to_dict
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.model.captioner import EmotionCaptioner
+from captioner.model.row_names import in_own_order, own_names, stored_names
 from captioner.model.tokenizer import Tokenizer
 from captioner.model.weights import fill, read_weights
 
-FORMAT = 1
+FORMAT = 2  # 1 stored no names of what its rows stand for
 WEIGHTS = Path(__file__).parents[1] / "weights"  # what this package ships
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 DEFAULT = "default"  # the shipped captioner that `caption` uses
@@ -92,6 +93,7 @@ def save(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     about = {**(meta or {}), "format": FORMAT, "version": __version__, "model": to_dict(model.config)}
+    about["names"] = own_names(model.config)
     (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     save_file(state_of(model, half), staging / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(staging / "tokenizer.json")
@@ -152,11 +154,7 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
             raise CheckpointError(
                 f"{folder} is not a checkpoint: {file} is missing (a checkpoint has {', '.join(FILES)})"
             )
-    meta = read_meta(folder / "config.json")
-    try:
-        config = build(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
+    meta, config = read_config(folder)
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
@@ -164,7 +162,8 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
             f"the files are of different checkpoints"
         )
     model = EmotionCaptioner(config, load=False)
-    fill(model, read_weights(folder / "model.safetensors"), str(folder))
+    fill(model, read_state(folder), str(folder))
+    meta.pop("names", None)  # of the file; in the network they stand as this program has them
     own = folder / "text_tokenizer.json"
     foreign = tokenizers.Tokenizer.from_file(str(own)) if own.exists() else None
     card = folder / "CARD.md"
@@ -175,8 +174,28 @@ def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
 def start_from(model: EmotionCaptioner, folder: Path) -> None:
     """Take up the weights of another captioner of the same shape; the frozen experts stay."""
     own = {name: value for name, value in model.state_dict().items() if name.startswith("experts.")}
-    other = {k: v for k, v in read_weights(folder / "model.safetensors").items() if not k.startswith("experts.")}
+    other = {k: v for k, v in read_state(folder).items() if not k.startswith("experts.")}
     fill(model, other | own, str(folder))
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """The weights of a folder, each row and column where this program has what it stands for."""
+    return arranged(read_weights(folder / "model.safetensors"), folder)
+
+
+def arranged(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """Tensors that were saved beside a folder's config.json, as moments of an optimiser, in this program's order."""
+    meta, config = read_config(folder)
+    return in_own_order(tensors, stored_names(meta, config, str(folder / "config.json")), own_names(config))
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
+    """What a folder's config.json says of the model, and whatever else stands there."""
+    meta = read_meta(folder / "config.json")
+    try:
+        return meta, build(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -187,8 +206,8 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
         raise CheckpointError(f"{path} is not a captioner's config.json: it has no 'model'")
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in range(1, FORMAT + 1):
         raise CheckpointError(
-            f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}: update captioner"
+            f"{path} has format {meta.get('format')!r}, this version reads 1 to {FORMAT}: update captioner"
         )
     return meta

@@ -15,6 +15,7 @@ from torch import nn
 from captioner.config import build, check
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import atomic, write_text
+from captioner.model.row_names import FORMAT_1
 from captioner.model.weights import fill, read_weights
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
@@ -92,6 +93,8 @@ class ExpertsSpec:
     """Round the face in the crops they want, as captioner.faces cuts them; None: any picture of mostly face."""
     synthetic_labels: tuple[str, ...] = ()
     """Emotions that no real face taught."""
+    action_units: tuple[int, ...] = tuple(MAIN_AUS)
+    """The main AUs, in the order of the net's scores and of the lists above."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -106,6 +109,8 @@ class ExpertsSpec:
             faults.append(f"untrained_sides {sides}: not among {', '.join(SUB_AUS)}")
         if strangers := sorted(set(self.untrained_aus) - set(MAIN_AUS)):
             faults.append(f"untrained_aus {strangers}: not among the main AUs")
+        if self.au.main == len(MAIN_AUS) and self.action_units != tuple(MAIN_AUS):
+            faults.append(f"action_units {list(self.action_units)}: this version's nets have {list(MAIN_AUS)}")
         check(faults)
 
 
@@ -174,7 +179,8 @@ def _read_spec(path: Path) -> ExpertsSpec:
         raise CheckpointError(f"cannot read {path}: {error}") from None
     if not isinstance(tree, dict):
         raise CheckpointError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
+    older = {"action_units": [int(au) for au in FORMAT_1["action_units"]]}  # folders that named none
     try:
-        return build(ExpertsSpec, tree, where=str(path))
+        return build(ExpertsSpec, older | tree, where=str(path))
     except (ConfigError, ValueError) as error:  # prompts knows no CaptionerError
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

@@ -30,7 +30,7 @@ from captioner.model import checkpoint
 from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
-from captioner.model.weights import fill, read_weights
+from captioner.model.weights import fill
 from captioner.train.checkpoints import (
     LAST,
     CheckpointStore,
@@ -415,8 +415,8 @@ class Trainer:
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
-        fill(self.model, read_weights(folder / "model.safetensors"), str(folder))
-        tensors = found.tensors(self.processes.rank)
+        fill(self.model, checkpoint.read_state(folder), str(folder))
+        tensors = checkpoint.arranged(found.tensors(self.processes.rank), folder)
         self.engine.restore(tensors, values["engine"])
         self.progress = Progress(**values["progress"])
         if len(found.shards) == self.processes.size:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.lexicon.actions import NAMES, find_deeds
+from captioner.lexicon.actions import ACTIONS, find_deeds
 from captioner.model.checkpoint import load, locate
 from captioner.synth.story.grammar import write
 from captioner.synth.story.tale import Settings, sample_story
@@ -60,5 +60,5 @@ def test_a_lift_says_how_much_likelier_a_deed_is_than_usual() -> None:
 
 def test_the_shipped_captioner_judges_every_deed() -> None:
     reading = load(locate("default")).model.visual.reading
-    assert reading.deed_weight.shape[0] == len(NAMES)
+    assert reading.deed_weight.shape[0] == len(ACTIONS)
     assert reading.deed_weight.any(1).all()

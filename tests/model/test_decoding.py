@@ -194,7 +194,7 @@ def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
     assert sorted(worth(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
     assert worth(1, tokenizer.encode("a man talks.", 30)) == []
     view.lifted = torch.full((2, len(NAMES)), -9.0)
-    view.lifted[1, NAMES.index("talks")] = 0.8
+    view.lifted[1, list(ACTIONS).index("talks")] = 0.8
     worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
     assert worth is not None
     assert worth(1, tokenizer.encode("a man talks.", 30)) == pytest.approx([0.8 / AGAINST])
