@@ -10,7 +10,7 @@ from torch import Tensor
 from captioner.config import DecodeConfig
 from captioner.faces.crops import FaceCrops
 from captioner.inference.captions import SHOWN, worth_of
-from captioner.lexicon.actions import NAMES
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import EncodedClip
 from captioner.model.captioner import EmotionCaptioner
@@ -193,7 +193,7 @@ def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
     assert sorted(worth(0, ids)) == pytest.approx([-1.0 + SHOWN, -1.0 + SHOWN])  # nothing is shown
     assert sorted(worth(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
     assert worth(1, tokenizer.encode("a man talks.", 30)) == []
-    view.lifted = torch.full((2, len(NAMES)), -9.0)
+    view.lifted = torch.full((2, len(ACTIONS)), -9.0)
     view.lifted[1, list(ACTIONS).index("talks")] = 0.8
     worth = worth_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
     assert worth is not None
