@@ -15,11 +15,11 @@ from typing import NoReturn
 import captioner
 from captioner.errors import CaptionerError, ConfigError, OutputError
 from captioner.files import STDIN, expand
+from captioner.output.writers import WRITERS
 
 log = logging.getLogger("captioner.cli")
 
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
-FORMATS = "txt, json, jsonl, srt, vtt, csv, html"
 EXAMPLES = """examples:
   caption clip.mp4                            one sentence on standard output
   caption clips/ -o out -f txt,json,html      a folder; of each clip a text, its evidence, a page to look at
@@ -114,7 +114,7 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("-o", "--output", type=Path, metavar="DIR", help="also write files here (default: write none)")
-    add("-f", "--format", metavar="LIST", help=f"files to write, of {FORMATS} (default: txt)")
+    add("-f", "--format", metavar="LIST", help=f"files to write, of {', '.join(WRITERS)} (default: txt)")
     add("--overwrite", action="store_true", help="caption again what DIR holds already (default: skip it)")
     add("-q", "--quiet", action="store_true", help="only captions and errors")
     add("-v", "--verbose", action="store_true", help="details, and tracebacks of failures")

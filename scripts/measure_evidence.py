@@ -9,10 +9,9 @@ source confirms them; and, where the manifest holds the units' courses, how ofte
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ import captioner
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from captioner.inference.results import Link
 from eval.significance import share_interval
 
 EYES_CLOSED = 43  # some makers close eyes without naming the unit
@@ -39,16 +39,16 @@ class Verdict:
     shown: bool | None
 
 
-def judge(phrase: Mapping[str, Any], record: Record) -> Verdict:
-    """A linked phrase of a caption's record beside what its clip was told to show."""
-    true = phrase["phrase"] in record.extra.get("phrases", ())
-    au, second = int(phrase["au"]), phrase["second"]
+def judge(link: Link, record: Record) -> Verdict:
+    """A linked phrase of a caption beside what its clip was told to show."""
+    true = link.phrase in record.extra.get("phrases", ())
+    au, second = link.au, link.second
     commanded = au in record.au_ids or (au == EYES_CLOSED and true)
     course = record.extra.get("au", {}).get(str(au))
     shown = None
     if commanded and course and second is not None:
         shown = course[min(round(second * record.fps), len(course) - 1)] >= SHOWN * max(course)
-    return Verdict(record.id, str(phrase["phrase"]), au, commanded, true, bool(phrase["seen"]), shown)
+    return Verdict(record.id, link.phrase, au, commanded, true, link.seen, shown)
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, float]]:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = captioner.load(args.model, device=args.device)
         verdicts = []
         for record in tqdm(records, unit="clip", disable=None):
-            verdicts += [judge(phrase, record) for phrase in model.caption(record.video).phrases]
+            verdicts += [judge(link, record) for link in model.caption(record.video).phrases]
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """From what the model sees of a batch to captions: words, their scores, emotions, action units and their words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,18 +37,30 @@ def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "
     return Special(start, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tuple(starts))
 
 
+@dataclass(frozen=True)
+class WrittenBatch:
+    """Captions of a batch, and what they were written with and from."""
+
+    model: EmotionCaptioner
+    tokenizer: Tokenizer
+    pieces: TextPieces
+    encoded: EncodedClip
+    written: list[Written]
+    captions: list[Caption]
+
+
 @torch.inference_mode()
 def write_batch(
     model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
-) -> tuple[list[Caption], EncodedClip, list[Written]]:
-    """Captions of a batch, and what they were written from; peaks are shares of the clip, its times come later."""
-    view = model.see(batch)
+) -> WrittenBatch:
+    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
+    encoded = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
     special = special_ids(tokenizer, model.config.styles, options.style)
-    written = write(model.fusion, view.memory, special, options, worth_of(view, tokenizer, options))
+    written = write(model.fusion, encoded.memory, special, options, worth_of(encoded, tokenizer, options))
     texts = [tokenizer.decode(w.ids) for w in written]
-    links = match_words(model, view, pieces, texts)
-    belief = view.emotion.tolist() if view.emotion is not None else None
+    matches = match_words(model, encoded, pieces, texts)
+    belief = encoded.emotion.tolist() if encoded.emotion is not None else None
     captions = []
     for row, (text, result) in enumerate(zip(texts, written, strict=True)):
         emotion = dict(zip(model.config.labels, belief[row], strict=True)) if belief else {}
@@ -56,16 +68,23 @@ def write_batch(
             Caption(
                 text=text,
                 score=result.score,
-                words=word_scores(tokenizer, result),
+                words=word_log_probs(tokenizer, result),
                 emotion=emotion,
-                action_units=action_units(view, row, links[row], model.config.prompts.threshold),
-                faces=int(view.experts.present[row]) if view.experts is not None else 0,
+                action_units=action_units(encoded, row, matches[row], model.config.prompts.threshold),
+                faces=int(encoded.experts.present[row]) if encoded.experts is not None else 0,
                 start=0.0,
                 end=0.0,
                 emotion_source=emotion_source(model) if belief else "",
             )
         )
-    return captions, view, written
+    return WrittenBatch(model, tokenizer, pieces, encoded, written, captions)
+
+
+def caption_batch(
+    model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
+) -> list[Caption]:
+    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
+    return write_batch(model, tokenizer, pieces, batch, options).captions
 
 
 def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
@@ -73,17 +92,17 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
     return SEARCH if model.config.prompts.reading and not options.sample else 1
 
 
-def worth_of(view: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
+def worth_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
     """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`.
 
     And its lifts of the deeds, such that what speaks against one counts in a search as the log-probability it is.
     """
-    if view.judged is None or not options.evidence or options.beams < 2:
+    if encoded.judged is None or not options.evidence or options.beams < 2:
         return None
-    judged = view.judged.clamp(-LIMIT, LIMIT)
+    judged = encoded.judged.clamp(-LIMIT, LIMIT)
     logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
-    lifts = (view.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if view.lifted is not None else None
+    lifts = (encoded.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if encoded.lifted is not None else None
     deeds = {name: place for place, name in enumerate(ACTIONS)}
 
     def worth(row: int, ids: list[int]) -> list[float]:
@@ -97,13 +116,6 @@ def worth_of(view: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> 
     return worth
 
 
-def caption_batch(
-    model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
-) -> list[Caption]:
-    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
-    return write_batch(model, tokenizer, pieces, batch, options)[0]
-
-
 def emotion_source(model: EmotionCaptioner) -> str:
     """Whose belief the emotion probabilities are."""
     config = model.config
@@ -113,7 +125,7 @@ def emotion_source(model: EmotionCaptioner) -> str:
     return f"{weight:g} {config.emotion_prior} + {1 - weight:g} own head"
 
 
-def word_scores(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
+def word_log_probs(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
     """Each word with the summed log-probability of its pieces."""
     scores = []
     for word, places in tokenizer.words(written.ids):
@@ -122,44 +134,46 @@ def word_scores(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:
 
 
 def match_words(
-    model: EmotionCaptioner, view: EncodedClip, pieces: TextPieces, texts: list[str]
+    model: EmotionCaptioner, encoded: EncodedClip, pieces: TextPieces, texts: list[str]
 ) -> list[list[tuple[str, float]]]:
     """For each clip and kept action unit: the word matched to it ("" for none) and their cosine."""
-    if view.au is None or not model.aligned or model.config.prompts.au_word == "off":
+    if encoded.au is None or not model.aligned or model.config.prompts.au_word == "off":
         return [[] for _ in texts]
-    encoded = [pieces(text or ".") for text in texts]
-    longest = max(len(ids) for ids, _ in encoded)
-    device = view.au.device
+    tokens = [pieces(text or ".") for text in texts]
+    longest = max(len(ids) for ids, _ in tokens)
+    device = encoded.au.device
 
     def padded(rows: list[list[Any]], dtype: torch.dtype) -> torch.Tensor:
         return torch.tensor([list(r) + [0] * (longest - len(r)) for r in rows], dtype=dtype, device=device)
 
-    ids = padded([ids for ids, _ in encoded], torch.long)
-    mask = padded([[1] * len(ids) for ids, _ in encoded], torch.bool)
-    usable = padded([pieces.matchable(ids, words) for ids, words in encoded], torch.bool)
-    matching: Matching | None = model.evidence(view, ids, mask, usable)
+    ids = padded([ids for ids, _ in tokens], torch.long)
+    mask = padded([[1] * len(ids) for ids, _ in tokens], torch.bool)
+    usable = padded([pieces.matchable(ids, words) for ids, words in tokens], torch.bool)
+    matching: Matching | None = model.evidence(encoded, ids, mask, usable)
     assert matching is not None
     rows = []
-    for (row_ids, _), places, values in zip(encoded, matching.word.tolist(), matching.similarity.tolist(), strict=True):
+    for (row_ids, _), places, values in zip(tokens, matching.word.tolist(), matching.similarity.tolist(), strict=True):
         rows.append([(pieces.word_at(row_ids, p) if p >= 0 else "", v) for p, v in zip(places, values, strict=True)])
     return rows
 
 
-def action_units(view: EncodedClip, row: int, links: list[tuple[str, float]], threshold: float) -> list[ActionUnit]:
+def action_units(
+    encoded: EncodedClip, row: int, matches: list[tuple[str, float]], threshold: float
+) -> list[ActionUnit]:
     """The kept action units of a clip, most conspicuous first; `peak` still a share of the clip."""
-    if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
+    if encoded.au_index is None or encoded.experts is None or not bool(encoded.experts.present[row]):
         return []
     numbers, units = list(MAIN_AUS), []
-    for slot, place in enumerate(view.au_index[row].tolist()):
+    for slot, place in enumerate(encoded.au_index[row].tolist()):
         number = numbers[place]
-        curve = view.experts.au_frames[row, :, place]
-        word, similarity = links[slot] if links else ("", 0.0)
+        curve = encoded.experts.au_frames[row, :, place]
+        word, similarity = matches[slot] if matches else ("", 0.0)
         word = word if similarity > threshold else ""  # eq 11: a weaker pair is no pair
         units.append(
             ActionUnit(
                 id=number,
                 name=MAIN_AUS[number],
-                score=float(view.experts.au_scores[row, place]),
+                score=float(encoded.experts.au_scores[row, place]),
                 peak=float(curve.argmax()) / max(len(curve) - 1, 1),
                 words=[word] if word else [],
                 similarity=similarity if word else None,

@@ -5,8 +5,6 @@ Gathered only when asked; it changes nothing of the caption. Axes: T frames, N w
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from captioner.config import VideoConfig
-from captioner.data.dataset import TextPieces
 from captioner.faces import FaceTrack, warp
 from captioner.faces.reader import upright_maps
-from captioner.inference.captions import emotion_source
-from captioner.inference.links import NAMES, Course, Link, expert_courses, link, reader_courses
+from captioner.inference.captions import WrittenBatch, emotion_source
+from captioner.inference.links import expert_curves, link_phrase, reader_curves
+from captioner.inference.results import AttentionShares, AUCurve, Belief, Evidence, Link, Person, Picture, Portrait
 from captioner.lexicon.phrases import find_phrases
 from captioner.model import attention
 from captioner.model.batch import EncodedClip
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.decoding import Written
-from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import Clip
 from prompts.alignment import cosine
 from prompts.au_graph import MAIN_AUS
@@ -36,185 +32,65 @@ FACE_MARGIN = 0.45  # round a face in its crop, as a share of it
 QUALITY = 72  # of JPEG
 
 
-@dataclass
-class Picture:
-    """A frame as JPEG and its second."""
-
-    second: float
-    width: int
-    height: int
-    jpeg: bytes = field(repr=False)
-
-
-@dataclass
-class Portrait:
-    """An upright face crop as JPEG, its second, and its landmarks (68, 2) as shares of the crop's side."""
-
-    second: float
-    jpeg: bytes = field(repr=False)
-    landmarks: list[tuple[float, float]] = field(repr=False)
-
-
-@dataclass
-class Unit:
-    """An action unit over the frames that the experts (or the face reader) read; `words` are phrases it supports."""
-
-    id: int
-    name: str
-    source: str
-    seconds: list[float]
-    scores: list[float]
-    peak: float  # second where it shows best
-    strength: float  # mean of the highest quarter of its scores
-    seen: bool
-    kept: bool  # whether the model had it as a prompt
-    words: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Belief:
-    """Emotion probabilities by label, and who holds them."""
-
-    source: str
-    probs: dict[str, float]
-
-
-@dataclass
-class Person:
-    """A face followed through the clip: boxes x0 y0 x1 y1 as shares of the picture, None where it is not seen."""
-
-    captioned: bool
-    boxes: list[tuple[float, float, float, float] | None] = field(repr=False)
-
-
-@dataclass
-class Look:
-    """Where a word or prompt looked: shares of its attention, and its map (slots, rows, columns) over the video."""
-
-    name: str
-    words: float  # on the words before it
-    prompts: dict[str, float]
-    video: float
-    map: NDArray[np.float32] | None = field(repr=False, default=None)
-
-
-@dataclass
-class Evidence:
-    """Everything behind one caption; `to_dict` leaves out pictures and maps."""
-
-    phrases: list[Link] = field(default_factory=list)
-    units: list[Unit] = field(default_factory=list)
-    emotions: list[Belief] = field(default_factory=list)
-    people: list[Person] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    frames: list[Picture] = field(default_factory=list)
-    portraits: dict[int, Portrait] = field(default_factory=dict)
-    """Of the captioned face, by action unit."""
-    words: list[Look] = field(default_factory=list)
-    prompts: list[Look] = field(default_factory=list)
-    square: bool = True
-    """Whether the maps cover the picture's centre square rather than all of it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "phrases": [asdict(each) for each in self.phrases],
-            "units": [asdict(each) for each in self.units],
-            "emotions": [asdict(each) for each in self.emotions],
-            "people": [asdict(each) for each in self.people],
-            "seconds": self.seconds,
-            "attention": [
-                {"word": look.name, "words": look.words, "prompts": look.prompts, "video": look.video}
-                for look in self.words
-            ],
-        }
+@torch.inference_mode()
+def link_phrases(batch: WrittenBatch, row: int, seconds: list[float], track: FaceTrack | None = None) -> list[Link]:
+    """The facial phrases of caption `row`, each linked to its action unit; `seconds` of all frames of the clip."""
+    text = batch.captions[row].text
+    phrases = find_phrases(text)
+    curves = unit_curves(batch, row, seconds, track)
+    near = similarities(batch, row) if phrases else {}
+    links = []
+    for found in phrases:
+        inside = {au: [v for at, v in places.items() if found.start <= at < found.end] for au, places in near.items()}
+        links.append(link_phrase(found, text, curves, {au: max(values) for au, values in inside.items() if values}))
+    return links
 
 
 @torch.inference_mode()
-def gather(
-    model: EmotionCaptioner,
-    tokenizer: Tokenizer,
-    pieces: TextPieces,
-    view: EncodedClip,
-    row: int,
-    written: Written,
-    text: str,
-    clip: Clip,
-    tracks: Sequence[FaceTrack],
-    person: int = 0,
-) -> Evidence:
-    """The evidence of clip `row` of a view, written as `text`; `tracks[person]` is whose face is captioned.
+def gather(batch: WrittenBatch, row: int, clip: Clip, tracks: Sequence[FaceTrack], person: int = 0) -> Evidence:
+    """The evidence of caption `row`, whose phrases are linked already; `tracks[person]` is whose face is captioned.
 
     clip: the frames that faces were sought in; tracks: empty without faces; person: -1 where no
     face is meant, then the only one is shown beside the phrases, but nothing is read from it.
     """
+    links = batch.captions[row].phrases
     seconds = [round(float(t), 3) for t in clip.times]
     track = tracks[person] if 0 <= person < len(tracks) else None
     shown = tracks[0] if track is None and len(tracks) == 1 else track  # models that do not look for faces
-    courses = unit_courses(model, view, row, seconds, track)
-    links = _link(model, pieces, view, row, text, courses)
-    kept = kept_units(view, row)
-    looks, prompts, square = _looks(model, tokenizer, view, row, written, kept, clip)
+    kept = kept_units(batch.encoded, row)
+    words, prompts, square = _attention(batch, row, kept, clip)
     return Evidence(
-        phrases=links,
-        units=_units(courses, links, kept),
-        emotions=_emotions(model, view, row),
+        curves=_in_order(unit_curves(batch, row, seconds, track), links, kept),
+        kept=kept,
+        emotions=_beliefs(batch.model, batch.encoded, row),
         people=[_person(each, each is track, clip) for each in tracks],
         seconds=seconds,
         frames=[_picture(clip, place) for place in _spread(clip)],
         portraits=_portraits(clip, shown, links, seconds),
-        words=looks,
+        words=words,
         prompts=prompts,
         square=square,
     )
 
 
-@torch.inference_mode()
-def link_phrases(
-    model: EmotionCaptioner,
-    pieces: TextPieces,
-    view: EncodedClip,
-    row: int,
-    text: str,
-    seconds: list[float],
-    track: FaceTrack | None = None,
-) -> list[Link]:
-    """The facial phrases of a text, each linked to its action unit; `seconds` of all frames of the clip."""
-    return _link(model, pieces, view, row, text, unit_courses(model, view, row, seconds, track))
-
-
-def _link(
-    model: EmotionCaptioner, pieces: TextPieces, view: EncodedClip, row: int, text: str, courses: dict[int, Course]
-) -> list[Link]:
-    phrases = find_phrases(text)
-    near = similarities(model, view, row, pieces, text) if phrases else {}
-    links = []
-    for found in phrases:
-        inside = {au: [v for at, v in places.items() if found.start <= at < found.end] for au, places in near.items()}
-        links.append(link(found, text, courses, {au: max(values) for au, values in inside.items() if values}))
-    return links
-
-
-def kept_units(view: EncodedClip, row: int) -> list[int]:
+def kept_units(encoded: EncodedClip, row: int) -> list[int]:
     """The action units that clip `row` has as prompts, in their order; none without a face."""
-    if view.au_index is None or view.experts is None or not bool(view.experts.present[row]):
+    if encoded.au_index is None or encoded.experts is None or not bool(encoded.experts.present[row]):
         return []
     numbers = list(MAIN_AUS)
-    return [numbers[place] for place in view.au_index[row].tolist()]
+    return [numbers[place] for place in encoded.au_index[row].tolist()]
 
 
-def similarities(
-    model: EmotionCaptioner, view: EncodedClip, row: int, pieces: TextPieces, text: str
-) -> dict[int, dict[int, float]]:
+def similarities(batch: WrittenBatch, row: int) -> dict[int, dict[int, float]]:
     """Cosine of each kept unit's prompt with each word piece of the text, by the piece's first letter's place."""
-    units = kept_units(view, row)
-    if not units or view.au is None or not model.aligned or model.config.prompts.au_word == "off" or not text:
+    model, encoded, pieces, text = batch.model, batch.encoded, batch.pieces, batch.captions[row].text
+    units = kept_units(encoded, row)
+    if not units or encoded.au is None or not model.aligned or model.config.prompts.au_word == "off" or not text:
         return {}
     ids, words = pieces(text)
-    device = view.au.device
-    batch = torch.tensor([ids], device=device)
-    features = model.textual.word_features(model.text(batch, torch.ones_like(batch, dtype=torch.bool)))
-    table = cosine(view.au[row : row + 1], features)[0].tolist()  # (P, J)
+    rows = torch.tensor([ids], device=encoded.au.device)
+    features = model.textual.word_features(model.text(rows, torch.ones_like(rows, dtype=torch.bool)))
+    table = cosine(encoded.au[row : row + 1], features)[0].tolist()  # (P, J)
     places, cursor, lowered = {}, 0, text.lower()
     for place, usable in enumerate(pieces.matchable(ids, words)):
         piece = pieces.piece(ids[place]).strip().lower()
@@ -226,19 +102,17 @@ def similarities(
     return {au: {at: table[slot][place] for place, at in places.items()} for slot, au in enumerate(units)}
 
 
-def unit_courses(
-    model: EmotionCaptioner, view: EncodedClip, row: int, seconds: list[float], track: FaceTrack | None
-) -> dict[int, Course]:
-    """Every unit's course: the experts' where they know it, else the face reader's."""
-    courses = reader_courses(track, seconds)
-    seen = view.experts
+def unit_curves(batch: WrittenBatch, row: int, seconds: list[float], track: FaceTrack | None) -> dict[int, AUCurve]:
+    """Every unit's curve: the experts' where they know it, else the face reader's."""
+    curves = reader_curves(track, seconds)
+    seen = batch.encoded.experts
     if seen is None or not bool(seen.present[row]):
-        return courses
+        return curves
     scores = seen.au_frames[row].float().cpu().numpy()  # (T_e, N); frames without a face are 0
     at = expert_places(len(seconds), len(scores))
     shown: NDArray[np.bool_] = np.any(scores, axis=1)
     when = [seconds[place] for place, there in zip(at, shown, strict=True) if there]
-    return courses | expert_courses(scores[shown], when, model.visual.au_usable.cpu().numpy())
+    return curves | expert_curves(scores[shown], when, batch.model.visual.au_usable.cpu().numpy())
 
 
 def expert_places(frames: int, read: int) -> list[int]:
@@ -246,39 +120,25 @@ def expert_places(frames: int, read: int) -> list[int]:
     return [int(place) for place in np.linspace(0, frames - 1, read).round()]
 
 
-def _units(courses: dict[int, Course], links: list[Link], kept: list[int]) -> list[Unit]:
-    """The units with their phrases: those of the caption, then the model's prompts, then by strength."""
+def _in_order(curves: dict[int, AUCurve], links: list[Link], kept: list[int]) -> list[AUCurve]:
+    """The curves of the caption's units, then of the model's prompts, then by strength."""
     linked = [each.au for each in links]
-
-    def order(au: int) -> tuple[bool, bool, float]:
-        return au not in linked, au not in kept, -courses[au].strength
-
-    return [
-        Unit(
-            id=au,
-            name=NAMES[au],
-            source=courses[au].source,
-            seconds=list(courses[au].seconds),
-            scores=[round(value, 4) for value in courses[au].values],
-            peak=courses[au].seconds[courses[au].best],
-            strength=round(courses[au].strength, 4),
-            seen=courses[au].seen,
-            kept=au in kept,
-            words=[each.text for each in links if each.au == au],
-        )
-        for au in sorted(courses, key=order)
-    ]
+    return sorted(curves.values(), key=lambda each: (each.au not in linked, each.au not in kept, -each.strength))
 
 
-def _emotions(model: EmotionCaptioner, view: EncodedClip, row: int) -> list[Belief]:
+def _beliefs(model: EmotionCaptioner, encoded: EncodedClip, row: int) -> list[Belief]:
     """What the captioner believed while it wrote, and what the emotion expert says of the face crops."""
     beliefs = []
-    if view.emotion is not None:
+    if encoded.emotion is not None:
         source = f"captioner ({emotion_source(model)})"
-        beliefs.append(_belief(source, model.config.labels, view.emotion[row]))
+        beliefs.append(_belief(source, model.config.labels, encoded.emotion[row]))
     labels = model.config.experts.er_labels
-    if view.experts is not None and bool(view.experts.present[row]) and view.experts.er_probs.shape[1] == len(labels):
-        beliefs.append(_belief("emotion expert, mean of the face crops", labels, view.experts.er_probs[row]))
+    if (
+        encoded.experts is not None
+        and bool(encoded.experts.present[row])
+        and encoded.experts.er_probs.shape[1] == len(labels)
+    ):
+        beliefs.append(_belief("emotion expert, mean of the face crops", labels, encoded.experts.er_probs[row]))
     return beliefs
 
 
@@ -326,11 +186,11 @@ def _portraits(clip: Clip, track: FaceTrack | None, links: list[Link], seconds: 
     for each in links:
         wanted = seconds[len(seconds) // 2] if each.second is None else each.second
         place = int(there[np.abs(np.asarray(seconds)[there] - wanted).argmin()])
-        portraits.setdefault(each.au, portrait(clip, track, place))
+        portraits.setdefault(each.au, face_portrait(clip, track, place))
     return portraits
 
 
-def portrait(clip: Clip, track: FaceTrack, place: int) -> Portrait:
+def face_portrait(clip: Clip, track: FaceTrack, place: int) -> Portrait:
     """The face of a track in one frame, upright, with its landmarks."""
     points = track.landmarks[place : place + 1] - 0.5
     maps = upright_maps(points, FACE_MARGIN)
@@ -341,40 +201,35 @@ def portrait(clip: Clip, track: FaceTrack, place: int) -> Portrait:
     return Portrait(round(float(clip.times[place]), 3), jpeg(Image.fromarray(crop)), landmarks)
 
 
-def _looks(
-    model: EmotionCaptioner,
-    tokenizer: Tokenizer,
-    view: EncodedClip,
-    row: int,
-    written: Written,
-    kept: list[int],
-    clip: Clip,
-) -> tuple[list[Look], list[Look], bool]:
-    """Looks of the words and of the prompts, and whether their maps cover the centre square only."""
+def _attention(
+    batch: WrittenBatch, row: int, kept: list[int], clip: Clip
+) -> tuple[list[AttentionShares], list[AttentionShares], bool]:
+    """Attention of the words and of the prompts, and whether its maps cover the centre square only."""
+    model, memory, ids = batch.model, batch.encoded.memory, batch.written[row].ids
     names = prompt_names(model, kept)
-    memory = view.memory
     tokens = memory.states.shape[1] - len(names)
     grid, square = token_grid(model.config.video, tokens, clip.frames.shape[1:3])
-    weights = attention.of_words(model.fusion, written.ids, tokenizer.mask_id, memory, row)
+    weights = attention.of_words(model.fusion, ids, batch.tokenizer.mask_id, memory, row)
     text, right = weights.text.mean(0).cpu().numpy(), weights.right.mean(0).cpu().numpy()  # mean over layers
     words = []
-    for word, places in tokenizer.words(written.ids):
+    for word, places in batch.tokenizer.words(ids):
         rows = [place - 1 for place in places if place > 0]
-        words.append(_look(word, float(text[rows].sum(1).mean()), right[rows].mean(0), names, grid))
-    prompts: list[Look] = []
+        words.append(_shares(word, float(text[rows].sum(1).mean()), right[rows].mean(0), names, grid))
+    prompts: list[AttentionShares] = []
     if names:
-        rows_ = attention.of_prompts(model.fusion, memory, len(names), row).mean(0).cpu().numpy()
-        prompts = [_look(name, 0.0, rows_[i], names, grid) for i, name in enumerate(names)]
+        states = attention.of_prompts(model.fusion, memory, len(names), row).mean(0).cpu().numpy()
+        prompts = [_shares(name, 0.0, states[i], names, grid) for i, name in enumerate(names)]
     return words, prompts, square
 
 
-def _look(
+def _shares(
     name: str, words: float, right: NDArray[np.float32], names: list[str], grid: tuple[int, int, int] | None
-) -> Look:
+) -> AttentionShares:
     """One row of attention (R,) on the right block, taken apart."""
     shares = {each: round(float(share), 4) for each, share in zip(names, right, strict=False)}
     video = right[len(names) :]
-    return Look(name, round(words, 4), shares, round(float(video.sum()), 4), video.reshape(grid) if grid else None)
+    on_video = round(float(video.sum()), 4)
+    return AttentionShares(name, round(words, 4), shares, on_video, video.reshape(grid) if grid else None)
 
 
 def prompt_names(model: EmotionCaptioner, kept: list[int]) -> list[str]:

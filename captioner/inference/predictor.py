@@ -5,7 +5,7 @@ source -> viewing.view (frames, faces) -> collate -> EmotionCaptioner.see -> wri
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, overload
@@ -239,19 +239,17 @@ class Captioner:
 
     def _write(self, rows: Sequence[tuple[Viewed, int]], wish: Wish) -> list[Caption]:
         batch = collate([ClipItem(viewed.seen[number]) for viewed, number in rows]).to(self.device)
-        captions, sight, written = write_batch(self.model, self.tokenizer, self.pieces, batch, wish.options)
-        for row, ((viewed, number), caption) in enumerate(zip(rows, captions, strict=True)):
+        made = write_batch(self.model, self.tokenizer, self.pieces, batch, wish.options)
+        for row, ((viewed, number), caption) in enumerate(zip(rows, made.captions, strict=True)):
             self._place(caption, viewed)
-            caption.person = number + 1 if wish.people and viewed.persons[number] >= 0 else 0
             person = viewed.persons[number]
+            caption.person = number + 1 if wish.people and person >= 0 else 0
             track = viewed.tracks[person] if person >= 0 else None
-            found = link_phrases(self.model, self.pieces, sight, row, caption.text, viewed.times, track)
-            caption.phrases = [asdict(link) for link in found]
+            caption.phrases = link_phrases(made, row, viewed.times, track)
             support_units(caption)
             if wish.evidence and viewed.clip is not None:
-                parts = (self.model, self.tokenizer, self.pieces, sight, row, written[row], caption.text)
-                caption.evidence = gather(*parts, viewed.clip, viewed.tracks, person)
-        return captions
+                caption.evidence = gather(made, row, viewed.clip, viewed.tracks, person)
+        return made.captions
 
     def _place(self, caption: Caption, viewed: Viewed) -> None:
         """Times and names, which the model does not know."""
@@ -266,7 +264,7 @@ class Captioner:
 def support_units(caption: Caption) -> None:
     """Give each action unit the facial phrase that rests on it; one without a phrase keeps the word it matched."""
     for unit in caption.action_units:
-        unit.words = [each["text"] for each in caption.phrases if each["au"] == unit.id] or unit.words
+        unit.words = [each.text for each in caption.phrases if each.au == unit.id] or unit.words
 
 
 def with_reader(config: ModelConfig, faces: str | None, name: str) -> ModelConfig:

@@ -19,7 +19,7 @@ from typing import Any
 import captioner
 from captioner.errors import ConfigError, OutputError, unknown
 from captioner.files import Input, write_text
-from captioner.inference.results import Result, restore
+from captioner.inference.results import VideoCaptions, restore
 from captioner.output.writers import WRITERS, Writer
 
 log = logging.getLogger("captioner.cli")
@@ -67,19 +67,19 @@ class Outputs:
         if any(writer.needs_evidence for writer in lacking):
             return False
         try:
-            result = restore(entry["record"])
+            video = restore(entry["record"])
         except (KeyError, TypeError):  # written by something else
             return False
         for writer in lacking:
-            self._write(self._path(each.source, writer), writer.render(result, _run(entry["record"])))
+            self._write(self._path(each.source, writer), writer.render(video, _run(entry["record"])))
         return True
 
-    def write(self, source: str, result: Result, run: Mapping[str, Any]) -> None:
+    def write(self, source: str, video: VideoCaptions, run: Mapping[str, Any]) -> None:
         """All files of one input, then its line in the journal."""
         for writer in self.writers:
             if not writer.shared:
-                self._write(self._path(source, writer), writer.render(result, run))
-        record = result.record(dict(run))
+                self._write(self._path(source, writer), writer.render(video, run))
+        record = video.record(dict(run))
         entry = {"source": source, "state": state_of(source), "made_by": self.made_by, "record": record}
         self.done[source] = entry
         with _explained(self.folder / JOURNAL), (self.folder / JOURNAL).open("ab") as file:

@@ -9,15 +9,14 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from captioner.output.writers import Writer
+from captioner.inference.results import AttentionShares, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
 
 if TYPE_CHECKING:
+    import numpy as np
     from jinja2 import Template
-
-    from captioner.inference.evidence import Evidence, Look, Person, Picture, Portrait, Unit
-    from captioner.inference.links import Link
+    from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 MOST_UNITS = 8  # drawn; all are in the table
@@ -40,28 +39,17 @@ REGIONS: tuple[tuple[frozenset[int], str, tuple[int, ...]], ...] = (
 MOUTH = ("the mouth", tuple(_MOUTH))
 
 
-class Part(NamedTuple):
+class TextPart(NamedTuple):
     """A piece of a caption, and the number of the phrase that it is."""
 
     text: str
     link: int | None
 
 
-class PageWriter(Writer):
-    """One page a video: frames, each caption with the evidence of its words, settings."""
-
-    suffix: ClassVar[str] = "html"
-    needs_evidence: ClassVar[bool] = True
-
-    def render(self, result: Any, run: Mapping[str, Any]) -> str:
-        """The page of a result (file, duration, segments: its captions, each with evidence)."""
-        return page(result.segments, str(result.file), run, getattr(result, "duration", None))
-
-
-def page(captions: Sequence[Any], file: str, run: Mapping[str, Any], duration: float | None = None) -> str:
+def page(captions: Sequence[Caption], file: str, run: Mapping[str, Any], duration: float | None = None) -> str:
     """The HTML of captions (windows or people of one file); those without evidence show only what they say."""
     many = len(captions) > MANY
-    shown = [caption_view(each, f"c{i + 1}", many) for i, each in enumerate(captions)]
+    shown = [caption_context(each, f"c{i + 1}", many) for i, each in enumerate(captions)]
     model = str(run.get("model") or (captions[0].model if captions else ""))
     facts = [f"{duration:.1f} s" if duration else "", f"model {model}" if model else ""]
     return _template().render(
@@ -74,44 +62,50 @@ def page(captions: Sequence[Any], file: str, run: Mapping[str, Any], duration: f
     )
 
 
-def caption_view(caption: Any, name: str, many: bool = False) -> dict[str, Any]:
+def caption_context(caption: Caption, name: str, many: bool = False) -> dict[str, Any]:
     """What the template shows of one caption; ids begin with `name`."""
-    evidence: Evidence | None = getattr(caption, "evidence", None)
-    links = evidence.phrases if evidence else []
-    person, span = getattr(caption, "person", 0), f"{caption.start:.1f} to {caption.end:.1f} s"
-    view: dict[str, Any] = {
+    evidence = caption.evidence
+    links = caption.phrases if evidence else []
+    span = f"{caption.start:.1f} to {caption.end:.1f} s"
+    context: dict[str, Any] = {
         "id": name,
         "text": caption.text,
         "parts": parts(caption.text, links),
-        "where": f"person {person}, {span}" if person else span,
+        "where": f"person {caption.person}, {span}" if caption.person else span,
         "start": f"{caption.start:.1f}",
         "end": f"{caption.end:.1f}",
         "facts": _facts(caption),
         "evidence": evidence is not None,
-        "beliefs": _beliefs(caption, evidence),
+        "beliefs": _beliefs(caption),
         "frames": [], "phrases": [], "units": [], "tables": [], "looks": [], "slots": [],
     }  # fmt: skip
     if evidence is None:
-        return view
+        return context
     times = (caption.start, caption.end)
     frames = _thin(evidence.frames, FEW_FRAMES if many else len(evidence.frames))
-    view["frames"] = [_frame(each, evidence) for each in frames]
-    view["phrases"] = [_phrase(each, evidence, times) for each in links]
-    drawn = [u for u in evidence.units if u.words or u.kept or u.seen][:MOST_UNITS]
-    view["units"] = [_unit(each, links, times) for each in drawn]
-    view["tables"] = _tables(evidence.units)
+    context["frames"] = [_frame(each, evidence) for each in frames]
+    context["phrases"] = [_phrase(each, evidence, times) for each in links]
+    context["units"] = [_unit(each, links, times) for each in _drawn(evidence, links)]
+    context["tables"] = _tables(evidence.curves)
     if not many:
-        view |= _looks(evidence)
-    return view
+        context |= _attention(evidence, links)
+    return context
 
 
-def parts(text: str, links: Sequence[Link]) -> list[Part]:
+def _drawn(evidence: Evidence, links: Sequence[Link]) -> list[AUCurve]:
+    """The curves of units that the caption names, that the model was given, or that show."""
+    linked = {each.au for each in links}
+    drawn = [each for each in evidence.curves if each.au in linked or each.au in evidence.kept or each.seen]
+    return drawn[:MOST_UNITS]
+
+
+def parts(text: str, links: Sequence[Link]) -> list[TextPart]:
     """The text cut at its phrases."""
     cut, at = [], 0
     for number, each in enumerate(links):
-        cut += [Part(text[at : each.start], None), Part(text[each.start : each.end], number)]
+        cut += [TextPart(text[at : each.start], None), TextPart(text[each.start : each.end], number)]
         at = each.end
-    cut.append(Part(text[at:], None))
+    cut.append(TextPart(text[at:], None))
     return [part for part in cut if part.text]
 
 
@@ -121,7 +115,7 @@ def printable(text: str) -> str:
     return _ODD.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
 
 
-def _facts(caption: Any) -> list[str]:
+def _facts(caption: Caption) -> list[str]:
     """The line under a caption."""
     emotion, facts = caption.emotion, []
     if emotion:
@@ -132,9 +126,9 @@ def _facts(caption: Any) -> list[str]:
     return facts
 
 
-def _beliefs(caption: Any, evidence: Evidence | None) -> list[dict[str, Any]]:
+def _beliefs(caption: Caption) -> list[dict[str, Any]]:
     """Emotion bars, likeliest first, by source."""
-    sources = [(each.source, each.probs) for each in evidence.emotions] if evidence else []
+    sources = [(each.source, each.probs) for each in caption.evidence.emotions] if caption.evidence else []
     sources = sources or ([("captioner", caption.emotion)] if caption.emotion else [])
     return [{"source": source, "rows": _bars(probs)} for source, probs in sources]
 
@@ -169,7 +163,7 @@ def _box(person: Person, place: int) -> dict[str, Any] | None:
 
 
 def _phrase(link: Link, evidence: Evidence, span: tuple[float, float]) -> dict[str, Any]:
-    unit = next((each for each in evidence.units if each.id == link.au), None)
+    curve = next((each for each in evidence.curves if each.au == link.au), None)
     face = evidence.portraits.get(link.au)
     region, points = region_of(link.au)
     return {
@@ -179,7 +173,7 @@ def _phrase(link: Link, evidence: Evidence, span: tuple[float, float]) -> dict[s
         "region": region,
         "reason": reason(link),
         "face": _face(face, points) if face else None,
-        "chart": _chart(unit, span) if unit else None,
+        "chart": _chart(curve, span) if curve else None,
     }
 
 
@@ -213,110 +207,113 @@ def _face(face: Portrait, points: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def _unit(unit: Unit, links: Sequence[Link], span: tuple[float, float]) -> dict[str, Any]:
-    note = "" if unit.source == "experts" else f"by the {unit.source}"
-    words = [{"text": each.text, "link": i} for i, each in enumerate(links) if each.au == unit.id]
-    return {"id": unit.id, "name": unit.name, "note": note, "words": words, "chart": _chart(unit, span)}
+def _unit(curve: AUCurve, links: Sequence[Link], span: tuple[float, float]) -> dict[str, Any]:
+    note = "" if curve.source == "experts" else f"by the {curve.source}"
+    words = [{"text": each.text, "link": i} for i, each in enumerate(links) if each.au == curve.au]
+    return {"id": curve.au, "name": curve.name, "note": note, "words": words, "chart": _chart(curve, span)}
 
 
-def _chart(unit: Unit, span: tuple[float, float]) -> dict[str, str]:
-    """Paths of a course in a box of 100 x 30: seconds of the caption to the right, 0..1 upwards."""
-    length = max(span[1] - span[0], 1e-6)
+def _chart(curve: AUCurve, span: tuple[float, float]) -> dict[str, str]:
+    """Paths of a curve in a box of 100 x 30: seconds of the caption to the right, 0..1 upwards."""
+    length, scores = max(span[1] - span[0], 1e-6), _scores(curve)
     points = {round(100 * min(max((s - span[0]) / length, 0), 1), 1): round(29.5 - 28 * v, 1)
-              for s, v in zip(unit.seconds, unit.scores, strict=True)}  # fmt: skip
+              for s, v in zip(curve.seconds, scores, strict=True)}  # fmt: skip
     places = list(points.items())
     if len(places) == 1:
         places = [(0, places[0][1]), (100, places[0][1])]
     line = "M" + "L".join(f"{x} {y}" for x, y in places)
     area = f"{line}L{places[-1][0]} 29.5L{places[0][0]} 29.5Z"
-    peak = round(100 * min(max((unit.peak - span[0]) / length, 0), 1), 1)
-    top, low = max(unit.scores), min(unit.scores)
-    told = f"AU {unit.id} {unit.name} over time: highest {top:.2f} at {unit.peak:.2f} seconds, lowest {low:.2f}"
-    return {"line": line, "area": area, "peak": str(peak), "told": told}
+    peak = round(100 * min(max((curve.peak - span[0]) / length, 0), 1), 1)
+    highest = f"highest {max(scores):.2f} at {curve.peak:.2f} seconds, lowest {min(scores):.2f}"
+    return {"line": line, "area": area, "peak": str(peak), "told": f"AU {curve.au} {curve.name} over time: {highest}"}
 
 
-def _tables(units: Iterable[Unit]) -> list[dict[str, Any]]:
+def _scores(curve: AUCurve) -> list[float]:
+    return [round(value, 4) for value in curve.values]
+
+
+def _tables(curves: Iterable[AUCurve]) -> list[dict[str, Any]]:
     """All scores, a table a source, since sources read different frames."""
     tables: dict[str, dict[str, Any]] = {}
-    for unit in units:
-        row = {"id": unit.id, "name": unit.name, "scores": [f"{score:.2f}" for score in unit.scores]}
-        seconds = [f"{second:.2f}" for second in unit.seconds]
-        tables.setdefault(unit.source, {"source": unit.source, "seconds": seconds, "rows": []})["rows"].append(row)
+    for curve in curves:
+        row = {"id": curve.au, "name": curve.name, "scores": [f"{score:.2f}" for score in _scores(curve)]}
+        seconds = [f"{second:.2f}" for second in curve.seconds]
+        tables.setdefault(curve.source, {"source": curve.source, "seconds": seconds, "rows": []})["rows"].append(row)
     for table in tables.values():
         table["rows"].sort(key=lambda row: row["id"])
     return list(tables.values())
 
 
-def _looks(evidence: Evidence) -> dict[str, Any]:
+def _attention(evidence: Evidence, links: Sequence[Link]) -> dict[str, Any]:
     """Words and prompts to choose from, and the frames with the maps of each."""
-    said = [look for look in evidence.words if any(c.isalnum() for c in look.name)]
-    looks = [*said, *evidence.prompts]
-    if not looks:
+    words = [each for each in evidence.words if any(c.isalnum() for c in each.name)]
+    rows = [*words, *evidence.prompts]
+    if not rows:
         return {}
-    chosen = _first_phrase_word(evidence, said)
-    names = list(looks[0].prompts)
+    chosen = _first_phrase_word(links, words)
+    names = list(rows[0].prompts)
     return {
         "has_prompts": bool(evidence.prompts),
         "looks": [
             {
-                "name": look.name if i < len(said) else _prompt(look.name, evidence),
-                "prompt": i >= len(said),
-                "first_prompt": i == len(said),
+                "name": each.name if i < len(words) else _prompt(each.name, evidence),
+                "prompt": i >= len(words),
+                "first_prompt": i == len(words),
                 "chosen": i == chosen,
-                "told": told(look, evidence),
+                "told": describe_attention(each, evidence),
             }
-            for i, look in enumerate(looks)
+            for i, each in enumerate(rows)
         ],
         "look_columns": ["words before", *(_prompt(name, evidence) for name in names), "video"],
         "look_rows": [
             {
-                "name": look.name,
-                "shares": [f"{v:.3f}" for v in (look.words, *(look.prompts[n] for n in names), look.video)],
+                "name": each.name,
+                "shares": [f"{v:.3f}" for v in (each.words, *(each.prompts[n] for n in names), each.video)],
             }
-            for look in looks
+            for each in rows
         ],
-        "slots": _slots(evidence, looks),
+        "slots": _slots(evidence, rows),
     }
 
 
-def _first_phrase_word(evidence: Evidence, said: Sequence[Look]) -> int:
+def _first_phrase_word(links: Sequence[Link], words: Sequence[AttentionShares]) -> int:
     """The place of the last word of the first facial phrase: the one chosen when the page opens."""
-    wanted = evidence.phrases[0].text.lower().split()[-1] if evidence.phrases else ""
-    names = [look.name.lower() for look in said]
+    wanted = links[0].text.lower().split()[-1] if links else ""
+    names = [each.name.lower() for each in words]
     return names.index(wanted) if wanted in names else 0
 
 
 def _prompt(name: str, evidence: Evidence) -> str:
     """A prompt's name with what it stands for."""
-    known = {f"AU{each.id}": f"AU {each.id} {each.name}" for each in evidence.units}
+    known = {f"AU{each.au}": f"AU {each.au} {each.name}" for each in evidence.curves}
     return known.get(name, f"{name} prompt")
 
 
-def told(look: Look, evidence: Evidence) -> str:
+def describe_attention(row: AttentionShares, evidence: Evidence) -> str:
     """The attention of a word or prompt in words."""
-    shares = {_prompt(name, evidence): share for name, share in look.prompts.items()}
+    shares = {_prompt(name, evidence): share for name, share in row.prompts.items()}
     strongest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
-    said = [f"{share:.0%} on {name}" for name, share in strongest if share >= 0.01]
-    said.append(f"{look.video:.0%} on the video")
-    if look.words:
-        said.append(f"{look.words:.0%} on the words before")
+    targets = [f"{share:.0%} on {name}" for name, share in strongest if share >= 0.01]
+    targets.append(f"{row.video:.0%} on the video")
+    if row.words:
+        targets.append(f"{row.words:.0%} on the words before")
     densest = ""
-    if look.map is not None and look.map.size > 1 and look.map.sum() > 0:
-        densest = f" Its most watched place had {look.map.max() / look.map.mean():.1f} times an even share."
-    name = look.name if look.words else _prompt(look.name, evidence)
-    return f"“{name}”: {', '.join(said)}.{densest}"
+    if row.map is not None and row.map.size > 1 and row.map.sum() > 0:
+        densest = f" Its most watched place had {row.map.max() / row.map.mean():.1f} times an even share."
+    name = row.name if row.words else _prompt(row.name, evidence)
+    return f"“{name}”: {', '.join(targets)}.{densest}"
 
 
-def _slots(evidence: Evidence, looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """Frames with the map of every look over them; none where the maps' places are not known."""
-    if looks[0].map is None or not evidence.frames:
+def _slots(evidence: Evidence, rows: Sequence[AttentionShares]) -> list[dict[str, Any]]:
+    """Frames with the map of every row over them; none where the maps' places are not known."""
+    first = rows[0].map
+    if first is None or not evidence.frames:
         return []
-    count = len(looks[0].map)
-    slots = []
+    count, slots = len(first), []
     for slot in _thin(range(count), MOST_SLOTS):
         second = evidence.seconds[min(slot * len(evidence.seconds) // count, len(evidence.seconds) - 1)]
         picture = min(evidence.frames, key=lambda each: abs(each.second - second))
-        maps = [heat_map(look.map, slot) for look in looks if look.map is not None]
+        maps = [heat_map(row.map, slot) for row in rows if row.map is not None]
         slots.append(_image(picture) | _window(picture, evidence.square) | {"maps": maps})
     return slots
 
@@ -330,7 +327,7 @@ def _window(picture: Picture, square: bool) -> dict[str, float]:
     return {key: round(value, 2) for key, value in place.items()}
 
 
-def heat_map(shares: Any, slot: int) -> str:
+def heat_map(shares: NDArray[np.float32], slot: int) -> str:
     """One slot of a map (slots, rows, columns) as a PNG: transparent up to an even share, dense at the highest."""
     ratio = shares / max(float(shares.mean()), 1e-12)
     top = max(float(ratio.max()), 1.25)  # what is nearly even stays pale

@@ -15,7 +15,7 @@ import captioner
 from captioner.errors import CaptionerError, OutputError
 from captioner.files import STDIN, Input, missing
 from captioner.inference.background import Failed
-from captioner.inference.results import Caption, Result
+from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.folder import Outputs, settings_of
 from captioner.output.writers import line
 
@@ -99,7 +99,7 @@ class Job:
                 for caption in model.windows(source, self.options.window, **wish):
                     captions.append(caption)
                     self.bar.reach(caption.end, caption.duration)
-                    self._say(each, self._result(each, [caption]))
+                    self._say(each, self._video(each, [caption]))
             except OutputError:
                 raise
             except Exception as error:
@@ -112,22 +112,22 @@ class Job:
         if isinstance(outcome, Failed):
             self._fail(each, plain(outcome.error, each.source), outcome.error)
             return
-        result = self._result(each, outcome)
+        video = self._video(each, outcome)
         if self.outputs:
             try:
-                self.outputs.write(each.source, result, self._about(model))
+                self.outputs.write(each.source, video, self._about(model))
             except OutputError:
                 self.failed.append(each.source)
                 raise
         if not self.options.window:
-            self._say(each, result)
+            self._say(each, video)
 
-    def _result(self, each: Input, captions: list[Caption]) -> Result:
-        return Result(each.source, captions, bool(self.options.window), bool(self.options.people))
+    def _video(self, each: Input, captions: list[Caption]) -> VideoCaptions:
+        return VideoCaptions(each.source, captions, bool(self.options.window), bool(self.options.people))
 
-    def _say(self, each: Input, result: Result) -> None:
-        for caption in result.segments:
-            text = line(caption, result)
+    def _say(self, each: Input, video: VideoCaptions) -> None:
+        for caption in video.segments:
+            text = line(caption, video)
             self.bar.say(f"{printable(each.source)}\t{text}" if len(self.inputs) > 1 else text)
 
     def _about(self, model: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from captioner.inference.results import Caption, Result
+from captioner.inference.results import Caption, VideoCaptions
 
 CUE_LEAST = 0.5  # seconds; a still picture needs a cue that can be seen
 
@@ -22,7 +22,7 @@ class Writer(ABC):
     shared: ClassVar[bool] = False  # one table for all inputs, instead of a file for each
 
     @abstractmethod
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """The text of the file, or this input's lines of the table; `run` says what made the captions."""
 
     def head(self) -> str:
@@ -35,9 +35,9 @@ class TextWriter(Writer):
 
     suffix = "txt"
 
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """A line each."""
-        return "".join(f"{line(caption, result)}\n" for caption in result.segments)
+        return "".join(f"{line(caption, video)}\n" for caption in video.segments)
 
 
 class JsonWriter(Writer):
@@ -45,9 +45,9 @@ class JsonWriter(Writer):
 
     suffix = "json"
 
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """Indented, ASCII only: any program can read it."""
-        return json.dumps(result.record(dict(run)), ensure_ascii=True, indent=2) + "\n"
+        return json.dumps(video.record(dict(run)), ensure_ascii=True, indent=2) + "\n"
 
 
 class JsonLinesWriter(Writer):
@@ -56,9 +56,9 @@ class JsonLinesWriter(Writer):
     suffix = "jsonl"
     shared = True
 
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """One line."""
-        return json.dumps(result.record(dict(run)), ensure_ascii=True) + "\n"
+        return json.dumps(video.record(dict(run)), ensure_ascii=True) + "\n"
 
 
 class CsvWriter(Writer):
@@ -72,9 +72,9 @@ class CsvWriter(Writer):
         """The names of the columns."""
         return self._lines([self.columns])
 
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """The rows of one input."""
-        return self._lines([self._row(result.file, caption) for caption in result.segments])
+        return self._lines([self._row(video.file, caption) for caption in video.segments])
 
     def _row(self, file: str, caption: Caption) -> Sequence[Any]:
         emotion = max(caption.emotion, key=caption.emotion.__getitem__, default="")
@@ -95,11 +95,11 @@ class SubtitleWriter(Writer):
 
     point: ClassVar[str]
 
-    def render(self, result: Result, run: Mapping[str, Any]) -> str:
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
         """Numbered cues; what is said of several persons at a time shares one."""
         cues: dict[tuple[float, float], list[str]] = {}
-        for caption in result.segments:
-            until = caption.end if result.timed else max(caption.end, result.duration)
+        for caption in video.segments:
+            until = caption.end if video.timed else max(caption.end, video.duration)
             span = (caption.start, max(until, caption.start + CUE_LEAST))
             cues.setdefault(span, []).append(self.escape(person(caption) + caption.text))
         return self.head() + "\n".join(
@@ -136,19 +136,34 @@ class VttWriter(SubtitleWriter):
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _page() -> Writer:
-    from captioner.output.page import PageWriter
+class PageWriter(Writer):
+    """One page a video: frames, each caption with the evidence of its words, settings."""
 
-    return PageWriter()
+    suffix = "html"
+    needs_evidence = True
+
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
+        """The page; its templates are loaded with the first one."""
+        from captioner.output.page import page
+
+        return page(video.segments, video.file, run, video.duration)
 
 
-_PLAIN = (TextWriter, JsonWriter, JsonLinesWriter, SrtWriter, VttWriter, CsvWriter)
-WRITERS: dict[str, Callable[[], Writer]] = {**{kind.suffix: kind for kind in _PLAIN}, "html": _page}
+# The table of formats, a line each: help, checks and messages list what stands here.
+WRITERS: dict[str, type[Writer]] = {
+    "txt": TextWriter,
+    "json": JsonWriter,
+    "jsonl": JsonLinesWriter,
+    "srt": SrtWriter,
+    "vtt": VttWriter,
+    "csv": CsvWriter,
+    "html": PageWriter,
+}
 
 
-def line(caption: Caption, result: Result) -> str:
+def line(caption: Caption, video: VideoCaptions) -> str:
     """One caption as a line of text."""
-    span = f"{clock(caption.start)}-{clock(caption.end)} " if result.timed else ""
+    span = f"{clock(caption.start)}-{clock(caption.end)} " if video.timed else ""
     return span + person(caption) + caption.text
 
 

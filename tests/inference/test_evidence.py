@@ -13,9 +13,11 @@ from captioner.config import VideoConfig
 from captioner.data.dataset import TextPieces
 from captioner.faces import EXPRESSION_NAMES, FaceTrack
 from captioner.faces.crops import expert_crops
-from captioner.inference.evidence import Evidence, expert_places, gather, link_phrases, prompt_names, token_grid
-from captioner.inference.links import EXPERT, READER, WORDS, Course, expert_courses, link, reader_courses, units_of
+from captioner.inference.captions import WrittenBatch
+from captioner.inference.evidence import expert_places, gather, link_phrases, prompt_names, token_grid
+from captioner.inference.links import EXPERT, NAMES, READER, WORDS, expert_curves, link_phrase, reader_curves, units_of
 from captioner.inference.predictor import Captioner
+from captioner.inference.results import AUCurve, Caption, Evidence
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model import attention
 from captioner.model.captioner import EmotionCaptioner
@@ -83,6 +85,7 @@ def test_prompt_attention_is_the_one_of_the_right_block(mask: tuple[str, ...], s
     with pytest.raises(ValueError, match=r"Fusion\.remember"):
         attention.of_prompts(model.fusion, memory.repeat(2), 5)
 
+
 # What examples/README.md says that the faces do; talking opens the mouth.
 COMMANDED = {
     "smile": {6, 12, 25}, "surprise": {1, 2, 5, 25, 26}, "frown": {4, 7, 15}, "sad": {1, 4, 15, 43},
@@ -90,30 +93,30 @@ COMMANDED = {
 }  # fmt: skip
 
 
-def course(au: int, *values: float) -> Course:
-    return Course(au, EXPERT, tuple(i / 4 for i in range(len(values))), values)
+def curve(au: int, *values: float) -> AUCurve:
+    return AUCurve(au, NAMES[au], EXPERT, tuple(i / 4 for i in range(len(values))), values)
 
 
-def linked(text: str, courses: dict[int, Course], similarity: dict[int, float] | None = None) -> list[tuple[int, bool]]:
-    links = [link(found, text, courses, similarity or {}) for found in find_phrases(text)]
+def linked(text: str, curves: dict[int, AUCurve], similarity: dict[int, float] | None = None) -> list[tuple[int, bool]]:
+    links = [link_phrase(found, text, curves, similarity or {}) for found in find_phrases(text)]
     assert all(text[each.start : each.end] == each.text for each in links)
     return [(each.au, each.seen) for each in links]
 
 
 def test_a_phrase_is_linked_to_the_unit_that_stands_out() -> None:
     text = "A man nods. The open mouth and the raised eyebrows."
-    courses = {25: course(25, 0.2, 0.4), 26: course(26, 0.1, 0.9)}
-    assert linked(text, courses) == [(26, True), (1, False)]
-    assert linked(text, courses, {25: 0.9, 26: 0.0}) == [(25, False), (1, False)]  # the matching outweighs it
-    assert linked("He frowns.", courses) == [(4, False)]  # the lexicon alone, confirmed by nobody
+    curves = {25: curve(25, 0.2, 0.4), 26: curve(26, 0.1, 0.9)}
+    assert linked(text, curves) == [(26, True), (1, False)]
+    assert linked(text, curves, {25: 0.9, 26: 0.0}) == [(25, False), (1, False)]  # the matching outweighs it
+    assert linked("He frowns.", curves) == [(4, False)]  # the lexicon alone, confirmed by nobody
 
 
 def test_a_link_says_when_and_by_whom() -> None:
     text = "The smile."
     found = find_phrases(text)[0]
-    best = link(found, text, {12: course(12, 0.1, 0.9, 0.89, 0.9, 0.2)}, {12: 0.4})
+    best = link_phrase(found, text, {12: curve(12, 0.1, 0.9, 0.89, 0.9, 0.2)}, {12: 0.4})
     assert (best.second, best.score, best.source, best.similarity) == (0.5, 0.9, EXPERT, 0.4)  # midst of the plateau
-    unknown = link(found, text, {}, {})
+    unknown = link_phrase(found, text, {}, {})
     assert (unknown.second, unknown.score, unknown.source, unknown.seen) == (None, None, WORDS, False)
 
 
@@ -140,23 +143,28 @@ def track(frames: int = 4, missing: tuple[int, ...] = (), size: int = 64) -> Fac
 
 
 def test_the_face_reader_stands_in_for_units_that_no_expert_knows() -> None:
-    courses = reader_courses(track(missing=(3,)), [0.0, 0.5, 1.0, 1.5])
-    closed = courses[43]
+    curves = reader_curves(track(missing=(3,)), [0.0, 0.5, 1.0, 1.5])
+    closed = curves[43]
     assert closed.seconds == (0.0, 0.5, 1.0)
     assert closed.values == pytest.approx((0, 1 / 3, 2 / 3))
     assert closed.source == READER
-    assert reader_courses(None, [0.0]) == {}
+    assert reader_curves(None, [0.0]) == {}
     usable = np.ones(27, bool)
     usable[1] = False
-    known = expert_courses(np.full((2, 27), 0.5, np.float32), [0, 1], usable)
+    known = expert_curves(np.full((2, 27), 0.5, np.float32), [0, 1], usable)
     assert set(known) == set(MAIN_AUS) - {2}
-    assert expert_courses(np.zeros((0, 27), np.float32), [], usable) == {}
+    assert expert_curves(np.zeros((0, 27), np.float32), [], usable) == {}
+
+
+def test_the_peak_is_the_midst_of_the_highest_values() -> None:
+    assert curve(12, 0.0, 0.9, 0.9, 0.9, 0.1).peak == 0.5
+    assert curve(12, 0.3).peak == 0.0
 
 
 def test_strength_is_that_of_the_best_quarter() -> None:
-    assert course(12, 0.0, 0.0, 0.8, 0.0).strength == pytest.approx(0.8)
-    assert course(12, *[0.0] * 7, 1.0).strength == pytest.approx(0.5)  # one frame of eight: a blink
-    assert course(12, 0.4).strength == pytest.approx(0.4)
+    assert curve(12, 0.0, 0.0, 0.8, 0.0).strength == pytest.approx(0.8)
+    assert curve(12, *[0.0] * 7, 1.0).strength == pytest.approx(0.5)  # one frame of eight: a blink
+    assert curve(12, 0.4).strength == pytest.approx(0.4)
 
 
 def test_grids_of_video_tokens() -> None:
@@ -175,30 +183,29 @@ def test_experts_read_the_frames_that_evidence_names() -> None:
     assert crops[0, :, 0, 0, 0].tolist() == expert_places(8, 3)
 
 
-def seen(tracks: list[FaceTrack], person: int = 0, *overrides: str) -> tuple[EmotionCaptioner, Evidence, str]:
-    """Evidence of a random model for a caption that we chose."""
+def seen(tracks: list[FaceTrack], person: int = 0, *overrides: str) -> tuple[EmotionCaptioner, Evidence, Caption]:
+    """Evidence of a random model for a caption that we chose, and the caption with its links."""
     text = "A man nods. The frown, the closed eyes and the open mouth."
     tokenizer = Tokenizer.build([text])
     model = tiny_model(*overrides, f"vocab_size={tokenizer.vocab_size}")
-    batch = tiny_batch(model.config, clips=2)
     pieces = TextPieces(tokenizer, None, model.config.fusion.max_text)
     ids = tokenizer.encode(text, 20)
     frames = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), np.uint8)
     clip = Clip(frames, np.arange(4) / 4, "x.mp4", 4, 1)
     with torch.inference_mode():
-        view = model.see(batch)
-        found = gather(model, tokenizer, pieces, view, 1, Written(ids, [-1.0] * len(ids)), text, clip, tracks, person)
-        light = link_phrases(model, pieces, view, 1, text, found.seconds, tracks[person] if person >= 0 else None)
-    assert light == found.phrases
-    return model, found, text
+        encoded = model.see(tiny_batch(model.config, clips=2))
+    written, captions = Written(ids, [-1.0] * len(ids)), [Caption(text, 0.5, [], {}, [], 1, 0.0, 1.0) for _ in "ab"]
+    batch = WrittenBatch(model, tokenizer, pieces, encoded, [written, written], captions)
+    captions[1].phrases = link_phrases(batch, 1, clip.times.tolist(), tracks[person] if person >= 0 else None)
+    return model, gather(batch, 1, clip, tracks, person), captions[1]
 
 
 def test_evidence_is_complete() -> None:
-    model, found, text = seen([track(), track(missing=(0, 1))])
-    assert [each.phrase for each in found.phrases] == ["frown", "closed_eyes", "open_mouth"]
-    assert found.phrases[1].au == 43
-    assert found.phrases[1].second == 0.75
-    assert set(found.portraits) == {each.au for each in found.phrases}
+    model, found, caption = seen([track(), track(missing=(0, 1))])
+    assert [each.phrase for each in caption.phrases] == ["frown", "closed_eyes", "open_mouth"]
+    assert caption.phrases[1].au == 43
+    assert caption.phrases[1].second == 0.75
+    assert set(found.portraits) == {each.au for each in caption.phrases}
     face = found.portraits[43]
     assert len(face.landmarks) == 68
     assert Image.open(io.BytesIO(face.jpeg)).size == (192, 192)
@@ -209,39 +216,42 @@ def test_evidence_is_complete() -> None:
     labels = model.config.labels
     assert [list(each.probs) for each in found.emotions] == [labels, model.config.experts.er_labels]
     assert all(sum(each.probs.values()) == pytest.approx(1, abs=2e-3) for each in found.emotions)
-    units = {unit.id: unit for unit in found.units}
-    assert set(MAIN_AUS) | {43} == set(units)
-    assert units[43].words == ["closed eyes"]
-    assert all(len(unit.scores) == len(unit.seconds) for unit in found.units)
-    assert sum(unit.kept for unit in found.units) == model.config.prompts.k
-    assert "".join(look.name for look in found.words) == "".join(text.lower().split())
-    for look in [*found.words, *found.prompts]:
-        assert look.words + sum(look.prompts.values()) + look.video == pytest.approx(1, abs=1e-3)
-        assert look.map is not None
-        assert look.map.shape == (2, 2, 2)
-        assert float(look.map.sum()) == pytest.approx(look.video, abs=1e-3)
-    assert list(found.words[0].prompts) == [look.name for look in found.prompts]
-    assert json.loads(json.dumps(found.to_dict()))["phrases"][0]["text"] == "frown"
+    assert set(MAIN_AUS) | {43} == {each.au for each in found.curves}
+    linked = [each.au for each in caption.phrases]
+    assert {each.au for each in found.curves[: len(linked)]} == set(linked)  # what the caption names comes first
+    assert [each.text for each in caption.phrases if each.au == 43] == ["closed eyes"]
+    assert all(len(each.values) == len(each.seconds) for each in found.curves)
+    assert len(set(found.kept)) == model.config.prompts.k
+    assert set(found.kept) <= {each.au for each in found.curves}
+    assert "".join(each.name for each in found.words) == "".join(caption.text.lower().split())
+    for each in [*found.words, *found.prompts]:
+        assert each.words + sum(each.prompts.values()) + each.video == pytest.approx(1, abs=1e-3)
+        assert each.map is not None
+        assert each.map.shape == (2, 2, 2)
+        assert float(each.map.sum()) == pytest.approx(each.video, abs=1e-3)
+    assert list(found.words[0].prompts) == [each.name for each in found.prompts]
+    assert json.loads(json.dumps(found.to_dict()))["attention"][0]["word"] == "a"
+    assert json.loads(json.dumps(caption.to_dict()))["phrases"][0]["text"] == "frown"
 
 
 def test_the_only_face_is_shown_though_nothing_was_read_from_it() -> None:
-    _, found, _ = seen([track()], -1)
-    assert set(found.portraits) == {each.au for each in found.phrases}
+    _, found, caption = seen([track()], -1)
+    assert set(found.portraits) == {each.au for each in caption.phrases}
     assert [person.captioned for person in found.people] == [False]
-    assert found.phrases[1].source == WORDS
+    assert caption.phrases[1].source == WORDS
     assert seen([track(), track()], -1)[1].portraits == {}
 
 
 def test_evidence_without_a_face_and_without_prompts() -> None:
-    _, nobody, _ = seen([], -1)
+    _, nobody, caption = seen([], -1)
     assert nobody.portraits == {}
     assert nobody.people == []
-    assert [each.source for each in nobody.phrases] == [EXPERT, WORDS, EXPERT]
+    assert [each.source for each in caption.phrases] == [EXPERT, WORDS, EXPERT]
     off = ("prompts.vep=false", "prompts.tep=false", "prompts.er_sentence=off", "prompts.au_word=off")
     model, bare, _ = seen([], -1, *off)
     assert prompt_names(model, []) == []
-    assert bare.prompts == bare.units == bare.emotions == []
-    assert all(look.words + look.video == pytest.approx(1, abs=1e-3) for look in bare.words)
+    assert bare.prompts == bare.curves == bare.kept == bare.emotions == []
+    assert all(each.words + each.video == pytest.approx(1, abs=1e-3) for each in bare.words)
 
 
 @pytest.fixture(scope="module")
@@ -251,18 +261,16 @@ def shipped() -> Captioner:
 
 def test_the_example_rests_on_its_smile(shipped: Captioner) -> None:
     caption = shipped.caption(ROOT / "examples" / "smile.mp4", evidence=True)
-    found = caption.evidence
-    assert found is not None
-    assert ("smile", 12, True) in [(each.phrase, each.au, each.seen) for each in found.phrases], caption.text
+    assert caption.evidence is not None
+    assert ("smile", 12, True) in [(each.phrase, each.au, each.seen) for each in caption.phrases], caption.text
 
 
 def test_links_of_the_examples(shipped: Captioner) -> None:
     """The action unit linked to a facial phrase is one that was commanded, but for one phrase of all at most."""
     right = total = 0
     for name, units in COMMANDED.items():
-        found = shipped.caption(ROOT / "examples" / f"{name}.mp4", evidence=True).evidence
-        assert found is not None
-        total += len(found.phrases)
-        right += sum(each.au in units for each in found.phrases)
+        links = shipped.caption(ROOT / "examples" / f"{name}.mp4", evidence=True).phrases
+        total += len(links)
+        right += sum(each.au in units for each in links)
     assert total >= 5
     assert right >= total - 1

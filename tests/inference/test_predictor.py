@@ -130,7 +130,7 @@ def test_batches_change_nothing_and_failures_stay_in_place(model: Captioner, dra
             alone = model.caption(path)
             assert [c.text for c in captions] == [alone.text]
             assert captions[0].score == pytest.approx(alone.score, abs=1e-4)
-            assert [p["au"] for p in captions[0].phrases] == [p["au"] for p in alone.phrases]
+            assert [link.au for link in captions[0].phrases] == [link.au for link in alone.phrases]
 
 
 def test_the_command_says_what_python_says(

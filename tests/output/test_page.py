@@ -5,16 +5,28 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioner.inference.evidence import Belief, Evidence, Look, Person, Picture, Portrait, Unit, jpeg
-from captioner.inference.links import EXPERT, READER, WORDS, Link
+from captioner.inference.evidence import jpeg
+from captioner.inference.links import EXPERT, READER, WORDS
+from captioner.inference.results import (
+    AttentionShares,
+    AUCurve,
+    Belief,
+    Caption,
+    Evidence,
+    Link,
+    Person,
+    Picture,
+    Portrait,
+    VideoCaptions,
+)
 from captioner.output import page
+from captioner.output.writers import PageWriter
 
 TEXT = "A man nods. The frown and the closed eyes."
 RUN = {"version": "0.1.0", "model": "tiny", "settings": {"beams": 1, "max_words": None, "style": "faces"}}
@@ -61,40 +73,39 @@ def picture(second: float) -> Picture:
 
 def evidence(**changes: Any) -> Evidence:
     seconds = [0.0, 0.5, 1.0, 1.5]
-    links = [
-        Link("frown", "frown", 16, 21, 4, "brow lowerer", EXPERT, 0.9, 0.5, True, 0.42),
-        Link("closed_eyes", "closed eyes", 30, 41, 43, "eyes closed", READER, 0.2, 1.0, False),
-    ]
-    units = [
-        Unit(4, "brow lowerer", EXPERT, seconds, [0.1, 0.9, 0.8, 0.2], 0.5, 0.9, True, True, ["frown"]),
-        Unit(43, "eyes closed", READER, [1.0], [0.2], 1.0, 0.2, False, False, ["closed eyes"]),
-        Unit(12, "lip corner puller", EXPERT, seconds, [0.0] * 4, 0.0, 0.0, False, False),
+    curves = [
+        AUCurve(4, "brow lowerer", EXPERT, tuple(seconds), (0.1, 0.9, 0.8, 0.2)),
+        AUCurve(43, "eyes closed", READER, (1.0,), (0.2,)),
+        AUCurve(12, "lip corner puller", EXPERT, tuple(seconds), (0.0,) * 4),
     ]
     shares = {"class": 0.1, "emotion": 0.1, "AU4": 0.3}
     video = np.arange(8, dtype=np.float32).reshape(2, 2, 2) / 100
-    words = [Look(word, 0.22, shares, 0.28, video) for word in ["a", "man", "nods", ".", "the", "frown"]]
+    words = [AttentionShares(word, 0.22, shares, 0.28, video) for word in ["a", "man", "nods", ".", "the", "frown"]]
     face = Portrait(0.5, jpeg(Image.new("RGB", (192, 192))), [(i / 68, 0.5) for i in range(68)])
     found = Evidence(
-        phrases=links,
-        units=units,
+        curves=curves,
+        kept=[4],
         emotions=[Belief("captioner", {f"label{i}": 1 / 7 for i in range(7)})],
         people=[Person(True, [(0.1, 0.2, 0.3, 0.4), None, (0.1, 0.2, 0.3, 0.4), None])],
         seconds=seconds,
         frames=[picture(second) for second in seconds],
         portraits={4: face},
         words=words,
-        prompts=[Look(name, 0.0, shares, 0.5, video) for name in shares],
+        prompts=[AttentionShares(name, 0.0, shares, 0.5, video) for name in shares],
     )
     return replace(found, **changes)
 
 
-def caption(**changes: Any) -> SimpleNamespace:
-    fields = {"text": TEXT, "score": 0.7, "start": 0.0, "end": 1.5, "faces": 1, "person": 0, "model": "tiny",
-              "emotion": {"anger": 0.6, "neutral": 0.4}, "evidence": evidence()}  # fmt: skip
-    return SimpleNamespace(**(fields | changes))
+def caption(**changes: Any) -> Caption:
+    links = [
+        Link("frown", "frown", 16, 21, 4, "brow lowerer", EXPERT, 0.9, 0.5, True, 0.42),
+        Link("closed_eyes", "closed eyes", 30, 41, 43, "eyes closed", READER, 0.2, 1.0, False),
+    ]
+    told = Caption(TEXT, 0.7, [], {"anger": 0.6, "neutral": 0.4}, [], 1, 0.0, 1.5, model="tiny", phrases=links)
+    return replace(told, **({"evidence": evidence()} | changes))
 
 
-def html(*captions: SimpleNamespace, file: str = "a.mp4", run: dict[str, Any] = RUN) -> str:
+def html(*captions: Caption, file: str = "a.mp4", run: dict[str, Any] = RUN) -> str:
     return page.page(captions or (caption(),), file, run, 1.6)
 
 
@@ -143,8 +154,9 @@ def test_names_cannot_leave_their_place() -> None:
     label = "</style><b>joy</b>"
     bad = evidence(emotions=[Belief(evil, {label: 1.0})])
     bad.words[1] = replace(bad.words[1], name="<b>")
-    bad.phrases[0] = replace(bad.phrases[0], text="<i>frown</i>")
-    text = html(caption(text=f"{TEXT} <u>", evidence=bad), file=evil, run=RUN | {"model": evil})
+    links = caption().phrases
+    links[0] = replace(links[0], text="<i>frown</i>")
+    text = html(caption(text=f"{TEXT} <u>", evidence=bad, phrases=links), file=evil, run=RUN | {"model": evil})
     found = check(text)
     text.encode()  # a surrogate would not pass
     assert not {"b", "i", "u", "script"} & {tag for tag, _ in found.tags}
@@ -193,12 +205,12 @@ def test_heat_maps_are_honest() -> None:
 
 
 def test_charts_lie_between_floor_and_top() -> None:
-    unit = evidence().units[0]
+    unit = evidence().curves[0]
     chart = page._chart(unit, (0.0, 1.5))
     assert chart["line"] == "M0.0 26.7L33.3 4.3L66.7 7.1L100.0 23.9"
     assert chart["peak"] == "33.3"
     assert "highest 0.90 at 0.50 seconds" in chart["told"]
-    single = page._chart(evidence().units[1], (0.0, 1.5))
+    single = page._chart(evidence().curves[1], (0.0, 1.5))
     assert single["line"].count("L") == 1  # one reading: a level line
     assert "nan" not in page._chart(unit, (0.0, 0.0))["line"]
 
@@ -223,18 +235,18 @@ def test_pages_of_long_videos_stay_small() -> None:
 
 
 def test_pages_of_little() -> None:
-    feeling = caption(text="A man is happy.", evidence=evidence(phrases=[], units=[], portraits={}))
+    feeling = caption(text="A man is happy.", evidence=evidence(curves=[], portraits={}), phrases=[])
     assert "names no facial movement" in check(html(feeling)).text
     nothing = Evidence()
-    alone = caption(faces=0, emotion={}, evidence=nothing, text="A room.")
+    alone = caption(faces=0, emotion={}, evidence=nothing, text="A room.", phrases=[])
     assert "no face found" in check(html(alone)).text
     assert "happiness" not in check(html(caption(evidence=None, emotion={}))).text
     unmapped = evidence()
-    unmapped.words = [replace(look, map=None) for look in unmapped.words]
-    unmapped.prompts = [replace(look, map=None) for look in unmapped.prompts]
+    unmapped.words = [replace(each, map=None) for each in unmapped.words]
+    unmapped.prompts = [replace(each, map=None) for each in unmapped.prompts]
     assert "heat" not in html(caption(evidence=unmapped)).split("</style>")[1]
     unmeasured = Link("bitten_lip", "frown", 16, 21, 32, "lip bite", WORDS, None, None, False)
-    assert "nothing measures this unit" in check(html(caption(evidence=evidence(phrases=[unmeasured])))).text
+    assert "nothing measures this unit" in check(html(caption(phrases=[unmeasured]))).text
 
 
 @pytest.mark.parametrize(("link", "end"), [
@@ -247,8 +259,7 @@ def test_reasons(link: Link, end: str) -> None:
 
 
 def test_the_writer_renders_a_result() -> None:
-    result = SimpleNamespace(file="a.mp4", duration=1.6, segments=[caption()])
-    text = page.PageWriter().render(result, RUN)
-    assert text == html()
-    assert page.PageWriter.suffix == "html"
-    assert page.PageWriter.needs_evidence
+    video = VideoCaptions("a.mp4", [caption(duration=1.6)])
+    assert PageWriter().render(video, RUN) == html()
+    assert PageWriter.suffix == "html"
+    assert PageWriter.needs_evidence

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.inference.results import ActionUnit, Caption, Result, restore
+from captioner.inference.results import ActionUnit, Caption, Link, VideoCaptions, restore
 from captioner.output.writers import WRITERS, clock
 
 SCHEMA = json.loads((Path(captioner.__file__).parent / "output" / "schema.json").read_text())
@@ -19,10 +19,7 @@ ODD = 'a <b>&"é\u6f22"\n, --> x.mp4'
 
 
 def caption(text: str, start: float = 0.0, end: float = 2.0, person: int = 0) -> Caption:
-    phrase = {
-        "phrase": "smile", "text": "smile", "start": 4, "end": 9, "au": 12, "name": "lip corner puller",
-        "source": "experts", "score": 0.5, "second": 0.5, "seen": True, "similarity": None,
-    }  # fmt: skip
+    phrase = Link("smile", "smile", 4, 9, 12, "lip corner puller", "experts", 0.5, 0.5, True)
     return Caption(
         text, 0.5, [{"word": "a", "log_prob": -0.1}], {"anger": 0.25, "neutral": 0.75},
         [ActionUnit(12, "lip corner puller", 0.5, 0.5, ["smile"], None)], 2, start, end, [start], ODD, "tiny",
@@ -30,18 +27,18 @@ def caption(text: str, start: float = 0.0, end: float = 2.0, person: int = 0) ->
     )  # fmt: skip
 
 
-ONE = Result(ODD, [caption("A man & a <woman> talk.")])
-WINDOWS = Result(ODD, [caption("One.", 0, 2), caption("Two.", 2, 3.5), caption("Two.", 3.5, 4)], timed=True)
-PEOPLE = Result(ODD, [caption("One.", person=1), caption("Two.", person=2)], persons=True)
+ONE = VideoCaptions(ODD, [caption("A man & a <woman> talk.")])
+WINDOWS = VideoCaptions(ODD, [caption("One.", 0, 2), caption("Two.", 2, 3.5), caption("Two.", 3.5, 4)], timed=True)
+PEOPLE = VideoCaptions(ODD, [caption("One.", person=1), caption("Two.", person=2)], persons=True)
 RESULTS = {"one": ONE, "windows": WINDOWS, "people": PEOPLE}
 
 
-def run_of(result: Result) -> dict[str, Any]:
+def run_of(result: VideoCaptions) -> dict[str, Any]:
     settings = SETTINGS | {"window": 2.0 if result.timed else None, "people": 2 if result.persons else 0}
     return {"model": "tiny", "version": "0", "settings": settings}
 
 
-def render(name: str, result: Result) -> str:
+def render(name: str, result: VideoCaptions) -> str:
     writer = WRITERS[name]()
     assert writer.suffix == name
     return (writer.head() if writer.shared else "") + writer.render(result, run_of(result))
@@ -62,6 +59,7 @@ def test_json_is_what_the_schema_says(kind: str, name: str) -> None:
     assert text.isascii()
     assert record["file"] == ODD
     assert restore(record).record(run_of(RESULTS[kind])) == record
+    assert restore(record).segments[0].phrases == RESULTS[kind].segments[0].phrases
     if name == "jsonl":
         assert text.count("\n") == 1
     assert [part["caption"] for part in record.get("segments", [record])] == [c.text for c in RESULTS[kind].segments]
@@ -143,7 +141,7 @@ def test_vtt() -> None:
 def test_a_picture_has_a_cue_that_can_be_seen() -> None:
     still = caption("Still.", 0, 0)
     still.duration = 0.0
-    assert cues(render("srt", Result("a.png", [still])), ",")[0][:2] == ("00:00:00,000", "00:00:00,500")
+    assert cues(render("srt", VideoCaptions("a.png", [still])), ",")[0][:2] == ("00:00:00,000", "00:00:00,500")
 
 
 def test_clock() -> None:
@@ -151,5 +149,5 @@ def test_clock() -> None:
 
 
 def test_every_format_is_there_and_only_the_page_needs_pictures() -> None:
-    assert list(WRITERS) == ["txt", "json", "jsonl", "srt", "vtt", "csv", "html"]
-    assert [name for name, make in WRITERS.items() if make().needs_evidence] == ["html"]
+    assert list(WRITERS)[:7] == ["txt", "json", "jsonl", "srt", "vtt", "csv", "html"]
+    assert [name for name, kind in WRITERS.items() if kind.needs_evidence] == ["html"]

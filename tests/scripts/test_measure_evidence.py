@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from captioner.data.manifest import Record
+from captioner.inference.results import Link
 from eval.significance import share_interval
 from tests.helpers import ROOT
 
@@ -21,8 +21,8 @@ CLIP = Record(
 )
 
 
-def phrase(name: str, au: int, second: float | None = 1.0, seen: bool = True) -> dict[str, Any]:
-    return {"phrase": name, "au": au, "second": second, "seen": seen}
+def phrase(name: str, au: int, second: float | None = 1.0, seen: bool = True) -> Link:
+    return Link(name, name, 0, 1, au, "", "experts", None, second, seen)
 
 
 def test_what_is_true_of_a_link() -> None:
