@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import captioner
 from captioner.errors import CaptionerError, ConfigError, OutputError
-from captioner.files import STDIN, expand
+from captioner.output.arguments import STDIN, Options, expand
 from captioner.output.writers import WRITERS
 
 log = logging.getLogger("captioner.cli")
@@ -31,14 +31,14 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all done, 1 some inputs failed, 2 bad usage, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold anything
     with _logging(options):
         return _guarded(options)
 
 
-def _guarded(options: argparse.Namespace) -> int:
+def _guarded(options: Options) -> int:
     try:
         return _run(options)
     except OutputError as error:
@@ -64,6 +64,11 @@ def _abandon_output() -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse(arguments: Sequence[str] | None) -> Options:
+    flags = vars(_parser().parse_args(arguments))
+    return Options(**flags | {"inputs": tuple(flags["inputs"])})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -137,7 +142,7 @@ def _seconds(text: str) -> float:
 
 
 @contextlib.contextmanager
-def _logging(options: argparse.Namespace) -> Iterator[None]:
+def _logging(options: Options) -> Iterator[None]:
     """Our own lines from INFO, those of libraries from WARNING, all on standard error, while this lasts."""
     ours = logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
@@ -155,7 +160,7 @@ def _logging(options: argparse.Namespace) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     if options.list_models:
         print("\n".join(captioner.list_models()) or "none is shipped: give --model a folder or a hub name")
         return DONE
@@ -164,10 +169,10 @@ def _run(options: argparse.Namespace) -> int:
     for flag, given in (("-f/--format", options.format), ("--overwrite", options.overwrite)):
         if given and options.output is None:
             raise ConfigError(f"{flag} needs -o DIR, the folder to write to")
-    from captioner.output.folder import open_outputs
-    from captioner.output.run import Job
+    from captioner.output.destination import open_outputs
+    from captioner.output.run import CaptionRun
 
     inputs = expand(options.inputs)
     if any(each.source == STDIN for each in inputs) and sys.stdin.isatty():
         raise ConfigError("- reads a video from standard input: pipe one in, as in caption - < clip.mp4")
-    return Job(options, inputs, open_outputs(options, inputs)).run()
+    return CaptionRun(options, inputs, open_outputs(options, inputs)).run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import os
@@ -13,10 +12,11 @@ from typing import Any
 
 import captioner
 from captioner.errors import CaptionerError, OutputError
-from captioner.files import STDIN, Input, missing
+from captioner.files import missing
 from captioner.inference.background import Failed
 from captioner.inference.results import Caption, VideoCaptions
-from captioner.output.folder import Outputs, settings_of
+from captioner.output.arguments import STDIN, Input, Options
+from captioner.output.destination import Outputs
 from captioner.output.writers import line
 
 log = logging.getLogger("captioner.cli")
@@ -25,10 +25,10 @@ DONE, SOME_FAILED = 0, 1
 
 
 @dataclass
-class Job:
+class CaptionRun:
     """Captions inputs one after the other; failures are kept for the end."""
 
-    options: argparse.Namespace
+    options: Options
     inputs: Sequence[Input]
     outputs: Outputs | None
     failed: list[str] = field(default_factory=list)
@@ -75,9 +75,11 @@ class Job:
         options = self.options
         model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
         log.info("device: %s", model.device)
-        wish = {"beams": options.beams or 0, "max_words": options.max_words, "style": options.style or ""}
-        wish |= {"people": options.people, "batch": options.batch}
-        wish["evidence"] = bool(self.outputs and self.outputs.needs_evidence)
+        wish: dict[str, Any] = {
+            "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
+            "people": options.people, "batch": options.batch,
+            "evidence": bool(self.outputs and self.outputs.needs_evidence),
+        }  # fmt: skip
         model.wish(wish["beams"], wish["max_words"], wish["style"], wish["people"], False)
         self.bar = progress(len(left), bool(options.window), options.quiet)
         try:
@@ -110,7 +112,7 @@ class Job:
     def _report(self, each: Input, outcome: list[Caption] | Failed, model: Any) -> None:
         """One line on standard output and the files asked for, or one line on why not."""
         if isinstance(outcome, Failed):
-            self._fail(each, plain(outcome.error, each.source), outcome.error)
+            self._fail(each, cause_of(outcome.error, each.source), outcome.error)
             return
         video = self._video(each, outcome)
         if self.outputs:
@@ -131,7 +133,7 @@ class Job:
             self.bar.say(f"{printable(each.source)}\t{text}" if len(self.inputs) > 1 else text)
 
     def _about(self, model: Any) -> dict[str, Any]:
-        settings = {"device": str(model.device), **settings_of(self.options)}
+        settings = {"device": str(model.device), **self.options.settings}
         return {"model": model.checkpoint.name, "version": captioner.__version__, "settings": settings}
 
     def _fail(self, each: Input, cause: str, error: BaseException | None = None) -> None:
@@ -141,7 +143,7 @@ class Job:
             log.debug("raised here:", exc_info=error)
 
 
-def plain(error: Exception, source: str) -> str:
+def cause_of(error: Exception, source: str) -> str:
     """One line on an error; one that is not meant for users names the input and its own kind."""
     if isinstance(error, CaptionerError):
         return str(error)

@@ -188,7 +188,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_file(
             temporary.write_text(text[: len(text) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("captioner.output.folder.write_text", full)
+    monkeypatch.setattr("captioner.output.destination.write_text", full)
     assert main(["a.mp4", "b.mp4", "-q", "-o", "out"]) == 1
     assert capsys.readouterr().err == "error: cannot write 'out/a.txt': no space left on device\n"
     assert len(written) == 1

@@ -16,9 +16,9 @@ import pytest
 import captioner
 from captioner.cli import main
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import expand
 from captioner.inference.background import Failed
 from captioner.inference.results import ActionUnit, Caption
+from captioner.output.arguments import expand
 from captioner.output.run import progress
 from captioner.video.reading import read_clip, write_video
 

@@ -6,7 +6,6 @@ does no work, a killed one goes on, and another format is written without captio
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
@@ -18,8 +17,9 @@ from typing import Any
 
 import captioner
 from captioner.errors import ConfigError, OutputError, unknown
-from captioner.files import Input, write_text
+from captioner.files import write_text
 from captioner.inference.results import VideoCaptions, restore
+from captioner.output.arguments import Input, Options
 from captioner.output.writers import WRITERS, Writer
 
 log = logging.getLogger("captioner.cli")
@@ -61,7 +61,7 @@ class Outputs:
     def finished(self, each: Input) -> bool:
         """Whether an earlier run has captioned this input, unchanged since; its missing files are written now."""
         entry = self.done.get(each.source)
-        if entry is None or entry["state"] != state_of(each.source):
+        if entry is None or entry["state"] != file_stamp(each.source):
             return False
         lacking = [w for w in self.writers if not w.shared and not self._path(each.source, w).is_file()]
         if any(writer.needs_evidence for writer in lacking):
@@ -80,7 +80,7 @@ class Outputs:
             if not writer.shared:
                 self._write(self._path(source, writer), writer.render(video, run))
         record = video.record(dict(run))
-        entry = {"source": source, "state": state_of(source), "made_by": self.made_by, "record": record}
+        entry = {"source": source, "state": file_stamp(source), "made_by": self.made_by, "record": record}
         self.done[source] = entry
         with _explained(self.folder / JOURNAL), (self.folder / JOURNAL).open("ab") as file:
             file.write(json.dumps(entry).encode() + b"\n")
@@ -111,13 +111,7 @@ def open_writers(names: str) -> list[Writer]:
     return [WRITERS[name]() for name in dict.fromkeys(wanted)]
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What decides which captions come out, beside the model."""
-    names = ("beams", "max_words", "style", "window", "people", "faces")
-    return {name: getattr(options, name) for name in names}
-
-
-def state_of(source: str) -> list[int]:
+def file_stamp(source: str) -> list[int]:
     """What changes when a file does; the same for anything that is no file."""
     try:
         about = os.stat(source)
@@ -139,7 +133,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {str(path)!r}: {cause}") from error
 
 
-def place(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
+def output_paths(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
     """Output path without suffix of each input; inputs that differ only in their suffix keep it."""
     stems: dict[Path, int] = {}
     for each in inputs:
@@ -156,17 +150,17 @@ def place(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
     return targets
 
 
-def open_outputs(options: argparse.Namespace, inputs: Sequence[Input]) -> Outputs | None:
+def open_outputs(options: Options, inputs: Sequence[Input]) -> Outputs | None:
     """The outputs that the options ask for, ready to be written; None for none."""
     if options.output is None:
         return None
-    folder = Path(options.output)
+    folder = options.output
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"-o {str(folder)!r} is a file; give a folder")
     model = options.model or "the shipped one"
-    made_by = {"version": captioner.__version__, "model": model, "weights": state_of(f"{model}/model.safetensors")}
+    made_by = {"version": captioner.__version__, "model": model, "weights": file_stamp(f"{model}/model.safetensors")}
     outputs = Outputs(
-        folder, open_writers(options.format or "txt"), place(inputs, folder), made_by | settings_of(options)
+        folder, open_writers(options.format or "txt"), output_paths(inputs, folder), made_by | options.settings
     )
     outputs.open()
     return outputs

@@ -1,0 +1,137 @@
+"""What the arguments of the command mean: its options, and the videos that its inputs name."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from captioner.errors import CaptionerError
+from captioner.files import VIDEO_SUFFIXES, missing
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; a field is called as its flag."""
+
+    inputs: tuple[str, ...] = ()
+    model: str | None = None
+    faces: str | None = None
+    device: str = "auto"
+    batch: int = 4
+    offline: bool = False
+    style: str | None = None
+    window: float | None = None
+    people: int = 0
+    beams: int | None = None
+    max_words: int | None = None
+    output: Path | None = None
+    format: str | None = None
+    overwrite: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    list_models: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides which captions come out, beside the model."""
+        names = ("beams", "max_words", "style", "window", "people", "faces")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A video to work on, and the relative path (without suffix) that its outputs are named after."""
+
+    source: str
+    target: Path
+    fault: str = ""  # why it cannot be worked on, where that is known already
+
+
+def expand(arguments: Iterable[str]) -> list[Input]:
+    """The inputs that files, folders, globs, @lists, web addresses and "-" mean, each once, in that order."""
+    found: dict[str, Input] = {}
+    for argument in arguments:
+        for each in _expand_one(argument):
+            found.setdefault(each.source if "://" in each.source else os.path.realpath(each.source), each)
+    return list(found.values())
+
+
+def _expand_one(argument: str) -> list[Input]:
+    path = Path(argument)
+    if argument == STDIN:
+        return [Input(STDIN, Path("stdin"))]
+    if argument.startswith(("http://", "https://")):
+        return [Input(argument, Path(_named(argument)))]
+    if os.path.isdir(path):
+        return _walk(path)
+    if os.path.exists(path):
+        return [Input(argument, Path(path.stem))]
+    if argument.startswith("@"):
+        return expand(_listed(argument[1:]))
+    if has_magic(argument):
+        return _match(argument)
+    # missing: named when its turn comes, the others are still done
+    return [Input(argument, Path(path.stem))]
+
+
+def _named(address: str) -> str:
+    """What the outputs of a web address are called: the last part of its path, a plain name in any case."""
+    name = unquote(urlsplit(address).path).rstrip("/").rsplit("/", 1)[-1]
+    plain = "".join(c for c in Path(name).stem if c.isprintable() and c not in '\\/:*?"<>|')[:80]
+    return plain.strip(". ") or "video"
+
+
+def _match(pattern: str) -> list[Input]:
+    files = [Path(name) for name in sorted(glob(pattern, recursive=True)) if os.path.isfile(name)]
+    if not files:
+        raise CaptionerError(f"nothing matched {pattern!r}")
+    files = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES] or files
+    fixed = Path(*_before_magic(Path(pattern).parts))  # outputs are named after what the pattern leaves open
+    return [Input(str(path), path.relative_to(fixed).with_suffix("")) for path in files]
+
+
+def _walk(folder: Path) -> list[Input]:
+    inputs: list[Input] = []
+
+    def unreadable(error: OSError) -> None:
+        name = str(error.filename)
+        cause = f"folder {name!r} cannot be read: {(error.strerror or str(error)).lower()}"
+        inputs.append(Input(name, Path(name).relative_to(folder), cause))
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
+        kept = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+        inputs += [Input(str(path), path.relative_to(folder).with_suffix("")) for path in kept]
+    if not inputs:
+        raise CaptionerError(f"no video in folder {str(folder)!r}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
+    if all(each.fault for each in inputs):
+        raise CaptionerError(inputs[0].fault)
+    return inputs
+
+
+def _listed(name: str) -> list[str]:
+    try:
+        lines = Path(name).read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        raise CaptionerError(missing(name)) from None
+    except OSError as error:
+        raise CaptionerError(f"list {name!r} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not names:
+        raise CaptionerError(f"list {name!r} names no video; write one input a line")
+    return [f"./{name}" if name.startswith("@") else name for name in names]  # a list in a list is a plain name
+
+
+def _before_magic(parts: tuple[str, ...]) -> list[str]:
+    kept: list[str] = []
+    for part in parts[:-1]:
+        if has_magic(part):
+            break
+        kept.append(part)
+    return kept
