@@ -9,7 +9,8 @@ import urllib.error
 import urllib.request
 import weakref
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from captioner.faces.builtin import WEIGHTS, as_grey, load_parts
 from captioner.faces.points import BLENDSHAPES, MESH_68, geometry, with_means
-from captioner.faces.reader import FaceError, FaceReader, FaceTrack, make_track
+from captioner.faces.reader import FaceError, FaceReader, Follower, Sighting
 from captioner.files import atomic, missing
 
 log = logging.getLogger(__name__)
@@ -44,52 +45,70 @@ class _Found:
     score: float
 
 
-@dataclass
-class _Person:
-    at: list[int] = field(default_factory=list)
-    faces: list[_Found] = field(default_factory=list)
-
-    def apart(self, face: _Found) -> float:
-        """Mean distance of the points, in outer eye distances of the face."""
-        yard = max(float(np.linalg.norm(face.marks[45] - face.marks[36])), 3.0)
-        return float(np.linalg.norm(self.faces[-1].marks - face.marks, axis=1).mean()) / yard
-
-
 class _FrameReader(FaceReader):
     """A backend that sees single frames; faces are linked to people by where they are."""
 
-    def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
-        people: list[_Person] = []
-        for t, frame in enumerate(clip):
-            _link(people, t, self._faces(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))))
-        size = (clip.shape[1], clip.shape[2])
-        return [
-            make_track(
-                len(clip), size, person.at, [face.marks for face in person.faces],
-                [face.score for face in person.faces], [with_means(face.values) for face in person.faces],
-            )
-            for person in people
-        ]  # fmt: skip
+    def follower(self, times: NDArray[np.float64] | None = None, still: bool = False) -> Follower:
+        """Who takes frames of one clip; the backend needs to know no more of it."""
+        return _FrameFollower(self._faces)
 
     @abstractmethod
     def _faces(self, frame: NDArray[np.uint8]) -> list[_Found]:
         """The faces in one frame (H, W, 3)."""
 
 
-def _link(people: list[_Person], t: int, faces: list[_Found]) -> None:
+class _FrameFollower(Follower):
+    """Links the faces of each frame to people."""
+
+    def __init__(self, faces: Callable[[NDArray[np.uint8]], list[_Found]]) -> None:
+        self._faces = faces
+        self._frame = -1
+        self.people: list[Sighting] = []
+
+    def step(self, frame: NDArray[np.uint8]) -> Sequence[Sighting]:
+        """Those seen in the next frame (H, W, 1 or 3)."""
+        self._frame += 1
+        _link(
+            self.people, self._frame, self._faces(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3))))
+        )
+        return [person for person in self.people if person.at[-1] == self._frame]
+
+    def finish(self) -> list[Sighting]:
+        """Everybody seen."""
+        for person in self.people:
+            person.values = list(with_means(np.stack(person.values)))
+        return self.people
+
+
+def _link(people: list[Sighting], t: int, faces: list[_Found]) -> None:
     """Give each face of frame t to the nearest person seen lately, or to a new one."""
     pairs = sorted(
-        (person.apart(face), p, f)
+        (_apart(person, face), p, f)
         for p, person in enumerate(people) if t - person.at[-1] <= _GAP
         for f, face in enumerate(faces)
     )  # fmt: skip
     taken: set[int] = set()
     for apart, p, f in pairs:
         if apart < 0.8 and f not in taken and people[p].at[-1] < t:
-            people[p].at.append(t)
-            people[p].faces.append(faces[f])
+            _add(people[p], t, faces[f])
             taken.add(f)
-    people += [_Person([t], [face]) for f, face in enumerate(faces) if f not in taken]
+    for f, face in enumerate(faces):
+        if f not in taken:
+            people.append(Sighting())
+            _add(people[-1], t, face)
+
+
+def _add(person: Sighting, t: int, face: _Found) -> None:
+    person.at.append(t)
+    person.marks.append(face.marks - np.float32(0.5))
+    person.scores.append(face.score)
+    person.values.append(face.values)
+
+
+def _apart(person: Sighting, face: _Found) -> float:
+    """Mean distance of the points, in outer eye distances of the face."""
+    yard = max(float(np.linalg.norm(face.marks[45] - face.marks[36])), 3.0)
+    return float(np.linalg.norm(person.marks[-1] + 0.5 - face.marks, axis=1).mean()) / yard
 
 
 class MediapipeReader(_FrameReader):

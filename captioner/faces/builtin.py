@@ -1,6 +1,7 @@
 """The built-in reader: our own networks, shipped with the package; needs nothing but torch and numpy."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from captioner.errors import CheckpointError
 from captioner.faces.landmarks import Landmarker
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms
 from captioner.faces.points import NETWORK_NAMES, with_means
-from captioner.faces.reader import FaceReader, FaceTrack, make_track
+from captioner.faces.reader import FaceReader, Follower, Sighting
 from captioner.faces.track import Rules, Tracker, paced
 from captioner.files import missing
 
@@ -41,19 +42,29 @@ class BuiltinReader(FaceReader):
         self.parts = load_parts(WEIGHTS if folder is None else Path(folder))
         self.rules = rules or Rules()
 
+    def follower(self, times: NDArray[np.float64] | None = None, still: bool = False) -> Follower:
+        """Who takes frames of one clip, at about these seconds; `still`: there will be one only."""
+        return BuiltinFollower(Tracker(self.parts.finder, self.parts.landmarker, paced(self.rules, times), still))
+
+
+class BuiltinFollower(Follower):
+    """A tracker that is shown frames of bytes."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
     @torch.inference_mode()
-    def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
-        rules = paced(self.rules, times)
-        tracker = Tracker(self.parts.finder, self.parts.landmarker, rules, still=len(clip) == 1)
-        for frame in clip:
-            tracker.step(as_grey(frame))
-        size = (clip.shape[1], clip.shape[2])
-        return [
-            make_track(
-                len(clip), size, seen.at, np.stack(seen.marks) + 0.5, seen.scores, with_means(np.stack(seen.values))
-            )
-            for seen in tracker.finish()
-        ]
+    def step(self, frame: NDArray[np.uint8]) -> Sequence[Sighting]:
+        """Whoever is followed after the next frame (H, W, 1 or 3)."""
+        self.tracker.step(as_grey(frame))
+        return self.tracker.live
+
+    def finish(self) -> list[Sighting]:
+        """Everybody seen, without fleeting errors."""
+        people: list[Sighting] = [*self.tracker.finish()]
+        for seen in people:
+            seen.values = list(with_means(np.stack(seen.values)))
+        return people
 
 
 def as_grey(frame: NDArray[np.uint8]) -> Tensor:

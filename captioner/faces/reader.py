@@ -1,4 +1,7 @@
-"""What every face reader takes and gives: frames in, tracks of faces out, crops of a track on request."""
+"""What every face reader takes and gives: frames in, tracks of faces out, crops of a track on request.
+
+E expression values. Pixel centres are whole numbers in a Sighting, half more in a FaceTrack.
+"""
 
 import logging
 from abc import ABC, abstractmethod
@@ -52,7 +55,33 @@ class FaceTrack:
         return self.expression[:, self.names.index(name)]
 
 
-class FaceReader(ABC):
+@dataclass(eq=False)
+class Sighting:
+    """One person so far: frames, landmarks (68, 2), odds of a face and values (E,) at each."""
+
+    at: list[int] = field(default_factory=list)
+    marks: list[NDArray[np.float32]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    values: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def end(self) -> int:
+        """The latest frame with this person."""
+        return max(self.at)
+
+
+class Follower(ABC):
+    """Takes the frames of a clip one by one."""
+
+    @abstractmethod
+    def step(self, frame: NDArray[np.uint8]) -> Sequence[Sighting]:
+        """Those seen in the next frame (H, W, 1 or 3), maybe with earlier frames that were looked at again."""
+
+    @abstractmethod
+    def finish(self) -> list[Sighting]:
+        """Everybody seen, without fleeting errors; values named by EXPRESSION_NAMES."""
+
+
+class FaceReader:
     """Finds, follows and describes faces; `name` says which backend it is."""
 
     name: str = ""
@@ -72,9 +101,20 @@ class FaceReader(ABC):
         tracks = self._read(clip, None if times is None else np.asarray(times, np.float64))
         return sorted(tracks, key=lambda track: -track.dominance)
 
-    @abstractmethod
+    def follower(self, times: NDArray[np.float64] | None = None, still: bool = False) -> Follower:
+        """Who takes frames of one clip, at about these seconds; `still`: there will be one only."""
+        raise NotImplementedError(f"the {self.name} face reader takes whole clips")
+
     def _read(self, clip: NDArray[np.uint8], times: NDArray[np.float64] | None) -> list[FaceTrack]:
         """Tracks, in any order, of frames (T, H, W, C)."""
+        follower = self.follower(times, len(clip) == 1)
+        for frame in clip:
+            follower.step(frame)
+        size = (clip.shape[1], clip.shape[2])
+        return [
+            make_track(len(clip), size, seen.at, np.stack(seen.marks) + 0.5, seen.scores, seen.values)
+            for seen in follower.finish()
+        ]
 
     def crops(self, frames: Any, track: FaceTrack, size: int = 224, margin: float = 0.3) -> NDArray[np.uint8]:
         """The face of a track in every frame, upright and at one size: uint8 (T, S, S, 3).
@@ -142,15 +182,13 @@ def make_track(
     score[seen] = [scores[i] for i in order]
     expression[seen] = np.stack([values[i] for i in order])
     boxes = np.concatenate([landmarks.min(1), landmarks.max(1)], axis=1).astype(np.float32)
-    track = FaceTrack(boxes, landmarks, present, score, expression)
-    track.dominance = _dominance(track, frame)
-    return track
+    return FaceTrack(boxes, landmarks, present, score, expression, dominance_of(boxes, score, frame))
 
 
-def _dominance(track: FaceTrack, frame: tuple[int, int]) -> float:
-    """Size, how central, how long, how sure: the mean over all frames of their product."""
+def dominance_of(boxes: NDArray[np.float32], score: NDArray[np.float32], frame: tuple[int, int]) -> float:
+    """Size, how central, how long, how sure (0 where absent): the mean over frames (T, 4), (T,) of their product."""
     height, width = frame
-    side = np.sqrt(np.prod(np.maximum(track.boxes[:, 2:] - track.boxes[:, :2], 0), axis=1) / (height * width))
-    centre = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2 / np.array([width, height]) - 0.5
+    side = np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) / (height * width))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 / np.array([width, height]) - 0.5
     central = np.exp(-((centre[:, 0] / 0.4) ** 2 + (centre[:, 1] / 0.5) ** 2) / 2)
-    return float(np.mean(side * central * track.score * track.present))
+    return float(np.mean(side * central * score))

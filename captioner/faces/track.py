@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from captioner.faces.detect import LONGEST, find_faces, overlap
 from captioner.faces.landmarks import FaceEstimate, Landmarker
 from captioner.faces.nets import Finder
+from captioner.faces.reader import Sighting
 
 _LEAST = 8.0  # pixels, side of a face
 SPARSE = 0.2  # seconds between frames from which on they are few
@@ -51,13 +52,9 @@ def paced(rules: Rules, times: NDArray[np.float64] | None) -> Rules:
 
 
 @dataclass(eq=False)
-class Sighting:
-    """One person so far: frames, landmarks (68, 2), odds and values at each, and how the person looks."""
+class Followed(Sighting):
+    """A person with what it takes to find them in the next frame."""
 
-    at: list[int] = field(default_factory=list)
-    marks: list[NDArray[np.float32]] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    values: list[NDArray[np.float32]] = field(default_factory=list)
     signature: Tensor = field(default_factory=lambda: torch.zeros(0))  # mean over the frames
     latest: Tensor = field(default_factory=lambda: torch.zeros(0))  # and of the latest one
     last: Tensor = field(default_factory=lambda: torch.zeros(0))  # landmarks (68, 2) at the latest frame
@@ -80,10 +77,6 @@ class Sighting:
         grown = look.signature[0] if not len(self.signature) else self.signature
         self.signature = F.normalize(grown * (1 - share) + look.signature[0] * share, dim=0)
 
-    def end(self) -> int:
-        """The latest frame with this person."""
-        return max(self.at)
-
 
 class Tracker:
     """Takes the frames of a clip one by one, gives its people at the end."""
@@ -91,8 +84,8 @@ class Tracker:
     def __init__(self, finder: Finder, landmarker: Landmarker, rules: Rules, still: bool = False) -> None:
         self.finder, self.landmarker, self.rules = finder, landmarker, rules
         self.still = still  # there will be one frame only
-        self.live: list[Sighting] = []
-        self.gone: list[Sighting] = []
+        self.live: list[Followed] = []
+        self.gone: list[Followed] = []
         self.recent: deque[Tensor] = deque(maxlen=rules.every)  # frames since the last cut, for looking back
         self.frame, self.searches = -1, 0
         self.thumb: Tensor | None = None
@@ -114,18 +107,18 @@ class Tracker:
             self.searches += due
         self.recent.append(grey)
 
-    def finish(self) -> list[Sighting]:
+    def finish(self) -> list[Followed]:
         """Everybody seen, without fleeting errors."""
         self._retire(self.live)
         return [seen for seen in self.gone if self._is_person(seen)]
 
-    def _is_person(self, seen: Sighting) -> bool:
+    def _is_person(self, seen: Followed) -> bool:
         few, odds = len(seen.at) < min(self.rules.least, self.frame + 1), float(np.mean(seen.odds))
         if float(np.mean(seen.scores)) > self.rules.sure:
             return odds > self.rules.doubt
         return odds > self.rules.found and not few
 
-    def _retire(self, those: list[Sighting]) -> None:
+    def _retire(self, those: list[Followed]) -> None:
         for seen in list(those):
             self.gone.append(seen)
             self.live.remove(seen)
@@ -222,7 +215,7 @@ class Tracker:
     def _enter(self, grey: Tensor, one: FaceEstimate, odds: float, fresh: bool) -> None:
         seen = self._returned(one, fresh)
         if seen is None:
-            seen = Sighting()
+            seen = Followed()
         else:
             self.gone.remove(seen)
         known = seen.end() if seen.at else -1
@@ -232,7 +225,7 @@ class Tracker:
         self.live.append(seen)
         self._look_back(seen, known)
 
-    def _look_back(self, seen: Sighting, known: int) -> None:
+    def _look_back(self, seen: Followed, known: int) -> None:
         """A face found now was mostly there since the last search."""
         marks = seen.last
         for back, grey in enumerate(reversed(self.recent), start=1):
@@ -252,7 +245,7 @@ class Tracker:
                     return True
         return False
 
-    def _returned(self, one: FaceEstimate, fresh: bool) -> Sighting | None:
+    def _returned(self, one: FaceEstimate, fresh: bool) -> Followed | None:
         """Who of those that left this is: close by and recent, or alike."""
         best, found = 0.0, None
         square = _square(one.points[0, :68])
@@ -271,7 +264,7 @@ class Tracker:
         return found
 
 
-def _likeness(seen: Sighting, signature: Tensor) -> float:
+def _likeness(seen: Followed, signature: Tensor) -> float:
     """Of a face to a person, as a rule and as seen last; -1..1."""
     return float(torch.maximum(seen.signature @ signature, seen.latest @ signature))
 

@@ -43,7 +43,7 @@ class Stage:
 
 def follow(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, cuts: tuple[int, ...] = (), rules: track.Rules | None = None
-) -> list[track.Sighting]:
+) -> list[track.Followed]:
     monkeypatch.setattr(track, "find_faces", stage)
     tracker = track.Tracker(None, stage, rules or track.Rules())  # type: ignore[arg-type]
     for t in range(len(stage.people)):

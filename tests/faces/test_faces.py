@@ -28,7 +28,7 @@ from captioner.faces import (
 from captioner.faces.builtin import WEIGHTS, as_grey
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms, standardise
 from captioner.faces.points import GEOMETRY, MESH_68, MIRROR_68, NETWORK_NAMES, geometry, mirror_order, with_means
-from captioner.faces.reader import as_clip, make_track, upright_maps
+from captioner.faces.reader import Sighting, as_clip, make_track, upright_maps
 from captioner.synth.photo.photo_set import PhotoSet
 from tests.faces.mean_face import mean_face, placed
 
@@ -307,7 +307,7 @@ def test_single_frames_are_linked_to_people(template: Tensor) -> None:
     def face(x: float) -> backends._Found:
         return backends._Found(placed(template, x, 50, 60).numpy(), np.zeros(3, np.float32), 1.0)
 
-    people: list[backends._Person] = []
+    people: list[Sighting] = []
     for t, places in enumerate([(40, 200), (206, 44), (48,), (52, 218, 400)]):
         backends._link(people, t, [face(x) for x in places])
     assert [person.at for person in people] == [[0, 1, 2, 3], [0, 1, 3], [3]]
