@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from captioner.config import load
-from captioner.emotion.settings import EmotionRun
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import write_text
 from captioner.inference.predictor import pick_device
 from captioner.train.emotion.protocol import run_protocol
+from captioner.train.emotion.run_config import EmotionRun
 
 LEARNED = ["prototype=learned"]
 VARIANT = [*LEARNED, "supervision.kind=off"]  # the paper's model for tables 4, 5 and 8

@@ -26,7 +26,6 @@ from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
-from captioner.emotion.settings import EmotionRun
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.predictor import pick_device
 from captioner.lexicon.actions import ACTIONS
@@ -37,6 +36,7 @@ from captioner.model.tokenizer import Tokenizer
 from captioner.model.video_encoder import resolve_experts
 from captioner.train.checkpoints import CheckpointStore
 from captioner.train.deepspeed_engine import DeepSpeedEngine
+from captioner.train.emotion.run_config import EmotionRun
 from captioner.train.engine import Engine, PlainEngine
 from captioner.train.plan import Offer, draft, estimate
 from captioner.train.processes import Processes, join_processes

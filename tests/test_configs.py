@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from captioner.config import Config, load
-from captioner.emotion.settings import EmotionRun
 from captioner.model.experts import ExpertsRecipe
-from captioner.train.emotion.pair import PairConfig
+from captioner.train.emotion.run_config import EmotionRun, PairConfig
 from captioner.train.experts.photo_recipe import PhotoRecipe
 from eval.benchmarks import Benchmark
 from tests.helpers import ROOT

@@ -1,10 +1,14 @@
-"""Training of one small net: one cosine, averaged weights, early stopping, exact resume after every epoch."""
+"""Training of one small net: a schedule, averaged weights, early stopping, exact resume after every epoch.
+
+Everything but the captioner is trained here: experts, face reader, CLIP pair, PE-CLIP. What differs between them is
+handed in: the loss of some examples, a score, an optimiser, a pace.
+"""
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,18 +18,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from captioner.errors import CheckpointError
 from captioner.files import atomic
 
 log = logging.getLogger(__name__)
 
+BEST, _LAST = "best.safetensors", "last.safetensors"
+
 
 @dataclass(frozen=True)
 class FitConfig:
     """How long and how fast: epochs of `count` examples in batches, peak rate, patience in epochs without gain."""
 
-    folder: Path
+    folder: Path | None
+    """Of the best averaged weights and of what a killed run goes on from; None: the last weights, and no resume."""
     epochs: int
     count: int
     batch: int = 128
@@ -33,12 +41,29 @@ class FitConfig:
     weight_decay: float = 0.05
     patience: int = 8
     average: float = 0.998
-    """Share of the averaged weights that a step keeps."""
+    """Share of the averaged weights that a step keeps; 0: the net itself is scored and kept."""
+    rising: bool = True
+    """An early average keeps less, and so forgets its start; False: it begins as a copy of the first step."""
+    clip_norm: float = 5.0
+    """Longest gradient; a step whose gradient is no number is left out. 0: neither."""
     warmup: float = 0.15
     seed: int = 0
+    epoch_seed: int | None = None
+    """Every random number of epoch n follows from this + n; None: from `seed` at the start alone."""
+    drop_last: bool = True
+    """Leave out the last examples of an epoch where they do not fill a batch."""
+    half: bool = True
+    """Compute in bfloat16 where the device is faster at it."""
     device: str = "cpu"
     minutes: float = 0.0
     """Of training, in which the rate falls to 0 however many epochs that is, `epochs` at most; 0: by the epochs."""
+    name: str = ""
+    """Of a progress bar, which then takes the place of a line of log an epoch."""
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return max(1, self.count // self.batch if self.drop_last else math.ceil(self.count / self.batch))
 
 
 @dataclass
@@ -50,10 +75,16 @@ class RunState:
     best_epoch: int = 0
     seconds: float = 0.0
     lines: list[str] = field(default_factory=list)
+    loss: float = 0.0
+    """Mean of the last epoch."""
+    skipped: int = 0
+    """Steps left out, their gradient being no number."""
 
 
-Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
-Score = Callable[[nn.Module], float]
+Losses = Tensor | Mapping[str, Tensor]  # a loss, or its parts by name
+LossOf = Callable[[nn.Module, Tensor, torch.Generator], Losses]
+ScoreOf = Callable[[nn.Module], float]
+Pace = Callable[[torch.optim.Optimizer, int, float], None]  # sets the rates: steps done, share of the run that is over
 
 
 def best_device() -> str:
@@ -61,7 +92,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def halves(device: str) -> bool:
+def fast_bfloat16(device: str) -> bool:
     """Whether the device multiplies bfloat16 faster than float32."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
@@ -76,125 +107,207 @@ def cosine_rate(part: float, warmup: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (part - warmup) / (1 - warmup))
 
 
-def fit(net: nn.Module, plan: FitConfig, loss_of: Loss, score_of: Score) -> RunState:
+def scaled_rate(lr: float, factor_of: Callable[[int, float], float]) -> Pace:
+    """A pace: `lr` times a factor of steps done and of the share of the run that is over."""
+
+    def pace(optimizer: torch.optim.Optimizer, step: int, part: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor_of(step, part)
+
+    return pace
+
+
+def constant_rate(optimizer: torch.optim.Optimizer, step: int, part: float) -> None:
+    """The pace of an optimiser whose rates stay as they are."""
+
+
+def decayed_adamw(net: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW that leaves biases, norms and other vectors without decay."""
+    vectors = [p for p in net.parameters() if p.ndim < 2]
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+
+
+def fit(
+    net: nn.Module,
+    config: FitConfig,
+    loss_of: LossOf,
+    score_of: ScoreOf | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    pace: Pace | None = None,
+) -> RunState:
     """Train the net in place and leave the best averaged weights in it.
 
-    loss_of(net, rows, random) is the loss of the examples `rows`; score_of(averaged net) grows with quality.
-    A run killed in `plan.folder` goes on after its last whole epoch, as if it had not been killed.
+    loss_of(net, rows, random) is the loss of the examples `rows`; score_of(averaged net) grows with quality, without
+    it the last epoch is the best. Unless told otherwise AdamW follows `cosine_rate`.
+    A run killed in `config.folder` goes on after its last whole epoch, as if it had not been killed.
     """
-    run = _Run(net, plan)
+    run = _Run(net, config, optimizer or decayed_adamw(net, config.lr, config.weight_decay))
     run.resume()
-    steps = plan.count // plan.batch
-    while run.part < 1 and run.course.epoch - run.course.best_epoch < plan.patience:
-        losses = []
-        order = torch.randperm(plan.count, generator=run.order)[: steps * plan.batch]
-        for rows in order.split(plan.batch):
-            losses.append(run.step(loss_of, rows.to(plan.device)))
-            if plan.minutes and run.part >= 1:
-                break
-        run.close_epoch(sum(losses) / len(losses), score_of(run.mean))
-    net.load_state_dict(load_file(plan.folder / "best.safetensors"))
+    pace = pace or scaled_rate(config.lr, lambda _, part: cosine_rate(part, config.warmup))
+    state = run.state
+    with tqdm(
+        total=config.epochs, initial=state.epoch, desc=config.name, unit="epoch", disable=None if config.name else True
+    ) as bar:
+        while run.part < 1 and state.epoch - state.best_epoch < config.patience:
+            losses = [run.step(loss_of, pace, rows) for rows in run.batches()]
+            run.close_epoch(losses, score_of)
+            bar.update()
+    if config.folder is not None:
+        net.load_state_dict(load_file(config.folder / BEST))
     net.eval()
-    return run.course
+    return state
+
+
+def minimise(loss_of: Callable[[], Tensor], parameters: Sequence[Tensor], steps: int = 50) -> None:
+    """Bring a smooth loss of a few numbers to its minimum (L-BFGS)."""
+    optimizer = torch.optim.LBFGS(list(parameters), max_iter=steps)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+def read_state(folder: Path) -> RunState:
+    """Where the run in a folder stands."""
+    return _state_in(load_file(folder / _LAST))
 
 
 class _Run:
-    """Net, averaged net, optimiser, schedule and random states."""
+    """Net, averaged net, optimiser and random states."""
 
-    def __init__(self, net: nn.Module, plan: FitConfig) -> None:
-        self.net, self.plan, self.course = net.to(plan.device).train(), plan, RunState()
-        self.mean = deepcopy(net).eval().requires_grad_(False)
-        vectors = [p for p in net.parameters() if p.ndim < 2]
-        matrices = [p for p in net.parameters() if p.ndim > 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=plan.lr, weight_decay=plan.weight_decay)
-        self.total = plan.epochs * (plan.count // plan.batch)
-        self.order = torch.Generator().manual_seed(plan.seed)
-        self.random = torch.Generator(plan.device).manual_seed(plan.seed)
-        self.half = halves(plan.device)
+    def __init__(self, net: nn.Module, config: FitConfig, optimizer: torch.optim.Optimizer) -> None:
+        self.net, self.config, self.optimizer, self.state = net.to(config.device).train(), config, optimizer, RunState()
+        self.mean = deepcopy(net).eval().requires_grad_(False) if config.average else net
+        self.order = torch.Generator().manual_seed(config.seed)
+        self.random = torch.Generator(config.device).manual_seed(config.seed)
+        self.half = config.half and fast_bfloat16(config.device)
         self.steps = 0
         self.began = time.monotonic()  # of the epoch
 
     @property
     def part(self) -> float:
         """Share of the run that is over."""
-        done = self.steps / self.total
-        if self.plan.minutes:
-            done = max(done, (self.course.seconds + time.monotonic() - self.began) / (60 * self.plan.minutes))
+        done = self.steps / (self.config.epochs * self.config.steps)
+        if self.config.minutes:
+            done = max(done, (self.state.seconds + time.monotonic() - self.began) / (60 * self.config.minutes))
         return done
 
-    def step(self, loss_of: Loss, rows: Tensor) -> float:
-        """One step of the optimiser; the loss."""
-        with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16, enabled=self.half):
-            loss = loss_of(self.net, rows, self.random)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.lr * cosine_rate(min(1.0, self.part), self.plan.warmup)
+    def batches(self) -> Iterator[Tensor]:
+        """The rows of this epoch's batches, until the time is over."""
+        config = self.config
+        if config.epoch_seed is not None:
+            seed = config.epoch_seed + self.state.epoch
+            torch.manual_seed(seed)
+            self.random = self.order.manual_seed(seed)
+        order = torch.randperm(config.count, generator=self.order)
+        if config.drop_last:
+            order = order[: config.steps * config.batch]
+        for rows in order.split(config.batch):
+            yield rows.to(config.device)
+            if config.minutes and self.part >= 1:
+                return
+
+    def step(self, loss_of: LossOf, pace: Pace, rows: Tensor) -> dict[str, float]:
+        """One step of the optimiser; the loss and, where it has some, its parts."""
+        with torch.autocast(self.config.device.split(":")[0], torch.bfloat16, enabled=self.half):
+            parts = loss_of(self.net, rows, self.random)
+        loss = parts if isinstance(parts, Tensor) else torch.stack(list(parts.values())).sum()
+        pace(self.optimizer, self.steps, min(1.0, self.part))
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-        self.optimizer.step()
         self.steps += 1
-        keep = min(self.plan.average, self.steps / (self.steps + 10))  # an early average forgets its start
-        with torch.no_grad():
-            for old, new in zip(self.mean.state_dict().values(), self.net.state_dict().values(), strict=True):
-                old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
-        return loss.item()
+        limit = self.config.clip_norm
+        if limit and not torch.isfinite(nn.utils.clip_grad_norm_(self.net.parameters(), limit)):
+            self.state.skipped += 1
+        else:
+            self.optimizer.step()
+            self.average()
+        named = {} if isinstance(parts, Tensor) else parts
+        return {"loss": loss.item(), **{name: value.item() for name, value in named.items()}}
 
-    def close_epoch(self, loss: float, score: float) -> None:
-        """Log, keep the best, write what a resume needs."""
-        course, seconds = self.course, time.monotonic() - self.began
-        course.epoch += 1
-        course.seconds += seconds
+    @torch.no_grad()
+    def average(self) -> None:
+        """Take the net's weights into the averaged ones."""
+        if self.mean is self.net:
+            return
+        early = self.steps / (self.steps + 10) if self.config.rising else float(self.steps > 1)
+        keep = min(self.config.average, early)
+        for old, new in zip(self.mean.state_dict().values(), self.net.state_dict().values(), strict=True):
+            old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
+
+    def close_epoch(self, losses: list[dict[str, float]], score_of: ScoreOf | None) -> None:
+        """Score, log, keep the best, write what a resume needs."""
+        state = self.state
+        score = float(state.epoch + 1) if score_of is None else score_of(self.mean.eval())
+        self.net.train()
+        seconds = time.monotonic() - self.began
+        state.epoch += 1
+        state.seconds += seconds
         self.began = time.monotonic()
-        better = score > course.best or course.best_epoch == 0  # a score of nan, too, leaves weights behind
+        better = score > state.best or state.best_epoch == 0  # a score of nan, too, leaves weights behind
         if better:
-            course.best, course.best_epoch = score, course.epoch
-        line = f"epoch {course.epoch}: loss {loss:.4f}, score {score:.4f}{' *' if better else ''}, {seconds:.0f} s"
-        course.lines.append(line)
-        log.info("%s", line)
-        if better:
-            _write(self.plan.folder / "best.safetensors", self.mean.state_dict())
-        _write(self.plan.folder / "last.safetensors", self._tensors())
+            state.best, state.best_epoch = score, state.epoch
+        means = {name: sum(row[name] for row in losses) / len(losses) for name in losses[0]}
+        state.loss = means["loss"]
+        words = [f"{name} {value:.4f}" for name, value in means.items()]
+        words += [f"score {score:.4f}{' *' if better else ''}"] if score_of is not None else []
+        words += [f"{state.skipped} steps left out"] if state.skipped else []
+        state.lines.append(f"epoch {state.epoch}: {', '.join(words)}, {seconds:.0f} s")
+        log.log(logging.DEBUG if self.config.name else logging.INFO, "%s", state.lines[-1])
+        if self.config.folder is not None:
+            if better:
+                _write(self.config.folder / BEST, self.mean.state_dict())
+            _write(self.config.folder / _LAST, self._tensors())
 
     def resume(self) -> None:
         """Go on from `last.safetensors` when the folder has one."""
-        path = self.plan.folder / "last.safetensors"
-        if not path.exists():
+        path = None if self.config.folder is None else self.config.folder / _LAST
+        if path is None or not path.exists():
             return
         try:
-            state = load_file(path)
-            self._restore(state)
+            self._restore(load_file(path))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path} does not continue this run ({reason}); remove its folder") from None
-        log.info("resumed %s after epoch %d", self.plan.folder, self.course.epoch)
+        log.info("resumed %s after epoch %d", path.parent, self.state.epoch)
 
     def _tensors(self) -> dict[str, Tensor]:
-        state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        state |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
         moments = self.optimizer.state_dict()["state"]
-        state |= {f"opt.{i}.{k}": v for i, parts in moments.items() for k, v in parts.items()}
-        about = json.dumps(asdict(self.course)).encode()
-        return state | {
+        tensors |= {f"opt.{i}.{k}": v for i, parts in moments.items() for k, v in parts.items()}
+        about = json.dumps(asdict(self.state)).encode()
+        return tensors | {
             "random.order": self.order.get_state(),
             "random.pictures": self.random.get_state(),
             "steps": torch.tensor(self.steps),
             "course": torch.frombuffer(bytearray(about), dtype=torch.uint8),
         }
 
-    def _restore(self, state: dict[str, Tensor]) -> None:
-        self.net.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("net.")})
-        self.mean.load_state_dict({k[5:]: v for k, v in state.items() if k.startswith("mean.")})
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        self.mean.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
+        for key, value in tensors.items():
             if key.startswith("opt."):
                 _, number, name = key.split(".")
                 moments.setdefault(int(number), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self.order.set_state(state["random.order"])
-        self.random.set_state(state["random.pictures"])
-        self.course = RunState(**json.loads(bytes(state["course"].tolist()).decode()))
-        self.steps = int(state["steps"])
+        self.order.set_state(tensors["random.order"])
+        self.random.set_state(tensors["random.pictures"])
+        vars(self.state).update(vars(_state_in(tensors)))
+        self.steps = int(tensors["steps"])
+
+
+def _state_in(tensors: Mapping[str, Tensor]) -> RunState:
+    return RunState(**json.loads(bytes(tensors["course"].tolist()).decode()))
 
 
 def _write(path: Path, state: dict[str, Tensor]) -> None:

@@ -13,21 +13,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
-from captioner.config import check
-from captioner.data.manifest import Record
+from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.pe_clip import vocabulary_texts
-from captioner.emotion.settings import TEXT_NAMES, ClipConfig, PromptConfig
+from captioner.emotion.settings import TEXT_NAMES, ClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import FaceTower, PatchTower, build_tower
 from captioner.errors import ConfigError
@@ -42,76 +38,13 @@ from captioner.train.emotion.pair_data import (
     clip_captions,
     prompt_texts,
 )
+from captioner.train.emotion.run_config import PairConfig
+from captioner.train.fitting import FitConfig, Pace, fit, scaled_rate
 
 log = logging.getLogger(__name__)
 
 PERSONS = "persons.txt"  # whom a pair has seen: a recogniser can be trained and tested on others
 SCALE, LARGEST = 1 / 0.07, 100.0  # factor of the cosines at the start, and at most
-
-
-@dataclass(frozen=True)
-class PairConfig:
-    """A whole run: what scripts/train_clip.py reads."""
-
-    clip: ClipConfig = field(default_factory=lambda: ClipConfig(source=""))
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    manifest: str = ""
-    """Clips with captions; the train split is learned, the val split scored."""
-    fold: int | None = None
-    part: float = 1.0
-    """Share of the persons (groups) of the train split whose clips are learned; a recogniser can have the others."""
-    manners: list[str] = field(default_factory=list)
-    """Captions of other manners that a clip's `extra` holds, as feelings."""
-    out: str = "runs/clip"
-    crop: Literal["frame", "face"] = "frame"
-    """What is seen of a frame: its square, or the dominant face (as emotion.crop)."""
-    cache: str = ""
-    """Folder for face crops; "": out/features. With that of a recogniser of one size, faces are read once."""
-    kept: int = 16
-    """Face crops kept of a clip, of which training draws; segments x candidates of that recogniser."""
-    start: str = "experts"
-    """Experts, shipped or a folder, whose trunks a face tower looks with; they stay as they are."""
-    photos: str = ""
-    """A folder with FER+; its training part joins, with prompts for the emotions that people voted for."""
-    photo_batch: int = 64
-    photo_balance: float = 0.5
-    """Power of an emotion's inverse frequency with which photos are drawn."""
-    frames: int = 4
-    """Frames of a clip: of the picture spread evenly, of faces drawn."""
-    share_prompts: float = 0.25
-    """Share of the clips with an emotion that are shown a prompt in place of a caption."""
-    epochs: int = 20
-    batch: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    warmup: float = 0.1
-    half: bool = False
-    """Store matrices in 16 bits."""
-    seed: int = 0
-    threads: int = 0
-    """CPU threads; 0: torch decides."""
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"{key} is {value}: at least {least} is needed"
-            for key, value, least in [
-                ("frames", self.frames, 1),
-                ("epochs", self.epochs, 1),
-                ("batch", self.batch, 2),
-                ("kept", self.kept, self.frames),
-            ]
-            if value < least
-        ]
-        if self.clip.source:
-            faults.append(f"clip.source is {self.clip.source!r}, but this trains a pair from its sizes: leave it empty")
-        for key in ("share_prompts", "part"):
-            if not 0 <= getattr(self, key) <= 1:
-                faults.append(f"{key} is {getattr(self, key)}: a share between 0 and 1 is needed")
-        if (self.clip.tower == "face") != (self.crop == "face"):
-            faults.append(f"clip.tower {self.clip.tower} does not see crop {self.crop}: use face for both, or for none")
-        if self.crop != "face" and self.photos:
-            faults.append("photos are aligned faces: set crop=face and clip.tower=face")
-        check(faults)
 
 
 class Pair(nn.Module):
@@ -164,14 +97,23 @@ def start_pair(config: PairConfig, vocab_size: int) -> Pair:
     return pair
 
 
-def make_optimizer(config: PairConfig, pair: Pair, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """AdamW with a rise and a cosine."""
-    live = [p for p in pair.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(live, lr=config.lr, weight_decay=config.weight_decay)
+def pair_pace(config: PairConfig, steps: int) -> Pace:
+    """A straight rise, then a cosine over all steps."""
     rise = max(1, round(config.warmup * steps))
-    return optimizer, LambdaLR(
-        optimizer, lambda step: min((step + 1) / rise, 0.5 * (1 + math.cos(math.pi * step / steps)))
-    )
+    return scaled_rate(config.lr, lambda step, _: min((step + 1) / rise, 0.5 * (1 + math.cos(math.pi * step / steps))))
+
+
+def run_pair(config: PairConfig, device: torch.device) -> dict[str, float]:
+    """The recipe `pair`: a manifest's train split learned, its val split scored; returns the scores."""
+    if not config.manifest:
+        raise ConfigError("manifest is missing: give the clips, as in --manifest data/clips/manifest.jsonl")
+    sides = {record.split for record in read_manifest(config.manifest, check_files=False)}
+    train = read_manifest(config.manifest, split="train", fold=config.fold)
+    val = read_manifest(config.manifest, split="val", fold=config.fold) if "val" in sides else []
+    scores = train_pair(config, train, val, device)
+    size = (Path(config.out) / "model.safetensors").stat().st_size / 1e6
+    log.info("%s, %.1f MB: %s", config.out, size, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+    return scores
 
 
 def train_pair(
@@ -188,32 +130,26 @@ def train_pair(
     data = ClipPairs(train, labels, config, pair.vision)
     photos = PhotoPairs(labels, config, pair.vision) if config.photos else None  # type: ignore[arg-type]
     meant = {text: label for label in labels for text in prompt_texts(labels, label, config.prompt)}
-    optimizer, schedule = make_optimizer(config, pair, config.epochs * math.ceil(len(data) / config.batch))
-    pair.train()
-    loss = 0.0
-    for epoch in tqdm(range(config.epochs), desc="pair", unit="epoch", disable=None):
-        draw = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-        order = torch.randperm(len(data), generator=draw).tolist()
-        costs = []
-        for at in range(0, len(order), config.batch):
-            shown = [data.batch(order[at : at + config.batch], draw)]
-            if photos is not None:
-                shown.append(photos.batch(config.photo_batch, draw))
-            cost = step_cost(pair, shown, meant, own, device)
-            optimizer.zero_grad(set_to_none=True)
-            cost.backward()
-            optimizer.step()
-            schedule.step()
-            costs.append(float(cost.detach()))
-        loss = sum(costs) / len(costs)
-        log.info("epoch %d: loss %.3f", epoch + 1, loss)
-    pair.eval()
+
+    def loss_of(_: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
+        shown = [data.batch(rows.tolist(), random)]
+        if photos is not None:
+            shown.append(photos.batch(config.photo_batch, random))
+        return contrast(pair, shown, meant, own, device)
+
+    setup = FitConfig(
+        None, config.epochs, len(data), config.batch, average=0.0, clip_norm=0.0, drop_last=False, half=False,
+        epoch_seed=config.seed * 100_003, device=str(device),
+    )  # fmt: skip
+    live = [p for p in pair.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(live, lr=config.lr, weight_decay=config.weight_decay)
+    state = fit(pair, setup, loss_of, optimizer=optimizer, pace=pair_pace(config, setup.epochs * setup.steps))
     save_pair(config.out, pair, own, half=config.half)
     write_text(Path(config.out) / PERSONS, "\n".join(sorted({r.group or r.id for r in train})) + "\n")
-    return {"loss": loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
+    return {"loss": state.loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
 
 
-def step_cost(
+def contrast(
     pair: Pair, shown: Sequence[PairBatch], meant: Mapping[str, str], own: Tokenizer, device: torch.device
 ) -> Tensor:
     """The contrast of clips and photos together; each different text is read once."""

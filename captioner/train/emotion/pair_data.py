@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +21,10 @@ from captioner.emotion.vision import FaceTower
 from captioner.emotion.wording import aggregated, readable
 from captioner.errors import VideoError
 from captioner.train.emotion.photos import TRAIN, photo_trunks
+from captioner.train.emotion.run_config import PairConfig
 from captioner.train.experts.portraits import EMOTIONS, read_ferplus
 from captioner.video.reading import read_clip
 from captioner.video.transforms import crop, resize_short
-
-if TYPE_CHECKING:
-    from captioner.train.emotion.pair import PairConfig
 
 SPARE = 1.15  # short edge of the kept frames over the crop
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioner.config import to_dict
@@ -30,13 +30,15 @@ from captioner.emotion import MAFW_LABELS, folder
 from captioner.emotion.clip import find_pair, open_clip
 from captioner.emotion.frame_features import FrameFeatures, read_frames
 from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
-from captioner.emotion.settings import EmotionDataConfig, EmotionRun, PEClipConfig
+from captioner.emotion.settings import PEClipConfig
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.files import atomic, missing, write_text
 from captioner.train.emotion import plots
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
+from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
+from captioner.train.fitting import FitConfig, constant_rate, fit
 
 log = logging.getLogger(__name__)
 
@@ -189,32 +191,29 @@ class VideoFeatures:
 def train_split(
     run: EmotionRun, model: PEClip, data: VideoFeatures, split: Split, number: int, photos: Photos | None = None
 ) -> list[float]:
-    """Train in place; returns the mean loss of the neutral prototype in each epoch."""
-    device = next(model.vision.parameters()).device
-    labels = model.config.labels
-    optimizer = torch.optim.Adam(model.parameter_groups(run.train.lr, run.train.decoder_lr_scale))
-    curve = []
-    model.train()
-    for epoch in tqdm(range(run.train.epochs), desc=f"split {number}", unit="epoch", disable=None):
-        draw = torch.Generator().manual_seed((run.train.seed * 1009 + number) * 100_003 + epoch)
-        order = torch.randperm(len(split.train), generator=draw).tolist()
-        costs = []
-        for at in range(0, len(order), run.train.batch):
-            records = [split.records[split.train[i]] for i in order[at : at + run.train.batch]]
-            features = torch.stack([data.drawn(record, draw) for record in records]).to(device)
-            wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
-            losses = model.losses(features, wanted, draw)
-            total = losses.total
-            if photos is not None:
-                seen, votes = (x.to(device) for x in photos.draw(run.train.photo_batch, draw))
-                total = total + photo_loss(model, seen, votes, photos.known.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            optimizer.step()
-            costs.append(float(losses.neutral) * len(records))
-        curve.append(sum(costs) / len(order))
-    model.eval()
-    return curve
+    """Train in place: plain Adam at a constant rate; returns the mean loss of the neutral prototype in each epoch."""
+    device, labels, config = next(model.vision.parameters()).device, model.config.labels, run.train
+    costs: list[float] = []  # of every batch, summed over its clips
+
+    def loss_of(_: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
+        records = [split.records[split.train[row]] for row in rows.tolist()]
+        features = torch.stack([data.drawn(record, random) for record in records]).to(device)
+        wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
+        losses = model.losses(features, wanted, random)
+        costs.append(float(losses.neutral) * len(records))
+        if photos is None:
+            return losses.total
+        seen, votes = (x.to(device) for x in photos.draw(config.photo_batch, random))
+        return losses.total + photo_loss(model, seen, votes, photos.known.to(device))
+
+    count = len(split.train)
+    setup = FitConfig(
+        None, config.epochs, count, config.batch, average=0.0, clip_norm=0.0, drop_last=False, half=False,
+        epoch_seed=(config.seed * 1009 + number) * 100_003, device=str(device), name=f"split {number}",
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameter_groups(config.lr, config.decoder_lr_scale))
+    fit(model, setup, loss_of, optimizer=optimizer, pace=constant_rate)
+    return [sum(costs[at : at + setup.steps]) / count for at in range(0, len(costs), setup.steps)]
 
 
 def open_photos(run: EmotionRun, model: PEClip) -> tuple[Photos | None, Photos | None]:

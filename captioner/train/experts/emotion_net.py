@@ -15,7 +15,7 @@ from captioner.emotion import MAFW_LABELS
 from captioner.train.experts.augment import jitter, mirror_signs, relight
 from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus
 from captioner.train.experts.posed import Posed
-from captioner.train.fitting import FitConfig, RunState, best_device, fit
+from captioner.train.fitting import FitConfig, RunState, best_device, fit, minimise
 from prompts.er_net import ERNet
 
 log = logging.getLogger(__name__)
@@ -153,15 +153,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     With the majority's labels: the votes themselves would leave it less sure than it is right.
     """
     log_t = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_t], max_iter=50)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(logits / log_t.exp(), labels)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
+    minimise(lambda: F.cross_entropy(logits / log_t.exp(), labels), [log_t])
     return log_t.exp().item()
 
 

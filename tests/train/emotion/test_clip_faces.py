@@ -16,18 +16,18 @@ from captioner.emotion.clip import open_clip
 from captioner.emotion.face_frames import FaceFrames, TrunkFeatures, face_frames
 from captioner.emotion.frame_features import FrameFeatures, read_frames
 from captioner.emotion.pe_clip import build
-from captioner.emotion.settings import ClipConfig, DecoderConfig, EmotionRun, PEClipConfig, PromptConfig
+from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, PromptConfig
 from captioner.emotion.vision import FaceTower, VisionTower
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces.reader import FaceReader, make_track
 from captioner.model.experts import load_experts
-from captioner.train.emotion.pair import PERSONS, PairConfig
+from captioner.train.emotion.pair import PERSONS, run_pair
 from captioner.train.emotion.pair_data import chosen_persons, prompt_texts
 from captioner.train.emotion.photos import photo_loss, still_logits
 from captioner.train.emotion.protocol import run_protocol
+from captioner.train.emotion.run_config import EmotionRun, PairConfig
 from captioner.video.reading import write_video
 from tests.helpers import ROOT
-from tests.train.emotion.test_clip_pair import script
 
 SMALL = [
     "clip.text_width=32", "clip.text_layers=2", "clip.text_heads=2", "clip.width=16", "clip.image_size=32",
@@ -156,7 +156,7 @@ def pair(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("captioner.emotion.face_frames._reader", OneFace)
         more = [f"manifest={manifest}", f"out={out}", "epochs=2", "part=0.6"]
-        script().run(load(PairConfig, ROOT / "configs" / "clip_face.yaml", [*SMALL, *more]))
+        run_pair(load(PairConfig, ROOT / "configs" / "clip_face.yaml", [*SMALL, *more]), torch.device("cpu"))
     return out
 
 
@@ -243,12 +243,13 @@ def test_bad_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.photos are aligned faces, but emotion\.crop is frame"):
         load(EmotionRun, ROOT / "configs" / "emotion" / "made.yaml", ["data.photos=x"])
     with pytest.raises(ConfigError, match="start=drawn-experts: no face nets"):
-        script().run(
+        run_pair(
             load(
                 PairConfig,
                 ROOT / "configs" / "clip_face.yaml",
                 ["start=drawn-experts", "part=1", f"manifest={one_clip(tmp_path)}"],
-            )
+            ),
+            torch.device("cpu"),
         )
 
 

@@ -14,7 +14,8 @@ from captioner.config import load
 from captioner.emotion.clip import open_clip
 from captioner.emotion.settings import ClipConfig
 from captioner.errors import ConfigError
-from captioner.train.emotion.pair import Pair, PairConfig
+from captioner.train.emotion.pair import Pair, run_pair
+from captioner.train.emotion.run_config import PairConfig
 from captioner.video.reading import write_video
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, normalise
 from tests.helpers import ROOT
@@ -55,7 +56,7 @@ def test_a_pair_learns_and_loads_as_clip(manifest: Path, tmp_path: Path) -> None
     out = tmp_path / "clip"
     config = load(PairConfig, ROOT / "configs" / "clip_small.yaml",
                   [*SMALL, f"manifest={manifest}", f"out={out}", "epochs=20"])  # fmt: skip
-    scores = script().run(config)
+    scores = run_pair(config, torch.device("cpu"))
     assert scores["R@1"] >= 0.75 > 2 * scores["R@1 by chance"]
     clip = open_clip(ClipConfig(source=str(out)))
     reference = CLIPModel.from_pretrained(out).eval()

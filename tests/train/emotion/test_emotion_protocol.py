@@ -16,9 +16,9 @@ from captioner.data.adapters import viewer
 from captioner.data.adapters.layout import LayoutError
 from captioner.data.manifest import Record
 from captioner.emotion import folder, frame_features
-from captioner.emotion.settings import EmotionDataConfig, EmotionRun
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.train.emotion import plots, protocol
+from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
 from captioner.video.reading import write_video
 from tests.emotion.clip_layouts import write_clip

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from captioner.emotion import MAFW_LABELS
-from captioner.errors import CheckpointError, ConfigError
+from captioner.errors import ConfigError
 from captioner.model.experts import WEIGHTS, load_experts
 from captioner.train.experts import photo_recipe
 from captioner.train.experts.au_net import (
@@ -42,7 +41,6 @@ from captioner.train.experts.emotion_net import (
 )
 from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus, whole_frames
 from captioner.train.experts.posed import Posed
-from captioner.train.fitting import FitConfig, cosine_rate, fit
 from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
@@ -52,77 +50,6 @@ SHARED = ROOT.parent / "shared" / "data"
 NAMES = ["browInnerUp", "browOuterUpLeft", "browDownLeft", "mouthUpperUpLeft", "mouthSmileLeft", "mouthDimpleLeft",
          "mouthFrownLeft", "mouthShrugLower", "mouthPucker", "mouthStretchLeft", "mouthPressLeft", "jawOpen",
          *(f"other{i}" for i in range(40))]  # fmt: skip
-
-
-def line(folder: Path, epochs: int) -> tuple[nn.Module, FitConfig]:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
-    return net, FitConfig(folder, epochs, 64, batch=16, lr=0.02, patience=99)
-
-
-X = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
-Y = X.sum(1, keepdim=True).tanh()
-
-
-def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
-    noise = torch.randn(len(rows), 4, generator=random) * 0.01
-    return (net(X[rows] + noise).float() - Y[rows]).square().mean()
-
-
-def score_of(net: nn.Module) -> float:
-    with torch.no_grad():
-        return -(net(X) - Y).square().mean().item()
-
-
-class Killed(Exception):
-    pass
-
-
-def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
-    """Killed in epoch 4 of 6 and started again: the same weights as in one go."""
-    whole_run, plan = line(tmp_path / "a", 6)
-    course = fit(whole_run, plan, loss_of, score_of)
-    assert course.epoch == 6 and course.best > -0.5
-    assert len(course.lines) == 6 and course.lines[0].startswith("epoch 1: loss ")
-
-    steps = 0
-
-    def fragile(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
-        nonlocal steps
-        steps += 1
-        if steps == 15:
-            raise Killed
-        return loss_of(net, rows, random)
-
-    broken, plan = line(tmp_path / "b", 6)
-    with pytest.raises(Killed):
-        fit(broken, plan, fragile, score_of)
-    again, plan = line(tmp_path / "b", 6)
-    fit(again, plan, loss_of, score_of)
-    for one, other in zip(whole_run.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
-    assert torch.equal(load_file(tmp_path / "b" / "best.safetensors")["0.weight"], again.state_dict()["0.weight"])
-
-
-def test_training_stops_when_the_score_no_longer_grows(tmp_path: Path) -> None:
-    net, plan = line(tmp_path, 30)
-    plan = FitConfig(plan.folder, 30, 64, batch=16, lr=0.02, patience=3)
-    scores = iter([0.1, 0.5, 0.4, 0.3, 0.5, 0.9])
-    course = fit(net, plan, loss_of, lambda _: next(scores))
-    assert (course.epoch, course.best_epoch, course.best) == (5, 2, 0.5)
-
-
-def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    net, plan = line(tmp_path, 1)
-    fit(net, plan, loss_of, score_of)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors does not continue this run .*; remove its folder"):
-        fit(nn.Linear(4, 1), plan, loss_of, score_of)
-
-
-def test_the_rate_rises_and_falls() -> None:
-    rates = [cosine_rate(part / 20, 0.25) for part in range(21)]
-    assert rates[0] == pytest.approx(0.05) and rates[5] == pytest.approx(1) and rates[20] == pytest.approx(0)
-    assert rates[:6] == sorted(rates[:6]) and rates[5:] == sorted(rates[5:], reverse=True)
 
 
 def test_temperature_restores_calibration() -> None:

@@ -1,0 +1,157 @@
+"""What the recipes `pair` and `emotion` can be told: the small CLIP pair, and the protocol of PE-CLIP."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from captioner.config import check
+from captioner.emotion.settings import ClipConfig, PEClipConfig, PromptConfig
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """A whole run of a CLIP pair (recipe: pair)."""
+
+    recipe: Literal["pair"] = "pair"
+    clip: ClipConfig = field(default_factory=lambda: ClipConfig(source=""))
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    manifest: str = ""
+    """Clips with captions; the train split is learned, the val split scored."""
+    fold: int | None = None
+    part: float = 1.0
+    """Share of the persons (groups) of the train split whose clips are learned; a recogniser can have the others."""
+    manners: list[str] = field(default_factory=list)
+    """Captions of other manners that a clip's `extra` holds, as feelings."""
+    out: str = "runs/clip"
+    crop: Literal["frame", "face"] = "frame"
+    """What is seen of a frame: its square, or the dominant face (as emotion.crop)."""
+    cache: str = ""
+    """Folder for face crops; "": out/features. With that of a recogniser of one size, faces are read once."""
+    kept: int = 16
+    """Face crops kept of a clip, of which training draws; segments x candidates of that recogniser."""
+    start: str = "experts"
+    """Experts, shipped or a folder, whose trunks a face tower looks with; they stay as they are."""
+    photos: str = ""
+    """A folder with FER+; its training part joins, with prompts for the emotions that people voted for."""
+    photo_batch: int = 64
+    photo_balance: float = 0.5
+    """Power of an emotion's inverse frequency with which photos are drawn."""
+    frames: int = 4
+    """Frames of a clip: of the picture spread evenly, of faces drawn."""
+    share_prompts: float = 0.25
+    """Share of the clips with an emotion that are shown a prompt in place of a caption."""
+    epochs: int = 20
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.1
+    half: bool = False
+    """Store matrices in 16 bits."""
+    seed: int = 0
+    threads: int = 0
+    """CPU threads; 0: torch decides."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{key} is {value}: at least {least} is needed"
+            for key, value, least in [
+                ("frames", self.frames, 1),
+                ("epochs", self.epochs, 1),
+                ("batch", self.batch, 2),
+                ("kept", self.kept, self.frames),
+            ]
+            if value < least
+        ]
+        if self.clip.source:
+            faults.append(f"clip.source is {self.clip.source!r}, but this trains a pair from its sizes: leave it empty")
+        for key in ("share_prompts", "part"):
+            if not 0 <= getattr(self, key) <= 1:
+                faults.append(f"{key} is {getattr(self, key)}: a share between 0 and 1 is needed")
+        if (self.clip.tower == "face") != (self.crop == "face"):
+            faults.append(f"clip.tower {self.clip.tower} does not see crop {self.crop}: use face for both, or for none")
+        if self.crop != "face" and self.photos:
+            faults.append("photos are aligned faces: set crop=face and clip.tower=face")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class EmotionDataConfig:
+    """The videos, and how they are split and read."""
+
+    dataset: Literal["ve8", "ekman6", "mv6", "mafw", "manifest"] = "ve8"
+    root: str = ""
+    """The dataset's folder, unpacked; for `manifest` a .jsonl file of clips with an emotion."""
+    protocol: Literal["random", "official"] = "random"
+    """official: the sides that the dataset's own lists or folders name (for MAFW the folds)."""
+    splits: int = 10
+    """Random splits with seeds 0, 1, ..., or folds."""
+    test_share: float = 0.3333
+    by_group: bool = False
+    """Keep clips of one source on one side."""
+    group: str = ""
+    """Regular expression whose first group, found in a video's file name, names its source; "": the lists say it."""
+    crop: Literal["random", "centre"] = "random"
+    """In training; centre lets frame features be computed once and kept. Evaluation always takes the centre."""
+    candidates: int = 5
+    """Frames kept of a segment when the crop is fixed, an odd number: training draws one, the middle one is tested."""
+    unseen: bool = False
+    """Leave out the clips of persons whom the CLIP pair has learned from, as its persons.txt lists them."""
+    photos: str = ""
+    """A folder with FER+, whose training part joins every split: people's votes on photos of faces (crop: face)."""
+    cache: str = ""
+    """Folder for frame features; "": train.out/features."""
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 < self.test_share < 1:
+            faults.append(f"data.test_share is {self.test_share}: a share between 0 and 1 is needed")
+        if self.splits < 1:
+            faults.append(f"data.splits is {self.splits}: at least 1 is needed")
+        if self.candidates < 1 or self.candidates % 2 == 0:
+            faults.append(f"data.candidates is {self.candidates}: an odd number is needed")
+        check(faults)
+
+
+@dataclass(frozen=True)
+class EmotionTrainConfig:
+    """Optimisation: plain Adam at a constant rate, as the paper says."""
+
+    out: str = "runs/emotion"
+    epochs: int = 50
+    batch: int = 16
+    photo_batch: int = 32
+    """Photos beside each batch of clips, where data.photos names some."""
+    lr: float = 2e-4
+    decoder_lr_scale: float = 0.05
+    """Rate of pretrained weights that are trained, relative to lr."""
+    seed: int = 0
+    only: list[int] = field(default_factory=list)
+    """Run these splits alone; empty: all. A finished split is never run again."""
+    plots: Literal["auto", "always", "never"] = "auto"
+    """Confusion matrix and t-SNE; they need the extra `eval`, and auto leaves them out where it is missing."""
+    half: bool = False
+    """Store matrices in 16 bits."""
+    threads: int = 0
+    """CPU threads; 0: torch decides."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"train.{key} is {value}: at least 1 is needed"
+            for key, value in [("epochs", self.epochs), ("batch", self.batch)]
+            if value < 1
+        ]
+        check([*faults, *([f"train.lr is {self.lr}: more than 0 is needed"] if self.lr <= 0 else [])])
+
+
+@dataclass(frozen=True)
+class EmotionRun:
+    """A whole protocol (recipe: emotion)."""
+
+    recipe: Literal["emotion"] = "emotion"
+    emotion: PEClipConfig = field(default_factory=PEClipConfig)
+    data: EmotionDataConfig = field(default_factory=EmotionDataConfig)
+    train: EmotionTrainConfig = field(default_factory=EmotionTrainConfig)
+
+    def __post_init__(self) -> None:
+        crop = self.emotion.crop
+        check([f"data.photos are aligned faces, but emotion.crop is {crop}: set it to face"]
+              if self.data.photos and crop != "face" else [])  # fmt: skip
