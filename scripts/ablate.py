@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluate import evaluate
 from train import prepare
 
 import captioner
@@ -38,6 +37,7 @@ from captioner.model.batch import collate
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
+from eval.checkpoint import score_checkpoint
 from eval.emotion import phrase_counts
 from eval.metrics import score_captions
 from eval.significance import PHRASES, compare_systems, intervals
@@ -113,15 +113,17 @@ def run_row(row: dict[str, str], seed: int, options: argparse.Namespace) -> dict
     return kept
 
 
-def train_and_score(path: Path, words: list[str], out: Path) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
+def train_and_score(
+    path: Path, words: list[str], out: Path
+) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
     """Test clips, their captions and scores after the run of a config with overrides, whose train.out is `out`."""
     config = load(Config, path, words)
     script = Path(__file__).with_name("train.py")  # a finished run returns at once
     subprocess.run([sys.executable, str(script), str(path), *words], check=True)
     records = read_manifest(config.data.manifest, split="test")
     train = read_manifest(config.data.manifest, split="train", check_files=False)
-    captions, scores, _ = evaluate(captioner.load(out / "last"), records, train, cache=config.data.cache)
-    return records, captions, scores
+    found = score_checkpoint(captioner.load(out / "last"), records, train, cache=config.data.cache)
+    return records, found.captions, found.scores
 
 
 def run_all(rows: dict[str, dict[str, str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:

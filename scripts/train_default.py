@@ -61,9 +61,10 @@ to a word of the naming phrase.
 
 
 def command(script: str, *arguments: str | Path) -> None:
-    """Run a script of this folder; its own error lines are shown, and the run ends with its exit code."""
-    line = [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)]
-    log.info("$ python scripts/%s %s", script, shlex.join(map(str, arguments)))
+    """Run a script of this folder or `-m eval`; its error lines are shown, and the run ends with its exit code."""
+    program = ["-m", "eval"] if script == "eval" else [str(Path(__file__).parent / script)]
+    line = [sys.executable, *program, *map(str, arguments)]
+    log.info("$ python %s %s", shlex.join(program), shlex.join(map(str, arguments)))
     done = subprocess.run(line, check=False).returncode
     if done:
         sys.exit(done)
@@ -131,7 +132,7 @@ def run(options: argparse.Namespace) -> None:
         elif stage == "evaluate":
             for style in load(Config, ROOT / "configs" / "default.yaml", options.overrides).model.styles:
                 command(
-                    "evaluate.py", "--checkpoint", options.out / "best", "--manifest", manifest, "--style", style,
+                    "eval", "checkpoint", options.out / "best", "--manifest", manifest, "--style", style,
                     "--out", options.out / f"test-{style}",
                 )  # fmt: skip
         else:

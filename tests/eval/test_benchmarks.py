@@ -24,7 +24,7 @@ from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import write_video
-from eval import benchmarks
+from eval import benchmarks, shards
 from eval.__main__ import main
 from eval.benchmarks import Benchmark, run_benchmark
 from tests.helpers import CAPTIONS, ROOT, tiny_config, with_vocabulary
@@ -149,7 +149,7 @@ def test_a_cut_at_any_byte_loses_the_last_line_only(world: Path, whole: dict[str
     part.parent.mkdir()
     for cut in range(0, len(text), 7):
         part.write_bytes(text[:cut])
-        found = benchmarks._recover(part.parent)
+        found = shards.recover_predictions(part.parent)
         complete = text[:cut].count(b"\n") + (text[cut : cut + 1] == b"\n")
         assert list(found) == [f"clip{n}" for n in range(complete)]
         assert part.read_bytes() in (b"", b"".join(text.splitlines(keepends=True)[:complete]))
@@ -205,6 +205,17 @@ def test_unreadable_videos_are_named(world: Path, tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "o" / "scores.json").read_text())["videos"] == CLIPS
 
 
+def test_references_without_phrases_are_told_but_no_fault(
+    world: Path, whole: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row | {"video": str(world / row["video"])} for row in lines(world / "manifest.jsonl")]
+    told = [row | {"captions": ["A man nods."]} if row["captions"] else row for row in rows]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    given = ["bench", str(world / "bench.yaml"), "--checkpoint", str(world / "tiny"), "--out", str(tmp_path / "o")]
+    assert main([*given, f"manifest={tmp_path / 'm.jsonl'}", "metrics=[bleu,phrases]", "clips=2"]) == 0
+    assert "Skipped Phrases: no reference names a facial phrase." in capsys.readouterr().out
+
+
 def test_captions_of_another_run_are_not_mixed_in(world: Path, whole: dict[str, Any], tmp_path: Path) -> None:
     save(tmp_path / "other", seed=1)
     with pytest.raises(CaptionerError, match="holds captions of a run with other checkpoint: choose another --out"):
@@ -248,7 +259,7 @@ def test_strange_arguments_are_usage_errors(world: Path, capsys: pytest.CaptureF
 
 
 def test_a_process_that_dies_is_named(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks, "_work", os._exit)  # its arguments do not fit: code 1, long before any model
+    monkeypatch.setattr(shards, "_work", os._exit)  # its arguments do not fit: code 1, long before any model
     with pytest.raises(CaptionerError, match=r"process \d of 2 ended with code 1 .*run the same command again"):
         run_benchmark(world / "bench.yaml", str(world / "tiny"), tmp_path / "o", shards=2)
 

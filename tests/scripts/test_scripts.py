@@ -14,14 +14,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import ablate
 import bench_caption
-import evaluate
 import train
 
 from captioner.config import Config, load
-from captioner.inference.predictor import ActionUnit, Caption
-from captioner.lexicon.phrases import PHRASES
 from captioner.model.experts import load_experts
-from captioner.synth.clips import make_clips
 
 SMALL = [
     "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
@@ -46,32 +42,6 @@ def test_bench_caption_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "did you mean 'bench.tokens'" in error
-
-
-def test_evaluate_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = make_clips(tmp_path / "clips", 10, seed=5, workers=1)
-    words = ["--checkpoint", "default", "--manifest", str(manifest), "--split", "train", "--clips", "4"]
-    assert evaluate.main([*words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out
-    for name in ("CIDEr", "Phrase F1", "Phrase F1, most frequent (blind)", "Phrase F1, random (blind)", " .. "):
-        assert name in printed
-    assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 4
-    assert evaluate.main([*words[:2], "--manifest", str(tmp_path / "none.jsonl")]) == 2
-
-
-def test_evidence_accuracy_by_hand() -> None:
-    class Clip:
-        id, au_ids = "a", (4, 12)
-
-    text = "A man nods. The frown and the smile."
-    units = [
-        ActionUnit(4, "brow lowerer", 0.9, 0.1, ["frown"]),
-        ActionUnit(12, "lip corner puller", 0.9, 0.1, ["man"]),
-        ActionUnit(9, "nose wrinkler", 0.1, 0.1, ["nods"]),  # not shown: not asked about
-    ]
-    caption = Caption(text, 1.0, [], {}, units, 1, 0.0, 1.0)
-    assert 12 in PHRASES["smile"].aus
-    assert evaluate.evidence_accuracy({"a": caption}, [Clip()]) == {"evidence accuracy": 0.5}  # type: ignore[list-item]
 
 
 def test_ablation_rows_are_valid_configurations() -> None:
