@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ConfigError, unknown
+from captioner.lexicon.emotions import MAFW_LABELS
 
 T = TypeVar("T")
 

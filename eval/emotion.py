@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from captioner.errors import CaptionerError, unknown
-from captioner.lexicon.phrases import find_phrases
+from captioner.lexicon.phrases import phrase_names
 from eval.metrics import check_pairs, score_tokens, tokenize_pairs
 
 _log = logging.getLogger(__name__)
@@ -171,14 +171,6 @@ def phrase_f1(counts: np.ndarray) -> np.ndarray:
     both = counts[..., 1] + counts[..., 2]
     f1: np.ndarray = np.divide(2 * counts[..., 0], both, out=np.zeros_like(both), where=both > 0)
     return f1
-
-
-def phrase_names(source: str | Iterable[str]) -> frozenset[str]:
-    """Names of the facial phrases in a caption or any of several; a set is taken as the names themselves."""
-    if isinstance(source, AbstractSet):
-        return frozenset(source)
-    captions = [source] if isinstance(source, str) else source
-    return frozenset(found.name for caption in captions for found in find_phrases(caption))
 
 
 def phrase_baselines(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 from eval.io import Emotion, Entry, hypotheses, references
 from eval.metrics import ScoreError
 from eval.report import EmotionPairs, Evaluation, evaluate

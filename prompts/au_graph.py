@@ -16,42 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prompts.action_units import MAIN_AUS, SUB_AUS, SUB_PARENTS, UNKNOWN
 from prompts.backbones import BACKBONES, build_backbone, check_name
 
-MAIN_AUS: dict[int, str] = {
-    1: "inner brow raiser",
-    2: "outer brow raiser",
-    4: "brow lowerer",
-    5: "upper lid raiser",
-    6: "cheek raiser",
-    7: "lid tightener",
-    9: "nose wrinkler",
-    10: "upper lip raiser",
-    11: "nasolabial deepener",
-    12: "lip corner puller",
-    13: "sharp lip puller",
-    14: "dimpler",
-    15: "lip corner depressor",
-    16: "lower lip depressor",
-    17: "chin raiser",
-    18: "lip pucker",
-    19: "tongue show",
-    20: "lip stretcher",
-    22: "lip funneler",
-    23: "lip tightener",
-    24: "lip pressor",
-    25: "lips part",
-    26: "jaw drop",
-    27: "mouth stretch",
-    32: "lip bite",
-    38: "nostril dilator",
-    39: "nostril compressor",
-}
-SUB_AUS: tuple[str, ...] = tuple(f"{side}{au}" for au in (1, 2, 4, 6, 10, 12, 14) for side in "LR")
-# The sixth pair is named L12/R12, yet the released weights score it on the node of AU11: index 8, kept.
-SUB_PARENTS: tuple[int, ...] = (0, 1, 2, 4, 7, 8, 11)
 METRICS = ("dots", "cosine", "l1", "l2")
-UNKNOWN = -1  # label of an AU that nobody coded
 
 
 @dataclass(frozen=True)

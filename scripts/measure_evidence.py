@@ -20,9 +20,9 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 from captioner.inference.results import Link
+from captioner.lexicon.units import EYES_CLOSED
 from eval.significance import share_interval
 
-EYES_CLOSED = 43  # some makers close eyes without naming the unit
 SHOWN = 0.5  # share of a unit's highest intensity from which on a second shows it
 
 

@@ -29,7 +29,7 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CheckpointError, ConfigError
 from captioner.inference.predictor import pick_device
 from captioner.lexicon.actions import ACTIONS
-from captioner.lexicon.phrases import PHRASES
+from captioner.lexicon.phrases import PHRASES, phrase_names
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ from captioner.train.engine import Engine, PlainEngine
 from captioner.train.plan import Offer, draft, estimate
 from captioner.train.processes import Processes, join_processes
 from captioner.train.trainer import Progress, Trainer
-from eval.emotion import phrase_names, phrase_scores
+from eval.emotion import phrase_scores
 from eval.metrics import score_captions
 from prompts.visual import ExpertFeatures
 

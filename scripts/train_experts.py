@@ -30,9 +30,9 @@ from torch import Tensor, nn
 
 import captioner.synth.drawn.stills
 from captioner import config
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError, unknown
 from captioner.files import atomic, write_text
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -46,7 +46,8 @@ from captioner.model.experts import (
 from captioner.synth.drawn.stills import sample_still
 from captioner.train.experts import photo_recipe
 from captioner.train.experts.card import millions, milliseconds
-from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig, asymmetric_loss, class_weights
+from prompts.action_units import MAIN_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig
 
 log = logging.getLogger("train_experts")

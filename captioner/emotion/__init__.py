@@ -1,4 +1,4 @@
-"""Recognisers of emotion, one file a published system; the contract they meet and the label sets they share.
+"""Recognisers of emotion, one file a published system; and the contract they meet.
 
 PE-CLIP: settings.py (every key), clip.py, vision.py and tower.py (the CLIP pair), temporal.py and scan.py (Mamba),
 wording.py and classifier.py (prompts), pe_clip.py (the recogniser; read it first), folder.py (saved), frames.py and
@@ -8,9 +8,4 @@ captioner). A pair of one's own: pair.py and lessons.py.
 
 from captioner.emotion.belief import EmotionBelief
 
-__all__ = ["MAFW_LABELS", "EmotionBelief"]
-
-MAFW_LABELS: tuple[str, ...] = (
-    "anger", "disgust", "fear", "happiness", "neutral", "sadness",
-    "surprise", "contempt", "anxiety", "helplessness", "disappointment",
-)  # fmt: skip
+__all__ = ["EmotionBelief"]

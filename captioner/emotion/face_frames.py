@@ -16,9 +16,9 @@ from torch import Tensor
 from captioner.config import ExpertsConfig
 from captioner.emotion.vision import FaceTower
 from captioner.faces import FaceReader, open_reader
-from captioner.faces.crops import READ_SIDE, reader_version
+from captioner.faces.crops import MARGIN, READ_SIDE, reader_version
 from captioner.store import Kept, weights_hash
-from captioner.train.experts.portraits import LUMA, MARGIN
+from captioner.video import LUMA
 from captioner.video.reading import frames_at
 from captioner.video.transforms import prepare
 

@@ -20,9 +20,10 @@ from captioner.faces.points import NETWORK_NAMES, with_means
 from captioner.faces.reader import FaceReader, Follower, Sighting
 from captioner.faces.track import Rules, Tracker, paced
 from captioner.files import missing
+from captioner.video import LUMA
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "faces"
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 
 
 @dataclass(frozen=True)

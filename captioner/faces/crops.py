@@ -16,6 +16,7 @@ from captioner.faces.builtin import WEIGHTS
 from captioner.video.reading import Clip
 from captioner.video.transforms import prepare
 
+MARGIN = 0.45  # round the face in the crops that our experts know
 READ_SIDE = 360  # short edge in pixels at which faces are sought; small faces need it, more costs time
 
 

@@ -10,14 +10,14 @@ from captioner.config import DecodeConfig
 from captioner.data.dataset import TextPieces
 from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption
-from captioner.lexicon.actions import ACTIONS, find_deeds
+from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import AGAINST, Special, Worth, Written, write
 from captioner.model.tokenizer import Tokenizer
+from prompts.action_units import MAIN_AUS
 from prompts.alignment import Matching
-from prompts.au_graph import MAIN_AUS
 from prompts.phrase_scores import LIMIT
 
 SEARCH = 8  # beams of a model with a reading
@@ -95,7 +95,7 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
 def worth_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
     """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`.
 
-    And its lifts of the deeds, such that what speaks against one counts in a search as the log-probability it is.
+    And its lifts of the actions, such that what speaks against one counts in a search as the log-probability it is.
     """
     if encoded.judged is None or not options.evidence or options.beams < 2:
         return None
@@ -103,14 +103,14 @@ def worth_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) 
     logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
     lifts = (encoded.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if encoded.lifted is not None else None
-    deeds = {name: place for place, name in enumerate(ACTIONS)}
+    acts = {name: place for place, name in enumerate(ACTIONS)}
 
     def worth(row: int, ids: list[int]) -> list[float]:
         text = tokenizer.decode(ids)
         named = {places[found.name] for found in find_phrases(text)}
         told = [logits[row][place] for place in named]
         if lifts is not None:
-            told += [max(lifts[row][deeds[name]] for name in found) for found in find_deeds(text)]
+            told += [max(lifts[row][acts[name]] for name in found) for found in find_actions(text)]
         return told
 
     return worth

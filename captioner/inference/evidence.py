@@ -23,8 +23,8 @@ from captioner.model import attention
 from captioner.model.batch import EncodedClip
 from captioner.model.captioner import EmotionCaptioner
 from captioner.video.reading import Clip
+from prompts.action_units import MAIN_AUS
 from prompts.alignment import cosine
-from prompts.au_graph import MAIN_AUS
 
 FRAME_SIDE, FACE_SIDE = 180, 192  # pixels: short edge of a kept frame, side of a face crop
 MOST_FRAMES = 16  # kept of a clip

@@ -11,19 +11,11 @@ from numpy.typing import NDArray
 
 from captioner.faces import FaceTrack
 from captioner.inference.results import AUCurve, Link
-from captioner.lexicon.phrases import PHRASES, Found
-from prompts.au_graph import MAIN_AUS
+from captioner.lexicon.phrases import PHRASES, Span
+from captioner.lexicon.units import EYES_CLOSED, SIGNS, UNIT_NAMES
+from prompts.action_units import MAIN_AUS
 
-EYES_CLOSED = 43  # no unit of the experts
-NAMES: dict[int, str] = {**MAIN_AUS, EYES_CLOSED: "eyes closed"}
 EXPERT, READER, WORDS = "experts", "face reader", "words alone"
-
-# What the face reader estimates of a unit, 0..1; units without an entry show in no value of it.
-SIGNS: dict[int, str] = {
-    1: "browInnerUp", 2: "browOuterUp", 4: "browDown", 5: "eyeWide", 6: "eyeSquint", 7: "eyeSquint",
-    10: "mouthUpperUp", 12: "mouthSmile", 14: "mouthDimple", 15: "mouthFrown", 17: "mouthShrugLower",
-    18: "mouthPucker", 20: "mouthStretch", 24: "mouthPress", 26: "jawOpen", 27: "jawOpen", EYES_CLOSED: "eyeBlink",
-}  # fmt: skip
 
 
 def units_of(phrase: str) -> tuple[int, ...]:
@@ -39,7 +31,8 @@ def expert_curves(
         return {}
     known = [(place, au) for place, au in enumerate(MAIN_AUS) if usable[place]]
     return {
-        au: AUCurve(au, NAMES[au], EXPERT, tuple(seconds), tuple(map(float, scores[:, place]))) for place, au in known
+        au: AUCurve(au, UNIT_NAMES[au], EXPERT, tuple(seconds), tuple(map(float, scores[:, place])))
+        for place, au in known
     }
 
 
@@ -52,12 +45,12 @@ def reader_curves(track: FaceTrack | None, seconds: Sequence[float]) -> dict[int
     for au, sign in SIGNS.items():
         if sign in track.names:
             values = np.clip(track.value(sign)[track.present], 0, 1)
-            curves[au] = AUCurve(au, NAMES[au], READER, at, tuple(map(float, values)))
+            curves[au] = AUCurve(au, UNIT_NAMES[au], READER, at, tuple(map(float, values)))
     return curves
 
 
 def link_phrase(
-    found: Found,
+    found: Span,
     text: str,
     curves: Mapping[int, AUCurve],
     similarity: Mapping[int, float],
@@ -72,7 +65,7 @@ def link_phrase(
         start=found.start,
         end=found.end,
         au=au,
-        name=NAMES[au],
+        name=UNIT_NAMES[au],
         source=curve.source if curve else WORDS,
         score=max(curve.values) if curve else None,
         second=curve.peak if curve else None,

@@ -1,1 +1,1 @@
-"""The words of captions: facial phrases and their action units, what people do."""
+"""The words of captions: emotions, facial phrases, what people do, action units. Nothing heavy is imported."""

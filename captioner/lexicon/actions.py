@@ -1,20 +1,153 @@
-"""What a caption says that somebody does, as made clips name it: nods, talks, looks down, ...
+"""What captions say that people do, nods, talks, looks down, ...: the words for each action, and how to find them.
 
-The words are those of the grammar that captions made clips; whoever writes otherwise is not understood.
+Only these words are understood; whoever writes otherwise is not.
 """
 
 import re
 from functools import cache, lru_cache
 
-from captioner.lexicon.phrases import Found, longest
-from captioner.synth.story.words import DEEDS as ACTIONS
+from captioner.lexicon.phrases import Span, longest
 
-__all__ = ["ACTIONS", "find_deeds"]
-_GIVEN = re.compile(r"\\\{\w+\\\}")  # {their}, {other}, ... in an escaped wording: one word stands for it
+# Verb and participle of each wording, the same where there is no slash. In brackets what a caption fills in:
+# {their} stands for the person who acts, {other} for the second person.
+_WORDINGS: dict[str, str] = {
+    "still": (
+        "looks straight ahead | keeps still | faces the camera | looks at the camera / looking at the camera | stays "
+        "still / staying still | does not move / not moving | stares ahead / staring ahead | holds still / holding "
+        "still | looks into the camera / looking into the camera | keeps {their} head still / keeping {their} head "
+        "still"
+    ),
+    "nods": (
+        "nods / nodding | nods {their} head / nodding {their} head | is nodding / nodding | bobs {their} head / "
+        "bobbing {their} head | moves {their} head up and down / moving {their} head up and down"
+    ),
+    "shakes_head": (
+        "shakes {their} head / shaking {their} head | is shaking {their} head / shaking {their} head | moves {their} "
+        "head from side to side / moving {their} head from side to side | turns {their} head from side to side / "
+        "turning {their} head from side to side"
+    ),
+    "turns_left": (
+        "turns {their} head to the left / turning {their} head to the left | turns to the left / turning to the left "
+        "| turns {their} face to the left / turning {their} face to the left | turns {their} head / turning {their} "
+        "head | turns aside / turning aside | turns {their} head away / turning {their} head away"
+    ),
+    "turns_right": (
+        "turns {their} head to the right / turning {their} head to the right | turns to the right / turning to the "
+        "right | turns {their} face to the right / turning {their} face to the right | turns {their} head / turning "
+        "{their} head | turns aside / turning aside | turns {their} head away / turning {their} head away"
+    ),
+    "tilts_head": (
+        "tilts {their} head / tilting {their} head | tilts {their} head to one side / tilting {their} head to one "
+        "side | inclines {their} head / inclining {their} head | cocks {their} head / cocking {their} head | leans "
+        "{their} head to the side / leaning {their} head to the side"
+    ),
+    "lowers_head": (
+        "lowers {their} head / lowering {their} head | drops {their} head / dropping {their} head | bows {their} head "
+        "/ bowing {their} head | hangs {their} head / hanging {their} head | lets {their} head sink / letting {their} "
+        "head sink"
+    ),
+    "raises_head": (
+        "raises {their} head / raising {their} head | lifts {their} head / lifting {their} head | brings {their} head "
+        "up / bringing {their} head up"
+    ),
+    "trembles": (
+        "trembles / trembling | shivers / shivering | is shaking all over / shaking all over | is trembling / "
+        "trembling | quivers / quivering"
+    ),
+    "leans_in": (
+        "leans in / leaning in | moves closer / moving closer | comes closer / coming closer | leans forward / "
+        "leaning forward | approaches the camera / approaching the camera | bends forward / bending forward | draws "
+        "near / drawing near"
+    ),
+    "moves_away": (
+        "moves back / moving back | leans back / leaning back | moves away / moving away | draws back / drawing back "
+        "| backs away / backing away | steps back / stepping back | moves away from the camera / moving away from the "
+        "camera | retreats / retreating"
+    ),
+    "enters": (
+        "enters / entering | comes in / coming in | walks in / walking in | appears from the side / appearing from "
+        "the side | steps into the picture / stepping into the picture | comes into view / coming into view"
+    ),
+    "leaves": (
+        "leaves / leaving | walks away / walking away | goes out of view / going out of view | walks out of the "
+        "picture / walking out of the picture | goes away / going away"
+    ),
+    "talks": (
+        "talks / talking | is talking / talking | speaks / speaking | is speaking / speaking | says something / "
+        "saying something | tells something / telling something | chats / chatting | talks to someone / talking to "
+        "someone | is saying something / saying something | keeps talking / talking | utters a few words / uttering a "
+        "few words"
+    ),
+    "shouts": (
+        "shouts / shouting | yells / yelling | calls out / calling out | shouts loudly / shouting loudly | is yelling "
+        "/ yelling | screams / screaming"
+    ),
+    "laughs": "laughs / laughing | is laughing / laughing | bursts out laughing / laughing | chuckles / chuckling",
+    "looks_down": (
+        "looks down / looking down | is looking down / looking down | lowers {their} gaze / lowering {their} gaze | "
+        "looks at the ground / looking at the ground | casts {their} gaze down / casting {their} gaze down | looks "
+        "downward / looking downward"
+    ),
+    "looks_up": (
+        "looks up / looking up | is looking up / looking up | looks upward / looking upward | lifts {their} gaze / "
+        "lifting {their} gaze | gazes up / gazing up | looks at something above / looking at something above"
+    ),
+    "looks_left": (
+        "looks to the left / looking to the left | glances to the left / glancing to the left | looks aside / looking "
+        "aside | looks away / looking away | glances sideways / glancing sideways | looks at something on the left / "
+        "looking at something on the left | gazes to the left / gazing to the left"
+    ),
+    "looks_right": (
+        "looks to the right / looking to the right | glances to the right / glancing to the right | looks aside / "
+        "looking aside | looks away / looking away | glances sideways / glancing sideways | looks at something on the "
+        "right / looking at something on the right | gazes to the right / gazing to the right"
+    ),
+    "looks_around": (
+        "looks around / looking around | looks left and right / looking left and right | looks about / looking about "
+        "| glances around / glancing around | lets {their} gaze wander / letting {their} gaze wander"
+    ),
+    "closes_eyes": (
+        "closes {their} eyes / closing {their} eyes | shuts {their} eyes / shutting {their} eyes | closes both eyes / "
+        "closing both eyes | keeps {their} eyes closed / keeping {their} eyes closed"
+    ),
+    "blinks": (
+        "blinks / blinking | keeps blinking / blinking | blinks again and again / blinking again and again | bats "
+        "{their} eyelashes / blinking"
+    ),
+    "talks_to": (
+        "talks to {other} / talking to {other} | speaks to {other} / speaking to {other} | says something to {other} "
+        "/ saying something to {other} | talks with {other} / talking with {other} | is talking to {other} / talking "
+        "to {other} | addresses {other} / addressing {other} | tells {other} something / telling {other} something"
+    ),
+    "listens": (
+        "listens to {other} / listening to {other} | is listening to {other} / listening to {other} | hears {other} "
+        "out / hearing {other} out | pays attention to {other} / paying attention to {other}"
+    ),
+    "looks_at": (
+        "looks at {other} / looking at {other} | glances at {other} / glancing at {other} | gazes at {other} / gazing "
+        "at {other} | watches {other} / watching {other} | stares at {other} / staring at {other}"
+    ),
+    "turns_to": (
+        "turns to {other} / turning to {other} | turns towards {other} / turning towards {other} | turns {their} head "
+        "to {other} / turning {their} head to {other} | faces {other} / facing {other} | looks over to {other} / "
+        "looking over to {other}"
+    ),
+}
 
 
-def find_deeds(text: str) -> tuple[frozenset[str], ...]:
-    """The deeds of a caption's first sentence; several in one set where the words do not tell which.
+def _pair(wording: str) -> tuple[str, str]:
+    verb, _, doing = wording.partition(" / ")
+    return verb, doing or verb
+
+
+ACTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    name: tuple(_pair(wording) for wording in wordings.split(" | ")) for name, wordings in _WORDINGS.items()
+}
+_FILLED_IN = re.compile(r"\\\{\w+\\\}")  # {their}, {other}, ... in an escaped wording: one word stands for it
+
+
+def find_actions(text: str) -> tuple[frozenset[str], ...]:
+    """The actions of a caption's first sentence; several in one set where the words do not tell which.
 
     Of overlapping wordings the longest counts: "talks to them" is not "talks".
     """
@@ -23,17 +156,17 @@ def find_deeds(text: str) -> tuple[frozenset[str], ...]:
 
 @lru_cache(maxsize=4096)  # a search asks again and again, while the second sentence is written
 def _in_sentence(sentence: str) -> tuple[frozenset[str], ...]:
-    wordings = _wordings()
-    spans = (Found(each.pattern, *match.span()) for each, _ in wordings.values() for match in each.finditer(sentence))
-    return tuple(wordings[found.name][1] for found in longest(spans))
+    patterns = _patterns()
+    spans = (Span(each.pattern, *match.span()) for each, _ in patterns.values() for match in each.finditer(sentence))
+    return tuple(patterns[span.name][1] for span in longest(spans))
 
 
 @cache
-def _wordings() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
-    """By its regular expression each wording, and the deeds it is used for."""
-    found: dict[str, set[str]] = {}
+def _patterns() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
+    """By its regular expression each wording, and the actions it is used for."""
+    used: dict[str, set[str]] = {}
     for name, pairs in ACTIONS.items():
         for wording in {wording for pair in pairs for wording in pair}:
-            words = _GIVEN.sub(r"\\w+", re.escape(wording))
-            found.setdefault(rf"\b{words}\b", set()).add(name)
-    return {pattern: (re.compile(pattern), frozenset(names)) for pattern, names in found.items()}
+            words = _FILLED_IN.sub(r"\\w+", re.escape(wording))
+            used.setdefault(rf"\b{words}\b", set()).add(name)
+    return {pattern: (re.compile(pattern), frozenset(names)) for pattern, names in used.items()}

@@ -5,6 +5,7 @@ Used three ways: to write captions of synthetic clips, to score captions, to lin
 
 import re
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,8 +20,8 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A phrase in a text: `text[start:end]` are its words."""
+class Span:
+    """A phrase or an action in a text: `text[start:end]` are its words."""
 
     name: str
     start: int
@@ -260,33 +261,41 @@ def _shared() -> tuple[tuple[str, re.Pattern[str]], ...]:
     )
 
 
-def _matches(text: str) -> list[Found]:
+def _matches(text: str) -> list[Span]:
     """Every pattern wherever it matches, overlaps included."""
-    return [Found(name, *match.span()) for name, pattern in _compiled() for match in pattern.finditer(text)]
+    return [Span(name, *match.span()) for name, pattern in _compiled() for match in pattern.finditer(text)]
 
 
-def _coordinated(text: str) -> list[Found]:
+def _coordinated(text: str) -> list[Span]:
     """Parts after "and" that share the state of the part before."""
     spans = []
     for word, pattern in _shared():
         for match in pattern.finditer(text):
             complete = f"{word} {match.group(1)}"
             names = [span.name for span in _matches(complete) if span.end - span.start == len(complete)]
-            spans += [Found(name, *match.span(1)) for name in names[:1]]
+            spans += [Span(name, *match.span(1)) for name in names[:1]]
     return spans
 
 
-def find_phrases(text: str) -> list[Found]:
+def find_phrases(text: str) -> list[Span]:
     """The facial phrases in a text, in order; of overlapping ones the longest; negated ones are left out."""
     lowered = text.lower()
-    kept = longest(_matches(lowered) + _coordinated(lowered))
-    return [found for found in kept if not _NEGATED.search(lowered[: found.start])]
+    spans = longest(_matches(lowered) + _coordinated(lowered))
+    return [span for span in spans if not _NEGATED.search(lowered[: span.start])]
 
 
-def longest(spans: Iterable[Found]) -> list[Found]:
+def phrase_names(source: str | Iterable[str]) -> frozenset[str]:
+    """Names of the facial phrases in a caption or any of several; a set is taken as the names themselves."""
+    if isinstance(source, AbstractSet):
+        return frozenset(source)
+    captions = [source] if isinstance(source, str) else source
+    return frozenset(span.name for caption in captions for span in find_phrases(caption))
+
+
+def longest(spans: Iterable[Span]) -> list[Span]:
     """Of overlapping spans the longest (of equal ones the first), in the order of the text."""
-    kept: list[Found] = []
-    for found in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
-        if all(found.end <= other.start or found.start >= other.end for other in kept):
-            kept.append(found)
-    return sorted(kept, key=lambda found: found.start)
+    chosen: list[Span] = []
+    for span in sorted(spans, key=lambda each: (each.start - each.end, each.start)):
+        if all(span.end <= other.start or span.start >= other.end for other in chosen):
+            chosen.append(span)
+    return sorted(chosen, key=lambda span: span.start)

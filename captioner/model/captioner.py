@@ -20,6 +20,7 @@ from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import NO_LABEL, Batch, EncodedClip, features_of_faces
 from captioner.model.fusion import KINDS, Fusion
 from captioner.model.video_encoder import TextEncoder, VideoEncoder, build_experts
+from prompts.action_units import MAIN_AUS
 from prompts.alignment import (
     ERSentence,
     Matching,
@@ -32,7 +33,6 @@ from prompts.alignment import (
     similarity_cross_entropy,
     similarity_loss,
 )
-from prompts.au_graph import MAIN_AUS
 from prompts.textual import TextualPrompts
 from prompts.visual import ExpertFeatures, VisualPrompts
 

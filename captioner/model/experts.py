@@ -17,7 +17,8 @@ from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import atomic, write_text
 from captioner.model.row_names import FORMAT_1
 from captioner.model.weights import fill, read_weights
-from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig, freeze
+from prompts.action_units import MAIN_AUS, SUB_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 
 WEIGHTS = Path(__file__).parents[1] / "weights"

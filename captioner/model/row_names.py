@@ -14,7 +14,7 @@ from captioner.errors import CheckpointError
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
-from prompts.au_graph import MAIN_AUS
+from prompts.action_units import MAIN_AUS
 from prompts.phrase_scores import ASPECTS
 
 Names = dict[str, list[str]]  # of each kind, in the order of the rows

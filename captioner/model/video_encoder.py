@@ -23,7 +23,8 @@ from captioner.files import missing
 from captioner.model.bert import Bert
 from captioner.model.experts import load_experts
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
-from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig
+from prompts.action_units import MAIN_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
 

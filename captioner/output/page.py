@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captioner.inference.results import AttentionShares, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
+from captioner.lexicon.units import region_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,16 +28,6 @@ HEAT = (232, 112, 20)  # colour of attention
 DENSEST = 190  # its opacity where it is highest, of 255
 
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # controls, and marks that turn the line
-
-# Which of the 68 landmarks an action unit moves, and what they are called.
-_BROWS, _EYES, _NOSE, _MOUTH, _CHIN = range(17, 27), range(36, 48), range(27, 36), range(48, 68), range(5, 12)
-REGIONS: tuple[tuple[frozenset[int], str, tuple[int, ...]], ...] = (
-    (frozenset({1, 2, 4}), "the brows", tuple(_BROWS)),
-    (frozenset({5, 6, 7, 43}), "the eyes", tuple(_EYES)),
-    (frozenset({9, 38, 39}), "the nose", tuple(_NOSE)),
-    (frozenset({17}), "the chin", (*_CHIN, *range(55, 60))),
-)
-MOUTH = ("the mouth", tuple(_MOUTH))
 
 
 class TextPart(NamedTuple):
@@ -188,11 +179,6 @@ def reason(link: Link) -> str:
     if link.similarity is not None:
         told += f" The model matched unit and words with cosine {link.similarity:.2f}."
     return told
-
-
-def region_of(au: int) -> tuple[str, tuple[int, ...]]:
-    """What moves in an action unit, and its landmarks."""
-    return next(((name, points) for aus, name, points in REGIONS if au in aus), MOUTH)
 
 
 def _face(face: Portrait, points: tuple[int, ...]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES
 from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face
 

@@ -22,7 +22,7 @@ from captioner.model.captioner import MEASURED, EmotionCaptioner
 from captioner.model.video_encoder import resolve_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
-from prompts.au_graph import MAIN_AUS
+from prompts.action_units import MAIN_AUS
 from prompts.phrase_scores import ASPECTS
 from prompts.visual import ExpertFeatures
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from captioner.errors import CaptionerError
-from captioner.lexicon.phrases import PHRASES
+from captioner.lexicon.phrases import PHRASES, phrase_names
 from eval.emotion import (
     EmotionScoreError,
     class_scores,
@@ -16,7 +16,6 @@ from eval.emotion import (
     emotion_word_scores,
     phrase_baselines,
     phrase_counts,
-    phrase_names,
     phrase_scores,
 )
 

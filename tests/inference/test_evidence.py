@@ -25,7 +25,7 @@ from captioner.model.decoding import Special, Written
 from captioner.model.fusion import Layer
 from captioner.model.tokenizer import Tokenizer
 from captioner.video.reading import Clip
-from prompts.au_graph import MAIN_AUS
+from prompts.action_units import MAIN_AUS
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
 
 IDS = [1, 7, 9, 11, 8, 2]

@@ -1,19 +1,18 @@
-"""The deeds that captions tell, found again in their words, and what a reading makes of them."""
+"""The actions that captions tell, found again in their words, and what a reading makes of them."""
 
 import numpy as np
 import pytest
 import torch
 
-from captioner.lexicon.actions import ACTIONS, find_deeds
+from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.model.checkpoint import load, locate
 from captioner.synth.story.grammar import write
 from captioner.synth.story.tale import Settings, sample_story
-from captioner.synth.story.words import DEEDS
 from prompts.phrase_scores import Reading
 
 
 @pytest.mark.parametrize(
-    ("text", "deeds"),
+    ("text", "actions"),
     [
         ("A person nods slowly and talks. The frown.", [{"nods"}, {"talks"}]),
         ("someone turns his head", [{"turns_left", "turns_right"}]),  # the words do not tell where
@@ -22,30 +21,30 @@ from prompts.phrase_scores import Reading
         ("a man shook hands", []),
     ],
 )
-def test_deeds_are_found_in_the_first_sentence(text: str, deeds: list[set[str]]) -> None:
-    assert [set(found) for found in find_deeds(text)] == deeds
+def test_actions_are_found_in_the_first_sentence(text: str, actions: list[set[str]]) -> None:
+    assert [set(found) for found in find_actions(text)] == actions
 
 
-def test_every_wording_is_found_as_its_deed() -> None:
-    for name, pairs in DEEDS.items():
+def test_every_wording_is_found_as_its_action() -> None:
+    for name, pairs in ACTIONS.items():
         for wording in {wording for pair in pairs for wording in pair}:
             text = f"a person {wording.format(their='her', them='her', they='she', other='somebody', where='there')}"
-            assert any(name in found for found in find_deeds(text)), text
+            assert any(name in found for found in find_actions(text)), text
 
 
-def test_captions_of_stories_tell_deeds_that_are_done() -> None:
+def test_captions_of_stories_tell_actions_that_are_done() -> None:
     told = true = 0
     for seed in range(60):
         story = sample_story(np.random.default_rng([5, seed]), Settings())
         for caption in write(story, [{"gender": "person"}] * 2, np.random.default_rng(seed)):
-            for found in find_deeds(caption):
+            for found in find_actions(caption):
                 told += 1
                 true += bool(found & set(story.roles[0].actions))
     assert told > 150
     assert true / told > 0.95
 
 
-def test_a_lift_says_how_much_likelier_a_deed_is_than_usual() -> None:
+def test_a_lift_says_how_much_likelier_an_action_is_than_usual() -> None:
     draw = torch.Generator().manual_seed(0)
     courses = torch.randn(600, 4, generator=draw)
     done = torch.stack([courses[:, 2] > 1.0, torch.rand(600, generator=draw) < 0.3], 1)
@@ -58,7 +57,7 @@ def test_a_lift_says_how_much_likelier_a_deed_is_than_usual() -> None:
     assert lift.max() < 2.5  # log(1 / .16) and log(1 / .3): no more than certain
 
 
-def test_the_shipped_captioner_judges_every_deed() -> None:
+def test_the_shipped_captioner_judges_every_action() -> None:
     reading = load(locate("default")).model.visual.reading
     assert reading.deed_weight.shape[0] == len(ACTIONS)
     assert reading.deed_weight.any(1).all()

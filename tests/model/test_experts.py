@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from captioner.config import load as load_config
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import CheckpointError, ConfigError
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -24,7 +24,8 @@ from captioner.model.experts import (
     save_experts,
 )
 from captioner.synth.drawn.stills import sample_still
-from prompts.au_graph import MAIN_AUS, AUGraph, AUGraphConfig
+from prompts.action_units import MAIN_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 
 ROOT = Path(__file__).parents[2]

@@ -32,12 +32,12 @@ def other_order() -> Iterator[None]:
     """Phrases and actions of the lexicon stand the other way round."""
     for table in (PHRASES, ACTIONS):
         turn(table)
-    actions._wordings.cache_clear()
+    actions._patterns.cache_clear()
     actions._in_sentence.cache_clear()
     yield
     for table in (PHRASES, ACTIONS):
         turn(table)
-    actions._wordings.cache_clear()
+    actions._patterns.cache_clear()
 
 
 def turn(table: dict[str, Any]) -> None:

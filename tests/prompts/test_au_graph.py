@@ -9,10 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from prompts.action_units import MAIN_AUS, SUB_AUS, SUB_PARENTS
 from prompts.au_graph import (
-    MAIN_AUS,
-    SUB_AUS,
-    SUB_PARENTS,
     AUGraph,
     AUGraphConfig,
     CrossAttention,

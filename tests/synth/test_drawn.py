@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ConfigError
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, find_phrases, phrases_of
 from captioner.synth import clips as clips_module
 from captioner.synth.captions import FEELINGS, captions

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ConfigError
+from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.synth.captions import FEELINGS
+from captioner.synth.story import plot
 from captioner.synth.story.grammar import FAR, MANNERS, format_statistics, statistics, write
-from captioner.synth.story.plot import ACTIONS
 from captioner.synth.story.tale import Story, phrases_true, sample_story
-from captioner.synth.story.words import DEEDS, EMOTIONS, ONE_SIDED, PHRASINGS, SLIGHT, STRONG
+from captioner.synth.story.words import EMOTIONS, ONE_SIDED, PHRASINGS, SLIGHT, STRONG
 
 LEXICON = Path(__file__).parents[2].parent / "shared" / "data" / "metrics" / "emotion_lexicon.json"
 PERSON = {"gender": "person"}
@@ -125,8 +126,8 @@ def test_every_wording_is_found_again_as_its_phrase() -> None:
 
 def test_actions_name_no_phrase_but_their_own() -> None:
     own = {"closes_eyes": {"closed_eyes"}, "laughs": {"smile"}}
-    assert set(DEEDS) == set(ACTIONS)
-    for action, options in DEEDS.items():
+    assert set(ACTIONS) == set(plot.ACTIONS)
+    for action, options in ACTIONS.items():
         for pair in options:
             for deed in pair:
                 text = deed.format(their="their", them="them", other="the person beside them")

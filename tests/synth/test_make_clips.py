@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import make_clips
 
 from captioner.data.manifest import read_manifest
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import CaptionerError, ConfigError
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth import maker, workers
 from captioner.synth.gallery import contact_sheet, write_page
 from captioner.synth.labels import read_record

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth.identity import DRAWN_AUS, State
 from captioner.synth.scenario import SALIENT, SUBTLE
 from captioner.synth.story.camera import Look, Shot, filmed, inside

@@ -17,7 +17,7 @@ from captioner.data.adapters.layout import (
     walk,
     wrong_layout,
 )
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 
 FOLDS = 5
 LIMIT = 48  # 50 word pieces with [CLS] and [SEP]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth.clips import make_clips
 from captioner.synth.drawn.paint import draw
 from captioner.synth.identity import DRAWN_AUS, Face, State, sample_face

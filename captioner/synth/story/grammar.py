@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from captioner.errors import ConfigError, unknown
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.synth.story.camera import DIM
 from captioner.synth.story.tale import Story
 from captioner.synth.story.words import (
     ADVERBS,
-    DEEDS,
     EMOTIONS,
     FACIAL_VERBS,
     ONE_SIDED,
@@ -176,7 +176,7 @@ class _Writer:
         return [self._deed(action, self.role.manners.get(action, "") if manners else "") for action in ordered]
 
     def _deed(self, action: str, manner: str) -> _Deed:
-        options = DEEDS[action]
+        options = ACTIONS[action]
         if action == "still" and "closed_eyes" in self.role.phrases:
             options = tuple(pair for pair in options if "still" in pair[0])
         verb, doing = options[0] if self._chance(0.4) else options[int(self.rng.integers(len(options)))]
@@ -262,7 +262,7 @@ class _Writer:
             return _sentence(f"{who} is shown")
         their, them, they = _PRONOUNS[gender]
         other = "somebody" if self.story.arrangement == "reverse" else self.words["them"]
-        verb = self._prefer([verb for verb, _ in DEEDS[action]])
+        verb = self._prefer([verb for verb, _ in ACTIONS[action]])
         return _sentence(f"{who} {verb.format(their=their, them=them, they=they, other=other)}")
 
     # The face

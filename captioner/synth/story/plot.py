@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, phrases_of
 from captioner.synth.scenario import CONFLICTS, PROTOTYPES
 

@@ -1,91 +1,16 @@
-"""The wordings of captions: verbs for actions, words for facial phrases, light, places, feelings.
+"""The wordings of captions: words for facial phrases, light, places, feelings; those of actions are in the lexicon.
 
-Brackets are filled in by the grammar: {their}, {them}, {they} stand for the person who acts, {other} for the
-second person, {where} for that one's place.
+Brackets are filled in by the grammar: {their} and {them} stand for the person who acts.
 """
 
 from dataclasses import dataclass
 
 from captioner.lexicon.phrases import PHRASES
-from captioner.synth.captions import ACTION_WORDS
 
 
 def _split(table: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(text.split(" | ")) for name, text in table.items()}
 
-
-def _pairs(text: str) -> tuple[tuple[str, str], ...]:
-    """ "nods / nodding | ..." as pairs of verb and participle."""
-    return tuple((pair.split(" / ")[0], pair.split(" / ")[1]) for pair in text.split(" | "))
-
-
-# Beside the wordings that the drawn clips use (captions.ACTION_WORDS).
-_MORE_DEEDS: dict[str, str] = {
-    "still": "looks at the camera / looking at the camera | stays still / staying still | does not move / not moving "
-    "| stares ahead / staring ahead | holds still / holding still | looks into the camera / looking into the camera "
-    "| keeps {their} head still / keeping {their} head still",
-    "nods": "bobs {their} head / bobbing {their} head "
-    "| moves {their} head up and down / moving {their} head up and down",
-    "shakes_head": "moves {their} head from side to side / moving {their} head from side to side "
-    "| turns {their} head from side to side / turning {their} head from side to side",
-    "turns_left": "turns {their} face to the left / turning {their} face to the left | turns {their} head / turning "
-    "{their} head | turns aside / turning aside | turns {their} head away / turning {their} head away",
-    "turns_right": "turns {their} face to the right / turning {their} face to the right | turns {their} head / turning "
-    "{their} head | turns aside / turning aside | turns {their} head away / turning {their} head away",
-    "tilts_head": "inclines {their} head / inclining {their} head | cocks {their} head / cocking {their} head "
-    "| leans {their} head to the side / leaning {their} head to the side",
-    "lowers_head": "lowers {their} head / lowering {their} head | drops {their} head / dropping {their} head "
-    "| bows {their} head / bowing {their} head | hangs {their} head / hanging {their} head "
-    "| lets {their} head sink / letting {their} head sink",
-    "raises_head": "raises {their} head / raising {their} head | lifts {their} head / lifting {their} head "
-    "| brings {their} head up / bringing {their} head up",
-    "trembles": "trembles / trembling | shivers / shivering | is shaking all over / shaking all over "
-    "| is trembling / trembling | quivers / quivering",
-    "leans_in": "leans forward / leaning forward | approaches the camera / approaching the camera "
-    "| bends forward / bending forward | draws near / drawing near",
-    "moves_away": "draws back / drawing back | backs away / backing away | steps back / stepping back "
-    "| moves away from the camera / moving away from the camera | retreats / retreating",
-    "enters": "enters / entering | comes in / coming in | walks in / walking in | appears from the side / appearing "
-    "from the side | steps into the picture / stepping into the picture | comes into view / coming into view",
-    "leaves": "leaves / leaving | walks away / walking away | goes out of view / going out of view "
-    "| walks out of the picture / walking out of the picture | goes away / going away",
-    "talks": "is speaking / speaking | says something / saying something | tells something / telling something "
-    "| chats / chatting | talks to someone / talking to someone | is saying something / saying something "
-    "| keeps talking / talking | utters a few words / uttering a few words",
-    "shouts": "shouts / shouting | yells / yelling | calls out / calling out "
-    "| shouts loudly / shouting loudly | is yelling / yelling | screams / screaming",
-    "laughs": "laughs / laughing | is laughing / laughing | bursts out laughing / laughing | chuckles / chuckling",
-    "looks_down": "lowers {their} gaze / lowering {their} gaze | looks at the ground / looking at the ground "
-    "| casts {their} gaze down / casting {their} gaze down | looks downward / looking downward",
-    "looks_up": "looks upward / looking upward | lifts {their} gaze / lifting {their} gaze "
-    "| gazes up / gazing up | looks at something above / looking at something above",
-    "looks_left": "looks aside / looking aside | looks away / looking away | glances sideways / glancing sideways "
-    "| looks at something on the left / looking at something on the left | gazes to the left / gazing to the left",
-    "looks_right": "looks aside / looking aside | looks away / looking away | glances sideways / glancing sideways "
-    "| looks at something on the right / looking at something on the right | gazes to the right / gazing to the right",
-    "looks_around": "looks around / looking around | looks left and right / looking left and right "
-    "| looks about / looking about | glances around / glancing around "
-    "| lets {their} gaze wander / letting {their} gaze wander",
-    "closes_eyes": "closes both eyes / closing both eyes | keeps {their} eyes closed / keeping {their} eyes closed",
-    "blinks": "blinks / blinking | keeps blinking / blinking | blinks again and again / blinking again and again "
-    "| bats {their} eyelashes / blinking",
-    "talks_to": "talks to {other} / talking to {other} | speaks to {other} / speaking to {other} "
-    "| says something to {other} / saying something to {other} | talks with {other} / talking with {other} "
-    "| is talking to {other} / talking to {other} | addresses {other} / addressing {other} "
-    "| tells {other} something / telling {other} something",
-    "listens": "listens to {other} / listening to {other} | is listening to {other} / listening to {other} "
-    "| hears {other} out / hearing {other} out | pays attention to {other} / paying attention to {other}",
-    "looks_at": "looks at {other} / looking at {other} | glances at {other} / glancing at {other} "
-    "| gazes at {other} / gazing at {other} | watches {other} / watching {other} "
-    "| stares at {other} / staring at {other}",
-    "turns_to": "turns to {other} / turning to {other} | turns towards {other} / turning towards {other} "
-    "| turns {their} head to {other} / turning {their} head to {other} | faces {other} / facing {other} "
-    "| looks over to {other} / looking over to {other}",
-}
-DEEDS: dict[str, tuple[tuple[str, str], ...]] = {
-    name: (*((verb, doing or verb) for verb, doing in ACTION_WORDS.get(name, ())), *_pairs(text))
-    for name, text in _MORE_DEEDS.items()
-}
 
 # Words for the manners that motion.py notes.
 ADVERBS: dict[str, tuple[str, ...]] = _split({

@@ -20,9 +20,10 @@ from captioner.emotion.settings import PromptConfig
 from captioner.emotion.vision import FaceTower
 from captioner.emotion.wording import aggregated, readable
 from captioner.errors import VideoError
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.emotion.photos import TRAIN, photo_trunks
 from captioner.train.emotion.run_config import PairConfig
-from captioner.train.experts.portraits import EMOTIONS, read_ferplus
+from captioner.train.experts.portraits import read_ferplus
 from captioner.video.reading import read_clip
 from captioner.video.transforms import crop, resize_short
 
@@ -117,7 +118,7 @@ class PhotoPairs:
     def __init__(self, labels: Sequence[str], config: PairConfig, tower: FaceTower) -> None:
         pictures, _ = read_ferplus(config.photos, TRAIN)
         self.labels, self.config = list(labels), config
-        self.names = [name if name in self.labels else "" for name in EMOTIONS]
+        self.names = [name if name in self.labels else "" for name in FERPLUS_LABELS]
         self.shares = pictures.shares * torch.tensor([float(bool(name)) for name in self.names])
         self.rows = torch.nonzero(self.shares.sum(1) > 0)[:, 0]
         rarity = self.shares[self.rows].mean(0).clamp(min=1e-4) ** -config.photo_balance

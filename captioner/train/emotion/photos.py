@@ -18,8 +18,9 @@ from captioner.emotion.pe_clip import PEClip
 from captioner.emotion.vision import FaceTower
 from captioner.errors import ConfigError
 from captioner.files import atomic
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.store import weights_hash
-from captioner.train.experts.portraits import EMOTIONS, cut_crops, majority, read_ferplus
+from captioner.train.experts.portraits import cut_crops, majority, read_ferplus
 
 TRAIN, VALIDATION = 0, 1  # parts of FER+
 
@@ -29,11 +30,11 @@ class Photos:
 
     def __init__(self, folder: str | Path, part: int, labels: Sequence[str], model: PEClip, cache: str | Path) -> None:
         pictures, votes = read_ferplus(folder, part)
-        places = [list(labels).index(name) if name in labels else -1 for name in EMOTIONS]
+        places = [list(labels).index(name) if name in labels else -1 for name in FERPLUS_LABELS]
         self.known = torch.zeros(len(labels), dtype=torch.bool)
         self.known[[place for place in places if place >= 0]] = True
         if self.known.sum() < 2:
-            raise ConfigError(f"photos show {', '.join(EMOTIONS)}: at least two of them must be among the labels")
+            raise ConfigError(f"photos show {', '.join(FERPLUS_LABELS)}: at least two of them must be among the labels")
         shares = torch.zeros(len(pictures), len(labels))
         for column, place in enumerate(places):
             if place >= 0:

@@ -26,13 +26,14 @@ from captioner.config import to_dict
 from captioner.data.adapters import mafw, viewer
 from captioner.data.adapters.layout import Videos
 from captioner.data.manifest import Record, read_manifest
-from captioner.emotion import MAFW_LABELS, folder
+from captioner.emotion import folder
 from captioner.emotion.clip import find_pair, open_clip
 from captioner.emotion.frame_features import FrameFeatures, read_frames
 from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
 from captioner.emotion.settings import PEClipConfig
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.files import atomic, missing, write_text
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.train.emotion import plots
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores

@@ -17,7 +17,8 @@ from captioner.train.experts.augment import jitter, mirror_signs, relight
 from captioner.train.experts.portraits import CropView, FacePictures
 from captioner.train.experts.posed import Posed
 from captioner.train.fitting import FitConfig, RunState, best_device, fit
-from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN, AUGraph, asymmetric_loss, class_weights
+from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
+from prompts.au_graph import AUGraph, asymmetric_loss, class_weights
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.model.experts import Experts
 from captioner.train.experts.au_net import au_f1, au_scores, ranking, score_error, teacher_labels
 from captioner.train.experts.clip_scores import ClipScores
@@ -18,9 +19,9 @@ from captioner.train.experts.emotion_net import (
     f1_by_class,
     mafw_places,
 )
-from captioner.train.experts.portraits import ALIGNED, EMOTIONS, CropView, FacePictures
+from captioner.train.experts.portraits import ALIGNED, CropView, FacePictures
 from captioner.train.experts.posed import Posed
-from prompts.au_graph import MAIN_AUS, SUB_AUS
+from prompts.action_units import MAIN_AUS, SUB_AUS
 
 LEARNED = 0.5  # F1 on training persons kept back from which on an AU counts as learned
 LEAST = 15  # positives from which on an F1 against the landmarker is shown
@@ -208,7 +209,7 @@ def millions(net: nn.Module) -> float:
 def experts_card(experts: Experts, trials: Trials, megabytes: float, about: str) -> str:
     """The card; `about` says how long which recipe ran where."""
     spec, main = experts.config, torch.arange(len(MAIN_AUS) + len(SUB_AUS)) < len(MAIN_AUS)
-    real = measure_emotions(experts, trials.ferplus, EMOTIONS)
+    real = measure_emotions(experts, trials.ferplus, FERPLUS_LABELS)
     made = measure_emotions(experts, trials.posed, spec.labels)
     stills = measure_units(experts, trials.posed.pixels, trials.posed.frames, trials.posed.aus)
     clips, films = None, trials.clips

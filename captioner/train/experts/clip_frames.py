@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.faces.warp import sample
 from captioner.files import atomic, missing
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import PRESENT
 from captioner.synth.identity import State
-from captioner.train.experts.portraits import LUMA, align
+from captioner.train.experts.portraits import align
 from captioner.train.experts.posed import SIDE, Posed, labels_of
+from captioner.video import LUMA
 from captioner.video.reading import read_clip
-from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
+from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from captioner.model.experts import Experts
 from captioner.train.experts.au_net import au_f1, best_thresholds
 from captioner.train.experts.clip_frames import clip_lines, frame_labels
 from captioner.video.reading import read_clip
-from prompts.au_graph import MAIN_AUS, UNKNOWN
+from prompts.action_units import MAIN_AUS, UNKNOWN
 from prompts.visual import FrozenExperts
 
 log = logging.getLogger(__name__)

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.emotion import MAFW_LABELS
+from captioner.lexicon.emotions import FERPLUS_LABELS, MAFW_LABELS
 from captioner.train.experts.augment import jitter, mirror_signs, relight
-from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus
+from captioner.train.experts.portraits import CropView, FacePictures, majority, read_ferplus
 from captioner.train.experts.posed import Posed
 from captioner.train.fitting import FitConfig, RunState, best_device, fit, minimise
 from prompts.er_net import ERNet
 
 log = logging.getLogger(__name__)
 
-PHOTO_CLASSES = tuple(MAFW_LABELS.index(name) for name in EMOTIONS)  # places of the 8 among the 11
-UNPICTURED = tuple(name for name in MAFW_LABELS if name not in EMOTIONS)
+PHOTO_CLASSES = tuple(MAFW_LABELS.index(name) for name in FERPLUS_LABELS)  # places of the 8 among the 11
+UNPICTURED = tuple(name for name in MAFW_LABELS if name not in FERPLUS_LABELS)
 KEPT = 12  # every n-th person of the posed stills is kept back for early stopping
 
 

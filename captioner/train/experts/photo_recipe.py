@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from captioner.config import ConfigError, check
-from captioner.emotion import MAFW_LABELS
+from captioner.faces.crops import MARGIN
 from captioner.files import write_text
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.experts import card
@@ -34,10 +35,11 @@ from captioner.train.experts.emotion_net import (
     train_emotions,
     widen_emotions,
 )
-from captioner.train.experts.portraits import MARGIN, CropView, FacePictures, join_tables, read_portraits, view_of
+from captioner.train.experts.portraits import CropView, FacePictures, join_tables, read_portraits, view_of
 from captioner.train.experts.posed import SIDE, Posed, posed, taught
 from captioner.train.fitting import RunState, best_device
-from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
+from prompts.action_units import MAIN_AUS, SUB_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 
 log = logging.getLogger(__name__)

@@ -19,21 +19,18 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
 from captioner.errors import ManifestError
+from captioner.faces.crops import MARGIN
 from captioner.faces.points import MESH_68
 from captioner.faces.reader import upright_maps
 from captioner.files import missing
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.backbones import FACE_WINDOW, FaceNet
 
-MARGIN = 0.45  # round the face in the experts' crops, which captioner.faces cuts
 # Left eye, right eye and mouth in such a crop, in sides: the picture's left.
 ALIGNED = ((0.35, 0.35), (0.65, 0.35), (0.5, 0.665))
-LUMA = (0.299, 0.587, 0.114)
-VOTES: tuple[str, ...] = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_a_face",
-)  # fmt: skip
-EMOTIONS = VOTES[:8]
+VOTES: tuple[str, ...] = (*FERPLUS_LABELS, "unknown", "not_a_face")
 PORTRAIT_SIDE = 96
 _NO_BLENDSHAPES = -1.0
 Table = TypeVar("Table")  # a dataclass of tensors that have a row each for every picture
@@ -93,15 +90,15 @@ def read_portraits(folder: str | Path, split: int, side: int = PORTRAIT_SIDE) ->
     """The portraits of a part (0 train, 1 val, 2 test) of a folder of annotated photos, `side` pixels wide."""
     photos = PhotoSet(folder)
     rows = np.flatnonzero(np.asarray(photos.table["split"]) == split)
-    pixels, frames, emotions = [], [], torch.zeros(len(rows), len(EMOTIONS))
+    pixels, frames, emotions = [], [], torch.zeros(len(rows), len(FERPLUS_LABELS))
     for place, row in enumerate(rows):
         photo = photos.photo(int(row))
         scale = torch.tensor([photo.image.shape[1], photo.image.shape[0]], dtype=torch.float32)
         small = Image.fromarray(photo.image).convert("L").resize((side, side), Image.Resampling.BOX)
         pixels.append(np.asarray(small))
         frames.append(align(torch.from_numpy(photo.landmarks[None, list(MESH_68), :2]) / scale))
-        if photo.emotion in EMOTIONS:
-            emotions[place, EMOTIONS.index(photo.emotion)] = 1
+        if photo.emotion in FERPLUS_LABELS:
+            emotions[place, FERPLUS_LABELS.index(photo.emotion)] = 1
     shapes = torch.from_numpy(np.asarray(photos.table["blendshapes"][rows], np.float32))
     shapes = both_sides(shapes, photos.blendshape_names)
     persons = torch.from_numpy(np.asarray(photos.table["person"][rows], np.int64))
@@ -134,7 +131,7 @@ def majority(votes: Tensor, most: bool = True) -> Tensor:
     heard = torch.where(votes > 1, votes, 0.0)
     top = heard.topk(2, dim=1)
     clear = top.values[:, 0] * 2 > heard.sum(1) if most else top.values[:, 0] > top.values[:, 1]
-    return torch.where(clear & (top.indices[:, 0] < len(EMOTIONS)), top.indices[:, 0], -1)
+    return torch.where(clear & (top.indices[:, 0] < len(FERPLUS_LABELS)), top.indices[:, 0], -1)
 
 
 def align(points: Tensor) -> Tensor:

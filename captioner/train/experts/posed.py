@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.files import atomic
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import ABSENT, PRESENT, au_labels
 from captioner.synth.actor import Place
 from captioner.synth.actors import PhotoActor
@@ -25,8 +25,9 @@ from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 from captioner.synth.photo.puppet import RECIPE as PUPPET
 from captioner.synth.scenario import subtle_aus
 from captioner.synth.story.plot import PHOTO_AUS, sample_phrases, showable, together, ways
-from captioner.train.experts.portraits import LUMA, align
-from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
+from captioner.train.experts.portraits import align
+from captioner.video import LUMA
+from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from captioner.faces.points import MESH_68
 from captioner.faces.warp import grid, sample
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.faces.scenes import SIDE, Scenes, degrade, grained, targets
+from captioner.video import LUMA
 from captioner.video.reading import read_clip
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SHOWN = (7.0, 34.0)  # sides of faces in a scene, as a rule
 _LARGE = 110.0  # and at most: such faces are texture, another level of the pyramid finds them
 
@@ -93,7 +93,9 @@ def squares(marks: Tensor) -> Tensor:
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image if image.ndim == 2 else (image.astype(np.float32) @ _LUMA).round().astype(np.uint8)
+    if image.ndim == 2:
+        return image
+    return (image.astype(np.float32) @ np.array(LUMA, np.float32)).round().astype(np.uint8)
 
 
 class Mosaic:

@@ -11,7 +11,7 @@ import torch
 
 from captioner.config import ModelConfig, load
 from captioner.data.manifest import Record
-from captioner.emotion import MAFW_LABELS, folder, prior
+from captioner.emotion import folder, prior
 from captioner.emotion.clip import open_clip
 from captioner.emotion.face_frames import FaceFrames, TrunkFeatures, face_frames
 from captioner.emotion.frame_features import FrameFeatures, read_frames
@@ -20,6 +20,7 @@ from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, 
 from captioner.emotion.vision import FaceTower, VisionTower
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces.reader import FaceReader, make_track
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import load_experts
 from captioner.train.emotion.pair import PERSONS, run_pair
 from captioner.train.emotion.pair_data import chosen_persons, prompt_texts

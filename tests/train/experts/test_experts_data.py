@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
+from captioner.lexicon.emotions import FERPLUS_LABELS, MAFW_LABELS
 from captioner.synth.identity import State
 from captioner.train.experts.au_net import mirrored_labels, teacher_labels
 from captioner.train.experts.augment import jitter, mirror_signs, relight
@@ -22,7 +22,6 @@ from captioner.train.experts.clip_frames import clip_lines, clip_stills, frame_l
 from captioner.train.experts.clip_scores import salient
 from captioner.train.experts.portraits import (
     ALIGNED,
-    EMOTIONS,
     align,
     both_sides,
     cut_crops,
@@ -35,7 +34,7 @@ from captioner.train.experts.portraits import (
 )
 from captioner.train.experts.posed import HALVES, Posed, labels_of, posed, sample_state, taught
 from captioner.video.reading import write_video
-from prompts.au_graph import MAIN_AUS, SUB_AUS
+from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.backbones import FACE_WINDOW, FaceNet, build_backbone
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -329,8 +328,8 @@ def test_the_protocol_of_ferplus() -> None:
     labels = majority(votes)
     assert len(pictures) == 3579 and int((labels >= 0).sum()) == 3199
     counts = torch.bincount(labels[labels >= 0], minlength=8)
-    assert counts.argmax() == EMOTIONS.index("neutral")
-    assert counts[EMOTIONS.index("disgust")] < 50
+    assert counts.argmax() == FERPLUS_LABELS.index("neutral")
+    assert counts[FERPLUS_LABELS.index("disgust")] < 50
 
 
 @pytest.mark.skipif(not (SHARED / "faces").is_dir(), reason="the portraits are not beside the repository")

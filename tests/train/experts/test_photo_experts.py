@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.emotion import MAFW_LABELS
 from captioner.errors import ConfigError
+from captioner.lexicon.emotions import FERPLUS_LABELS, MAFW_LABELS
 from captioner.model.experts import WEIGHTS, load_experts
 from captioner.train.experts import photo_recipe
 from captioner.train.experts.au_net import (
@@ -39,9 +39,10 @@ from captioner.train.experts.emotion_net import (
     train_emotions,
     widen_emotions,
 )
-from captioner.train.experts.portraits import EMOTIONS, CropView, FacePictures, majority, read_ferplus, whole_frames
+from captioner.train.experts.portraits import CropView, FacePictures, majority, read_ferplus, whole_frames
 from captioner.train.experts.posed import Posed
-from prompts.au_graph import MAIN_AUS, SUB_AUS, AUGraph, AUGraphConfig
+from prompts.action_units import MAIN_AUS, SUB_AUS
+from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
 
@@ -83,7 +84,7 @@ def test_f1_by_class() -> None:
 
 
 def test_labels_of_photos_among_all() -> None:
-    assert [MAFW_LABELS[place] for place in PHOTO_CLASSES] == list(EMOTIONS)
+    assert [MAFW_LABELS[place] for place in PHOTO_CLASSES] == list(FERPLUS_LABELS)
     assert set(UNPICTURED) == {"anxiety", "helplessness", "disappointment"}
     assert mafw_places(torch.tensor([1, -1])).tolist() == [MAFW_LABELS.index("happiness"), -1]
     wide = all_shares(torch.eye(8), 11)
