@@ -15,10 +15,11 @@ from captioner.faces import EXPRESSION_NAMES, FaceTrack
 from captioner.faces.crops import expert_crops
 from captioner.inference.captions import WrittenBatch
 from captioner.inference.evidence import expert_places, gather, link_phrases, prompt_names, token_grid
-from captioner.inference.links import EXPERT, NAMES, READER, WORDS, expert_curves, link_phrase, reader_curves, units_of
+from captioner.inference.links import EXPERT, READER, WORDS, expert_curves, link_phrase, reader_curves, units_of
 from captioner.inference.predictor import Captioner
 from captioner.inference.results import AUCurve, Caption, Evidence
 from captioner.lexicon.phrases import PHRASES, find_phrases
+from captioner.lexicon.units import UNIT_NAMES
 from captioner.model import attention
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Special, Written
@@ -94,7 +95,7 @@ COMMANDED = {
 
 
 def curve(au: int, *values: float) -> AUCurve:
-    return AUCurve(au, NAMES[au], EXPERT, tuple(i / 4 for i in range(len(values))), values)
+    return AUCurve(au, UNIT_NAMES[au], EXPERT, tuple(i / 4 for i in range(len(values))), values)
 
 
 def linked(text: str, curves: dict[int, AUCurve], similarity: dict[int, float] | None = None) -> list[tuple[int, bool]]:
