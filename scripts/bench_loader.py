@@ -24,7 +24,8 @@ from torchvision.transforms.v2 import functional as TF
 
 from captioner.errors import CaptionerError
 from captioner.video.frames import Scaler
-from captioner.video.reading import one_thread, read_clip
+from captioner.video.reading import read_clip
+from captioner.video.source import one_thread
 from captioner.video.transforms import resize_short
 
 FRAMES, SIDE, FPS = 32, 224, 30

@@ -25,7 +25,8 @@ from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops,
 from captioner.model.batch import ClipInputs, features_of_faces
 from captioner.model.video_encoder import VideoEncoder
 from captioner.store import Part, VideoHashes, weights_hash
-from captioner.video.reading import Clip, one_thread, read_sizes
+from captioner.video.reading import Clip, read_sizes
+from captioner.video.source import one_thread
 from captioner.video.transforms import crop, resize_short
 from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 

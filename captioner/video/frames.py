@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import VideoReformatter
 
@@ -20,19 +22,31 @@ Orientation = tuple[int, int, int, int]  # a b c d of the display matrix: x' = a
 
 
 class Scaler:
-    """Frames in one size for each short side; the first frame decides."""
+    """Frames upright in one size for each short side; the first frame decides which way is up and how large."""
 
     def __init__(self, stream: Any, sides: Sequence[int | None]) -> None:
         self._stream, self._sides = stream, sides
         self._reformatters = [VideoReformatter() for _ in sides]
+        self._turn: Orientation = _UPRIGHT
         self._sizes: list[tuple[int, int]] = []
 
     def __call__(self, frame: av.VideoFrame) -> list[np.ndarray]:
-        turn = orientation_of(frame, self._stream)
         if not self._sizes:
-            self._sizes = [scaled_size(shown_size(frame, self._stream, turn), side) for side in self._sides]
+            self._turn = orientation_of(frame, self._stream)
+            self._sizes = [scaled_size(shown_size(frame, self._stream, self._turn), side) for side in self._sides]
         both = zip(self._sizes, self._reformatters, strict=True)
-        return [picture(frame, size, turn, reformatter) for size, reformatter in both]
+        return [picture(frame, size, self._turn, reformatter) for size, reformatter in both]
+
+
+class _SideData(SideDataContainer):
+    """What a frame brings beside its picture, up to the first kind that PyAV has no name for, as EXIF is.
+
+    Not `frame.side_data`: frame and list would hold each other, and pictures wait for the collector of cycles.
+    """
+
+    def __init__(self, frame: av.VideoFrame) -> None:
+        with suppress(ValueError):
+            super().__init__(frame)  # type: ignore[call-arg]
 
 
 def picture(
@@ -73,13 +87,14 @@ def joined(frame: av.VideoFrame) -> np.ndarray:
 
 
 def orientation_of(frame: av.VideoFrame, stream: Any) -> Orientation:
-    """How the camera was held: the frame's display matrix, else the legacy `rotate` tag."""
-    sides: Any = frame.side_data
-    side = sides.get(SideDataType.DISPLAYMATRIX)
-    if side is not None:
-        m = np.frombuffer(bytes(side), dtype="<i4")[:5]
+    """How the camera was held: the display matrix of a stream's first frame, else the legacy `rotate` tag."""
+    matrix = _SideData(frame).get(SideDataType.DISPLAYMATRIX)
+    if matrix is not None:
+        m = np.frombuffer(bytes(matrix), dtype="<i4")[:5]
         a, b, c, d = (int(np.sign(v)) for v in (m[0], m[1], m[3], m[4]))
         return (a, 0, 0, d) if abs(int(m[0])) >= abs(int(m[1])) else (0, b, c, 0)
+    if frame.rotation:  # a matrix behind something that has no name; this tells its turn, not its mirror
+        return _TURNED.get(-frame.rotation % 360, _UPRIGHT)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     degrees = tags.get("rotate", "0").split(".")[0]
     return _TURNED.get(int(degrees) % 360, _UPRIGHT) if degrees.lstrip("-").isdigit() else _UPRIGHT
@@ -93,6 +108,7 @@ def shown_size(frame: av.VideoFrame, stream: Any, orientation: Orientation) -> t
 
 
 def scaled_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    """(width, height) whose short edge has so many pixels."""
     width, height = size
     if short_side is None:
         return size

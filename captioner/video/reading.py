@@ -1,15 +1,12 @@
 """Video files in, sampled frames out; only the frames that are kept are ever converted (axes: T H W C).
 
-source -> _Source -> _open -> _survey (first, last, fps) -> wanted seconds -> _Reader.at -> _picture -> Clip
+VideoSource -> open_video -> _survey (first, last, fps) -> wanted seconds -> _Reader.at -> Scaler -> Clip
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,24 +17,18 @@ import numpy as np
 from av.container import InputContainer
 
 from captioner.errors import VideoError
-from captioner.files import atomic, missing
+from captioner.files import atomic
 from captioner.video.frames import Scaler, orientation_of, shown_size
 from captioner.video.selective import CODECS, Index, Unpickable, on_screen, pick
+from captioner.video.source import VideoSource, open_video
 
 log = logging.getLogger(__name__)
 
 SCAN_BYTES = 64 << 20  # smaller files are read through once (not decoded) for exact timestamps
 SEEK_GAP = 2.0  # seconds; decoding on is cheaper than a seek below this
 SLACK = 0.002  # seconds at most: containers that count milliseconds round their timestamps
-MAX_PIXELS = 100_000_000  # a frame of 8K video has a third of that; more is a broken header
-MAX_RATIO = 50  # of the sides: scaled to a short side, a thinner picture would fill the memory
-TIMEOUT = 60.0  # seconds for opening, and for each read
 _NOT_SEEKABLE = ("gif", "apng", "_pipe")  # each picture builds on those before, or there is only one
 _INDEXED = (".mp4", ".m4v", ".mov")  # written with the index first, so that they play while they arrive
-_WEB = {"protocol_whitelist": "http,https,tcp,tls"}
-_OPEN: dict[str, Any] = {"timeout": TIMEOUT, "metadata_errors": "replace"}  # old tags are not UTF-8
-_LOCAL = {"protocol_whitelist": "none"}  # a playlist must not make us open other files or addresses
-_threads = 0  # that decode a video; 0: FFmpeg chooses
 
 
 @dataclass(frozen=True)
@@ -64,10 +55,10 @@ class Clip:
 
 def probe(path: str | Path) -> VideoInfo:
     """Size, frame rate and length of a video whose first frame, at least, can be decoded."""
-    source = _Source(path)
-    with _open(source) as (container, stream):
+    source = VideoSource(path)
+    with open_video(source) as (container, stream):
         survey = _survey(container, stream, source)
-    with _open(source) as (container, stream):
+    with open_video(source) as (container, stream):
         shown = _Reader(container, stream, survey, source.name).at(0.0)
         if shown is None:
             raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
@@ -101,7 +92,7 @@ def read_sizes(
     """As `read_clip`, decoded once and scaled to each of the short sides."""
     if num_frames < 1 or start < 0 or (end is not None and end <= start):
         raise ValueError(f"num_frames {num_frames}, start {start}, end {end}: need >= 1, >= 0, > start")
-    opened = _Source(source)
+    opened = VideoSource(source)
 
     def spread(survey: _Survey) -> np.ndarray:
         if start > survey.last + 1 / survey.fps:
@@ -122,7 +113,7 @@ def frames_at(
     source: str | Path | BinaryIO, choose: Callable[[float], np.ndarray], short_side: int | None = None
 ) -> np.ndarray:
     """Frames uint8 (T, H, W, 3) nearest to the seconds, rising, that `choose` picks from the video's duration."""
-    _, _, frames, _ = _sample(_Source(source), lambda survey: choose(survey.duration), [short_side])
+    _, _, frames, _ = _sample(VideoSource(source), lambda survey: choose(survey.duration), [short_side])
     return np.stack(frames[0])
 
 
@@ -139,10 +130,10 @@ class Shown:
 
 def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | None]) -> Iterator[Shown]:
     """What is on screen every `step` seconds, each picture once, from one pass over a video of any length."""
-    opened = _Source(source)
-    with _open(opened) as (container, video):
+    opened = VideoSource(source)
+    with open_video(opened) as (container, video):
         survey = _survey(container, video, opened)
-    with _open(opened) as (container, video):
+    with open_video(opened) as (container, video):
         reader = _Reader(container, video, survey, opened.name)
         scaler = Scaler(video, sides)
         previous: tuple[float, av.VideoFrame] | None = None
@@ -183,68 +174,6 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
         container.mux(stream.encode(None))
 
 
-def one_thread() -> None:
-    """From now on this process decodes with one thread: for one of several that decode side by side."""
-    global _threads
-    _threads = 1
-
-
-class _Source:
-    """Something that can be opened more than once: a file, a web address, or bytes held in memory."""
-
-    def __init__(self, source: str | Path | BinaryIO) -> None:
-        self.name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
-        self.url = self.name if self.name.startswith(("http://", "https://")) else ""
-        self.size: int | None = None
-        self._data: BinaryIO | None = None
-        if not isinstance(source, str | Path):
-            self._data = source if source.seekable() else io.BytesIO(source.read())
-            self.size = self._data.seek(0, os.SEEK_END)
-        elif not self.url:
-            self._check_file(Path(source))
-        if self.size == 0:
-            raise VideoError(f"{self.name!r} is empty (0 bytes)")
-
-    def _check_file(self, path: Path) -> None:
-        try:
-            if path.is_dir():
-                raise VideoError(f"{self.name!r} is a folder; give a video file")
-            if not path.exists():
-                raise VideoError(missing(path))
-            if path.is_file():
-                self.size = path.stat().st_size
-                path.open("rb").close()
-            else:  # a pipe can be read only once
-                self._data = io.BytesIO(path.read_bytes())
-                self.size = self._data.seek(0, os.SEEK_END)
-        except (OSError, ValueError) as error:
-            cause = getattr(error, "strerror", None) or str(error)
-            raise VideoError(f"{self.name!r} cannot be read: {cause.lower()}") from error
-
-    @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
-        """A binary file at its start. Handing FFmpeg a file keeps it from reading meaning into odd names."""
-        if self._data is not None:
-            self._data.seek(0)
-            yield self._data
-            return
-        with open(self.name, "rb") as file:
-            yield file
-
-    def fault(self, error: Exception) -> str:
-        """One line on why FFmpeg refused this source."""
-        if self.url:
-            return f"{self.name!r} cannot be fetched: {getattr(error, 'strerror', None) or error}"
-        with self.open() as file:
-            head = file.read(4096)
-        printable = all(byte in b"\t\n\r\f\x1b" or byte >= 32 for byte in head)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat"):
-            return f"{self.name!r} is cut off or damaged: its index cannot be found"
-        if printable:
-            return f"{self.name!r} holds text, not a video"
-        return f"{self.name!r} is not a video: unknown or damaged format"
-
-
 @dataclass(frozen=True)
 class _Survey:
     """Where the pictures are in time (seconds): `first` on the file's own clock, the rest counted from it."""
@@ -258,41 +187,7 @@ class _Survey:
     index: Index | None = None  # of a stream whose packets were read through
 
 
-@contextmanager
-def _open(source: _Source) -> Iterator[tuple[InputContainer, Any]]:
-    """The container and its first real video stream."""
-    container: Any
-    try:
-        if source.url:
-            with av.open(source.url, options=_WEB, **_OPEN) as container:
-                yield container, _stream(container, source)
-        else:
-            with source.open() as file, av.open(file, options=_LOCAL, **_OPEN) as container:
-                yield container, _stream(container, source)
-    except av.error.FFmpegError as error:
-        raise VideoError(source.fault(error)) from error
-
-
-def _stream(container: InputContainer, source: _Source) -> Any:
-    # cover art of a song counts as a video stream for FFmpeg
-    streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
-    if not len(container.streams):
-        raise VideoError(f"{source.name!r} is cut off or damaged: its index cannot be found")
-    if not streams:
-        audio = " (only audio)" if container.streams.audio else ""
-        raise VideoError(f"{source.name!r} holds no video{audio}")
-    if streams[0].codec_context is None:
-        raise VideoError(f"{source.name!r} uses a video codec that this FFmpeg cannot decode")
-    context = streams[0].codec_context
-    size = (context.width, context.height)
-    if context.width * context.height > MAX_PIXELS or max(size) > MAX_RATIO * max(1, min(size)):
-        raise VideoError(f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged")
-    streams[0].thread_type = "AUTO"
-    streams[0].thread_count = _threads
-    return streams[0]
-
-
-def _survey(container: InputContainer, stream: Any, source: _Source) -> _Survey:
+def _survey(container: InputContainer, stream: Any, source: VideoSource) -> _Survey:
     """Exact times from the packets where that is cheap or the header is silent, else as the header says."""
     fps = float(stream.average_rate or stream.guessed_rate or 25)
     base = float(stream.time_base)
@@ -351,7 +246,7 @@ class _Reader:
         self._gap = SEEK_GAP
         self._seekable = survey.clocked and not any(mark in container.format.name for mark in _NOT_SEEKABLE)
         self._now: tuple[float, av.VideoFrame] | None = None
-        self._frames = self._decode()
+        self._frames = self._decoded()
         self._ahead = next(self._frames, None)
 
     def at(self, second: float) -> tuple[float, av.VideoFrame] | None:
@@ -367,6 +262,9 @@ class _Reader:
         """Whether the last picture is on screen."""
         return self._ahead is None
 
+    def _decoded(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        return _decode(self._container, self._stream, self._survey, self._name)
+
     def _jump(self, second: float) -> None:
         """Continue from a key frame before `second`; stay where no such seek is possible."""
         here = self._ahead[0] if self._ahead else 0.0
@@ -378,7 +276,7 @@ class _Reader:
             except av.error.FFmpegError:
                 self._seekable = False
                 return
-            self._now, self._frames = None, self._decode()
+            self._now, self._frames = None, self._decoded()
             self._ahead = next(self._frames, None)
             if self._ahead and self._ahead[0] <= second + self._slack:
                 break
@@ -389,39 +287,43 @@ class _Reader:
         if self._ahead[0] <= here:  # key frames are sparse here: a seek this short gains nothing
             self._gap *= 4
 
-    def _decode(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        packets = self._container.demux(self._stream)
-        base, index, bad = float(self._stream.time_base), 0, 0
-        more = True
-        while more:
-            try:
-                packet = next(packets, None)
-            except IndexError:  # how PyAV ends when a broadcast has added streams on its way
-                packet = None
-            except av.error.FFmpegError:
-                packet = None
-                bad += 1
-            try:
-                more = packet is not None
-                frames = packet.decode() if packet is not None else self._stream.decode(None)
-            except av.error.EOFError:
-                frames = []
-            except av.error.FFmpegError:
-                bad += 1
-                continue
-            for frame in frames:
-                clocked = self._survey.clocked and frame.pts is not None
-                yield (frame.pts * base - self._survey.first if clocked else index / self._survey.fps), frame
-                index += 1
-        if bad:
-            log.warning("%s: %d damaged packets were passed over", self._name, bad)
+
+def _decode(
+    container: InputContainer, stream: Any, survey: _Survey, name: str
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(second, frame) in order of display; no method of the reader, which would tie both and its frames in a cycle."""
+    packets = container.demux(stream)
+    base, index, bad = float(stream.time_base), 0, 0
+    more = True
+    while more:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # how PyAV ends when a broadcast has added streams on its way
+            packet = None
+        except av.error.FFmpegError:
+            packet = None
+            bad += 1
+        try:
+            more = packet is not None
+            frames = packet.decode() if packet is not None else stream.decode(None)
+        except av.error.EOFError:
+            frames = []
+        except av.error.FFmpegError:
+            bad += 1
+            continue
+        for frame in frames:
+            clocked = survey.clocked and frame.pts is not None
+            yield (frame.pts * base - survey.first if clocked else index / survey.fps), frame
+            index += 1
+    if bad:
+        log.warning("%s: %d damaged packets were passed over", name, bad)
 
 
 def _sample(
-    source: _Source, choose: Callable[[_Survey], np.ndarray], sides: Sequence[int | None]
+    source: VideoSource, choose: Callable[[_Survey], np.ndarray], sides: Sequence[int | None]
 ) -> tuple[_Survey, np.ndarray, list[list[np.ndarray]], list[float]]:
     """The survey, the seconds chosen (T,), the pictures on screen then in each size, and their own seconds."""
-    with _open(source) as (container, stream):
+    with open_video(source) as (container, stream):
         survey = _survey(container, stream, source)
         wanted = choose(survey)
         shown = _picked(container, stream, survey, wanted, sides)
@@ -431,12 +333,12 @@ def _sample(
 
 
 def _read(
-    source: _Source, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
+    source: VideoSource, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
 ) -> list[tuple[float, list[np.ndarray]]]:
     """(second, pictures) of what is on screen at each wanted second; all in between is decoded."""
     made: list[tuple[float, list[np.ndarray]]] = []
     previous: tuple[float, av.VideoFrame] | None = None
-    with _open(source) as (container, stream):
+    with open_video(source) as (container, stream):
         reader, scaler = _Reader(container, stream, survey, source.name), Scaler(stream, sides)
         for second in wanted:
             shown = reader.at(float(second))

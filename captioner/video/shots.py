@@ -135,4 +135,5 @@ def _colours(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """How often each of 8 levels is there of each colour (24,), as shares that sum to 1."""
     levels = (picture[::4, ::4] >> 5).reshape(-1, 3) + np.array([0, 8, 16], np.uint8)
     counts = np.bincount(levels.ravel(), minlength=24)
-    return counts / counts.sum()
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares

@@ -1,5 +1,6 @@
 """Synthetic videos made here: each frame carries its number as bars, so that identity is proven."""
 
+import gc
 import http.server
 import io
 import threading
@@ -12,12 +13,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageOps
 
 from captioner.errors import VideoError
 from captioner.video import frames, reading
 from captioner.video.reading import Clip, probe, read_clip, write_video
 
 BITS = 10
+EXIF_IS_NOT_READ = av.library_versions["libavcodec"] < (62, 0, 0)  # FFmpeg 8 turns it into a display matrix
 
 
 def bars(number: int, width: int = 80, height: int = 48) -> np.ndarray:
@@ -200,6 +203,85 @@ def test_the_legacy_rotation_tag_counts_clockwise(tmp_path: Path) -> None:
     assert np.abs(read_clip(path, 1).frames[0] - np.rot90(plain, -1)).max() <= 2
     path = make(tmp_path / "nonsense.mkv", 3, tags={"rotate": "up"})
     assert read_clip(path, 1).frames.shape[1:3] == (48, 80)
+
+
+def photo(size: tuple[int, int] = (80, 48)) -> Image.Image:
+    """A red corner, a green edge: each way of holding it looks different."""
+    pixels = np.full((*size[::-1], 3), 90, np.uint8)
+    pixels[: size[1] // 2, : size[0] // 2] = (230, 20, 20)
+    pixels[:, -16:] = (20, 220, 20)
+    return Image.fromarray(pixels)
+
+
+def with_exif(picture: Image.Image, turn: int, kind: str) -> bytes:
+    """The picture as a file that says how the camera was held, and by whom."""
+    about = Image.Exif()
+    about[ExifTags.Base.Orientation], about[ExifTags.Base.Artist] = turn, "nobody"
+    target = io.BytesIO()
+    picture.save(target, kind, exif=about, **({"quality": 95} if kind == "JPEG" else {}))
+    return target.getvalue()
+
+
+STILLS = {"JPEG": 12, "PNG": 0, "WEBP": 30, "TIFF": 0}  # and how far they may be from what was painted
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", STILLS)
+@pytest.mark.skipif(EXIF_IS_NOT_READ, reason="this FFmpeg leaves EXIF alone")
+def test_pictures_are_turned_as_their_exif_says(tmp_path: Path, kind: str, turn: int) -> None:
+    path = tmp_path / f"photo.{kind.lower()}"
+    path.write_bytes(with_exif(photo(), turn, kind))
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
+    shown = read_clip(path, 2).frames
+    assert shown.shape == (2, *wanted.shape)
+    assert np.abs(shown - wanted).mean() <= STILLS[kind] / 4
+    assert np.median(np.abs(shown - wanted)) <= STILLS[kind] / 12
+    assert (probe(path).width, probe(path).height) == wanted.shape[1::-1]
+
+
+@pytest.mark.skipif(EXIF_IS_NOT_READ, reason="this FFmpeg leaves EXIF alone")
+def test_motion_jpeg_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(with_exif(photo(), 5, "JPEG") for _ in range(6)))
+    frames = read_clip(tmp_path / "a.mjpeg", 6).frames
+    wanted = np.asarray(photo().transpose(Image.Transpose.TRANSPOSE)).astype(int)
+    assert frames.shape[1:] == wanted.shape
+    assert np.abs(frames - wanted).mean() < 3
+
+
+def held_frames() -> int:
+    """Decoded pictures that are in memory."""
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_pictures_are_let_go_without_the_collector(
+    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mp4"
+    rotated = {"rotate": 90} if hasattr(av.VideoStream, "set_display_rotation") else {}
+    make(path, 100, codec=codec, **rotated)  # type: ignore[arg-type]
+    gc.collect()
+    gc.disable()
+    try:
+        before = held_frames()
+        read_clip(path, 40)
+        monkeypatch.setattr(reading, "CODECS", ())
+        read_clip(path, 40)
+        probe(path)
+        held = [held_frames() - before for _ in reading.stream(path, 0.04, [24])]
+        assert held_frames() == before
+        assert len(held) == 100
+        assert max(held[:80]) <= 4  # one on screen, one ahead; at the end the decoder gives all it has at once
+    finally:
+        gc.enable()
+
+
+def test_a_matrix_behind_what_has_no_name_turns_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Frame:
+        rotation = -90
+
+    monkeypatch.setattr(frames, "_SideData", lambda frame: {})
+    assert frames.orientation_of(Frame(), None) == (0, 1, -1, 0)  # type: ignore[arg-type]
 
 
 def test_transparency_lies_over_black(tmp_path: Path) -> None:
