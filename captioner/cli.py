@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import captioner
-from captioner.errors import CaptionerError, ConfigError, OutputError
+from captioner.errors import CaptionerError, ConfigError, OutputError, printable
 from captioner.output.arguments import STDIN, Options, expand
 from captioner.output.writers import WRITERS
 
 log = logging.getLogger("captioner.cli")
 
+OURS = ("captioner", "prompts")
 DONE, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 EXAMPLES = """examples:
   caption clip.mp4                            one sentence on standard output
@@ -55,6 +56,10 @@ def _guarded(options: Options) -> int:
     except BrokenPipeError:
         _abandon_output()  # the reader has left (`caption ... | head -1`)
         return SOME_FAILED
+    except Exception as error:
+        log.error("error: %s: %s (a fault of this program; -v shows where)", type(error).__name__, error)
+        log.debug("raised here:", exc_info=True)
+        return SOME_FAILED
 
 
 def _abandon_output() -> None:
@@ -73,7 +78,7 @@ def _parse(arguments: Sequence[str] | None) -> Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USAGE, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(BAD_USAGE, f"error: {printable(message)} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,11 +123,17 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-o", "--output", type=Path, metavar="DIR", help="also write files here (default: write none)")
+    add("-o", "--output", type=_folder, metavar="DIR", help="also write files here (default: write none)")
     add("-f", "--format", metavar="LIST", help=f"files to write, of {', '.join(WRITERS)} (default: txt)")
     add("--overwrite", action="store_true", help="caption again what DIR holds already (default: skip it)")
     add("-q", "--quiet", action="store_true", help="only captions and errors")
     add("-v", "--verbose", action="store_true", help="details, and tracebacks of failures")
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a folder is needed, not an empty one")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
@@ -141,14 +152,25 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+class _Printable(logging.Formatter):
+    """Lines that leave the terminal alone; only what others log, and tracebacks, may be several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.name.partition(".")[0] in OURS and not record.exc_info:
+            return printable(text)
+        return "\n".join(printable(line) for line in text.split("\n"))
+
+
 @contextlib.contextmanager
 def _logging(options: Options) -> Iterator[None]:
     """Our own lines from INFO, those of libraries from WARNING, all on standard error, while this lasts."""
     ours = logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(ours)
+    handler.setFormatter(_Printable())
     logging.getLogger().addHandler(handler)
-    loggers = [logging.getLogger(name) for name in ("captioner", "prompts")]
+    loggers = [logging.getLogger(name) for name in OURS]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(ours)
@@ -162,11 +184,13 @@ def _logging(options: Options) -> Iterator[None]:
 
 def _run(options: Options) -> int:
     if options.list_models:
-        print("\n".join(captioner.list_models()) or "none is shipped: give --model a folder or a hub name")
+        print(
+            "\n".join(map(printable, captioner.list_models())) or "none is shipped: give --model a folder or a hub name"
+        )
         return DONE
     if not options.inputs:
         raise ConfigError("no input: give a video, a folder or - (see caption --help)")
-    for flag, given in (("-f/--format", options.format), ("--overwrite", options.overwrite)):
+    for flag, given in (("-f/--format", options.format is not None), ("--overwrite", options.overwrite)):
         if given and options.output is None:
             raise ConfigError(f"{flag} needs -o DIR, the folder to write to")
     from captioner.output.destination import open_outputs

@@ -1,7 +1,11 @@
 """The few exceptions users meet: each carries one line that says what was given, what is allowed, what to do."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Controls, separators of lines, and marks that turn or hide letters.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 
 class CaptionerError(Exception):
@@ -42,3 +46,9 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
     near = get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"unknown {kind} {given!r}{hint}; allowed: {', '.join(names) or 'none'}"
+
+
+def printable(text: str) -> str:
+    """Text that is one line and leaves terminal, table and page alone, whatever a file is called."""
+    safe = text.encode("utf-8", "backslashreplace").decode()  # names may hold bytes that are no text
+    return _ODD.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)

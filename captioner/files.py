@@ -1,5 +1,6 @@
 """Files: which suffixes are videos, how a missing one is named, how one is written whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ VIDEO_SUFFIXES = frozenset((
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` (same suffix) that replaces it on success, vanishes on failure."""
+def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` (same suffix) that replaces it on success, vanishes on failure.
+
+    durable: what it replaces is there even if the machine stops at once.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
@@ -26,15 +30,33 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600, which other users of a shared folder cannot read
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
+def sync(path: str | Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk before going on."""
+    if os.name == "nt" and os.path.isdir(path):
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that know no such thing
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | Path, text: str, durable: bool = False) -> None:
     """`text` in the file at `path`, UTF-8 with plain line feeds, written atomically."""
-    with atomic(path) as temporary:
+    with atomic(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -1,7 +1,7 @@
 """What the arguments of the command mean: its options, and the videos that its inputs name."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -12,6 +12,7 @@ from captioner.errors import CaptionerError
 from captioner.files import VIDEO_SUFFIXES, missing
 
 STDIN = "-"
+LONGEST_LIST = 50_000_000  # letters of a list of inputs; a device that never ends is not read on
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,11 @@ def expand(arguments: Iterable[str]) -> list[Input]:
     """The inputs that files, folders, globs, @lists, web addresses and "-" mean, each once, in that order."""
     found: dict[str, Input] = {}
     for argument in arguments:
-        for each in _expand_one(argument):
-            found.setdefault(each.source if "://" in each.source else os.path.realpath(each.source), each)
+        if not argument:
+            raise CaptionerError("an input is empty: give a video, a folder or - (see caption --help)")
+        for each in _expand_list(argument) if _is_list(argument) else _expand_one(argument):
+            known = "://" in each.source or each.fault
+            found.setdefault(each.source if known else os.path.realpath(each.source), each)
     return list(found.values())
 
 
@@ -65,18 +69,40 @@ def _expand_one(argument: str) -> list[Input]:
     path = Path(argument)
     if argument == STDIN:
         return [Input(STDIN, Path("stdin"))]
-    if argument.startswith(("http://", "https://")):
-        return [Input(argument, Path(_named(argument)))]
+    try:
+        if argument.startswith(("http://", "https://")):
+            return [Input(argument, Path(_named(argument)))]
+        if "\0" in argument:
+            raise ValueError("a name holds no zero byte")
+    except ValueError as error:
+        return [Input(argument, Path(), f"{argument!r} names no video: {error}")]
     if os.path.isdir(path):
         return _walk(path)
-    if os.path.exists(path):
-        return [Input(argument, Path(path.stem))]
-    if argument.startswith("@"):
-        return expand(_listed(argument[1:]))
-    if has_magic(argument):
+    if not os.path.exists(path) and has_magic(argument):
         return _match(argument)
-    # missing: named when its turn comes, the others are still done
-    return [Input(argument, Path(path.stem))]
+    # a missing one is named when its turn comes, the others are still done
+    return [Input(argument, _target(Path(path.name)))]
+
+
+def _is_list(argument: str) -> bool:
+    return argument.startswith("@") and not os.path.exists(argument)
+
+
+def _expand_list(argument: str) -> Iterator[Input]:
+    """What the lines of a list mean; one that means nothing is named in its turn, and the others are done."""
+    for line in _listed(argument[1:]):
+        try:
+            yield from _expand_one(line)
+        except CaptionerError as error:
+            yield Input(line, Path(), str(error))
+
+
+def _target(path: Path) -> Path:
+    """A relative path without suffix, and without parts that would lead out of the folder of outputs."""
+    parts = [part for part in Path(os.path.normpath(path)).parts if part not in ("..", path.anchor)]
+    name = Path(parts[-1]) if parts else path
+    stem = name.stem if name.stem.strip(".") else name.name.strip(".")
+    return Path(*parts[:-1], stem or "video")
 
 
 def _named(address: str) -> str:
@@ -92,7 +118,7 @@ def _match(pattern: str) -> list[Input]:
         raise CaptionerError(f"nothing matched {pattern!r}")
     files = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES] or files
     fixed = Path(*_before_magic(Path(pattern).parts))  # outputs are named after what the pattern leaves open
-    return [Input(str(path), path.relative_to(fixed).with_suffix("")) for path in files]
+    return [Input(str(path), _target(path.relative_to(fixed))) for path in files]
 
 
 def _walk(folder: Path) -> list[Input]:
@@ -107,7 +133,7 @@ def _walk(folder: Path) -> list[Input]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         kept = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-        inputs += [Input(str(path), path.relative_to(folder).with_suffix("")) for path in kept]
+        inputs += [Input(str(path), _target(path.relative_to(folder))) for path in kept]
     if not inputs:
         raise CaptionerError(f"no video in folder {str(folder)!r}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}")
     if all(each.fault for each in inputs):
@@ -117,12 +143,15 @@ def _walk(folder: Path) -> list[Input]:
 
 def _listed(name: str) -> list[str]:
     try:
-        lines = Path(name).read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        with Path(name).open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            text = file.read(LONGEST_LIST + 1)
     except FileNotFoundError:
         raise CaptionerError(missing(name)) from None
     except OSError as error:
         raise CaptionerError(f"list {name!r} cannot be read: {(error.strerror or str(error)).lower()}") from error
-    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if len(text) > LONGEST_LIST:
+        raise CaptionerError(f"list {name!r} is longer than {LONGEST_LIST:,} letters; split it")
+    names = [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     if not names:
         raise CaptionerError(f"list {name!r} names no video; write one input a line")
     return [f"./{name}" if name.startswith("@") else name for name in names]  # a list in a list is a plain name

@@ -1,42 +1,41 @@
-"""What a run leaves in its folder: files a reader finds whole or not at all, and a journal of what is done.
-
-The journal (.caption.jsonl) holds the record of every finished input and what it was made with, so that a second run
-does no work, a killed one goes on, and another format is written without captioning again.
-"""
+"""Where the captions of a run go: files a reader finds whole or not at all, tables, and the journal of what is done."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import captioner
-from captioner.errors import ConfigError, OutputError, unknown
+from captioner.errors import CaptionerError, ConfigError, OutputError, unknown
 from captioner.files import write_text
-from captioner.inference.results import VideoCaptions, restore
-from captioner.output.arguments import Input, Options
+from captioner.inference.results import VideoCaptions
+from captioner.output.arguments import STDIN, Input, Options
+from captioner.output.journal import JOURNAL, Journal, file_stamp
 from captioner.output.writers import WRITERS, Writer
 
 log = logging.getLogger("captioner.cli")
 
-JOURNAL = ".caption.jsonl"
 TABLE = "captions"
+LONGEST_NAME = 240  # bytes, without the format's suffix; most file systems take 255 with it
+# What other inputs would meet as well; any other fault of writing is that of one name.
+_ENDS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 @dataclass
 class Outputs:
-    """Writes results of `run` (version, model, settings) below `folder`; `made_by` tells runs apart."""
+    """Writes the captions of inputs below `folder`."""
 
     folder: Path
     writers: list[Writer]
     targets: dict[str, Path]  # by source: where its files go, without suffix
-    made_by: dict[str, Any]
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)  # the journal, by source
+    journal: Journal
 
     @property
     def needs_evidence(self) -> bool:
@@ -45,33 +44,23 @@ class Outputs:
 
     def open(self) -> None:
         """Make the folder, read the journal; a folder that cannot be written to is found out before any work."""
-        with _explained(self.folder):
+        with _explained(self.folder, ends_all=True):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / JOURNAL).open("a+b") as file:
-                file.seek(0)
-                lines = file.read().split(b"\n")
-                if lines[-1]:  # a line cut off by a crash must not swallow the next one
-                    file.write(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                if entry["made_by"] == self.made_by:
-                    self.done[entry["source"]] = entry
+            self.journal.load()
 
     def finished(self, each: Input) -> bool:
         """Whether an earlier run has captioned this input, unchanged since; its missing files are written now."""
-        entry = self.done.get(each.source)
-        if entry is None or entry["state"] != file_stamp(each.source):
+        known = self.journal.finished(each.source) if each.source != STDIN else None
+        if known is None:
             return False
-        lacking = [w for w in self.writers if not w.shared and not self._path(each.source, w).is_file()]
+        lacking = [w for w in self.writers if not w.shared and not _holds_something(self._path(each.source, w))]
         if any(writer.needs_evidence for writer in lacking):
             return False
-        try:
-            video = restore(entry["record"])
-        except (KeyError, TypeError):  # written by something else
+        texts = [_render(writer, *known) for writer in lacking]
+        if None in texts:
             return False
-        for writer in lacking:
-            self._write(self._path(each.source, writer), writer.render(video, _run(entry["record"])))
+        for writer, text in zip(lacking, texts, strict=True):
+            self._write(self._path(each.source, writer), text or "")
         return True
 
     def write(self, source: str, video: VideoCaptions, run: Mapping[str, Any]) -> None:
@@ -79,75 +68,84 @@ class Outputs:
         for writer in self.writers:
             if not writer.shared:
                 self._write(self._path(source, writer), writer.render(video, run))
-        record = video.record(dict(run))
-        entry = {"source": source, "state": file_stamp(source), "made_by": self.made_by, "record": record}
-        self.done[source] = entry
-        with _explained(self.folder / JOURNAL), (self.folder / JOURNAL).open("ab") as file:
-            file.write(json.dumps(entry).encode() + b"\n")
+        with _explained(self.journal.path, ends_all=True):
+            self.journal.add(source, video.record(dict(run)))
 
     def write_tables(self) -> None:
         """The tables of all inputs that these settings have captioned into this folder."""
-        kept = [entry["record"] for entry in self.done.values()]
         for writer in self.writers:
             if writer.shared:
-                rows = [writer.render(restore(record), _run(record)) for record in kept]
-                self._write(self.folder / f"{TABLE}.{writer.suffix}", writer.head() + "".join(rows))
+                rows = [_render(writer, *known) for known in self.journal.all_finished()]
+                path = self.folder / f"{TABLE}.{writer.suffix}"
+                self._write(path, writer.head() + "".join(row for row in rows if row), ends_all=True)
 
     def _path(self, source: str, writer: Writer) -> Path:
         target = self.targets[source]
         return target.with_name(f"{target.name}.{writer.suffix}")
 
-    def _write(self, path: Path, text: str) -> None:
-        with _explained(path):
-            write_text(path, text)
+    def _write(self, path: Path, text: str, ends_all: bool = False) -> None:
+        with _explained(path, ends_all):
+            write_text(path, text, durable=True)
+
+
+def _holds_something(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _render(writer: Writer, video: VideoCaptions, run: Mapping[str, Any]) -> str | None:
+    """The text of captions from the journal; None where another program wrote what no caption holds."""
+    try:
+        return writer.render(video, run)
+    except Exception as error:
+        log.debug("a row of the journal cannot be written", exc_info=error)
+        return None
+
+
+@contextlib.contextmanager
+def _explained(path: Path, ends_all: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        line = f"cannot write {str(path)!r}: {(error.strerror or str(error)).lower()}"
+        raise (OutputError if ends_all or error.errno in _ENDS_ALL else CaptionerError)(line) from error
 
 
 def open_writers(names: str) -> list[Writer]:
     """The writers of a comma-separated list of formats, each once."""
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    for name in wanted or [names]:
         if name not in WRITERS:
             raise ConfigError(unknown("format", name, WRITERS))
     return [WRITERS[name]() for name in dict.fromkeys(wanted)]
 
 
-def file_stamp(source: str) -> list[int]:
-    """What changes when a file does; the same for anything that is no file."""
-    try:
-        about = os.stat(source)
-    except (OSError, ValueError):
-        return []
-    return [about.st_size, about.st_mtime_ns]
-
-
-def _run(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("version", "model", "settings") if name in record}
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cause = (error.strerror or str(error)).lower()
-        raise OutputError(f"cannot write {str(path)!r}: {cause}") from error
-
-
 def output_paths(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
     """Output path without suffix of each input; inputs that differ only in their suffix keep it."""
+    sound = [each for each in inputs if not each.fault]
     stems: dict[Path, int] = {}
-    for each in inputs:
+    for each in sound:
         stems[each.target] = stems.get(each.target, 0) + 1
     targets: dict[str, Path] = {}
     taken: dict[Path, str] = {}
-    for each in inputs:
+    for each in sound:
         name = each.target if stems[each.target] == 1 else each.target.with_name(Path(each.source).name)
         other = taken.setdefault(name, each.source)
         if other != each.source:
             clash = f"{other!r} and {each.source!r} would both be written to {str(folder / name)!r}.*"
             raise ConfigError(f"{clash}; caption them into two folders, or give the folder that holds both")
-        targets[each.source] = folder / name
+        targets[each.source] = folder / name.with_name(_shortened(name.name))
     return targets
+
+
+def _shortened(name: str) -> str:
+    """A name that has room for a suffix; what is cut off stands in a few letters that tell it from others."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST_NAME:
+        return name
+    return whole[: LONGEST_NAME - 9].decode(errors="ignore") + "~" + hashlib.sha256(whole).hexdigest()[:8]
 
 
 def open_outputs(options: Options, inputs: Sequence[Input]) -> Outputs | None:
@@ -159,8 +157,8 @@ def open_outputs(options: Options, inputs: Sequence[Input]) -> Outputs | None:
         raise ConfigError(f"-o {str(folder)!r} is a file; give a folder")
     model = options.model or "the shipped one"
     made_by = {"version": captioner.__version__, "model": model, "weights": file_stamp(f"{model}/model.safetensors")}
-    outputs = Outputs(
-        folder, open_writers(options.format or "txt"), output_paths(inputs, folder), made_by | options.settings
-    )
+    writers = open_writers("txt" if options.format is None else options.format)
+    journal = Journal(folder / JOURNAL, made_by | options.settings)
+    outputs = Outputs(folder, writers, output_paths(inputs, folder), journal)
     outputs.open()
     return outputs

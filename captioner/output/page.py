@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from captioner.errors import printable
 from captioner.inference.results import AttentionShares, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
 from captioner.lexicon.units import region_of
 
@@ -26,8 +26,6 @@ MANY = 4  # captions from which on a page keeps fewer pictures of each
 FEW_FRAMES, MOST_SLOTS = 4, 8
 HEAT = (232, 112, 20)  # colour of attention
 DENSEST = 190  # its opacity where it is highest, of 255
-
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # controls, and marks that turn the line
 
 
 class TextPart(NamedTuple):
@@ -98,12 +96,6 @@ def parts(text: str, links: Sequence[Link]) -> list[TextPart]:
         at = each.end
     cut.append(TextPart(text[at:], None))
     return [part for part in cut if part.text]
-
-
-def printable(text: str) -> str:
-    """The text with marks for what UTF-8 cannot write (file names may hold any byte), controls and turned letters."""
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return _ODD.sub(lambda match: f"\\x{ord(match[0]):02x}", safe)
 
 
 def _facts(caption: Caption) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import captioner
-from captioner.errors import CaptionerError, OutputError
+from captioner.errors import CaptionerError, OutputError, printable
 from captioner.files import missing
 from captioner.inference.background import Failed
 from captioner.inference.results import Caption, VideoCaptions
@@ -47,7 +47,7 @@ class CaptionRun:
             raise
         self._write_tables()
         if self.failed and len(self.inputs) > 1:
-            names = ", ".join(printable(repr(source)) for source in self.failed)
+            names = ", ".join(repr(source) for source in self.failed)
             log.error("%d of %d failed: %s", len(self.failed), len(self.inputs), names)
         return SOME_FAILED if self.failed else DONE
 
@@ -61,7 +61,7 @@ class CaptionRun:
         for each in self.inputs:
             if each.fault:
                 self._fail(each, each.fault)
-            elif not (self.outputs and not self.options.overwrite and self.outputs.finished(each)):
+            elif not self._finished(each):
                 left.append(each)
         if skipped := len(self.inputs) - len(left) - len(self.failed):
             log.info("%d skipped: done before (--overwrite captions them again)", skipped)
@@ -70,6 +70,14 @@ class CaptionRun:
                 self._fail(each, missing(each.source))
             return []
         return left
+
+    def _finished(self, each: Input) -> bool:
+        try:
+            return bool(self.outputs and not self.options.overwrite and self.outputs.finished(each))
+        except OutputError:
+            raise
+        except CaptionerError:  # named again when it is written anew
+            return False
 
     def _caption(self, left: list[Input]) -> None:
         options = self.options
@@ -121,6 +129,9 @@ class CaptionRun:
             except OutputError:
                 self.failed.append(each.source)
                 raise
+            except Exception as error:  # of this one's name or captions; the others are still done
+                self._fail(each, cause_of(error, each.source), error)
+                return
         if not self.options.window:
             self._say(each, video)
 
@@ -129,7 +140,7 @@ class CaptionRun:
 
     def _say(self, each: Input, video: VideoCaptions) -> None:
         for caption in video.segments:
-            text = line(caption, video)
+            text = printable(line(caption, video))
             self.bar.say(f"{printable(each.source)}\t{text}" if len(self.inputs) > 1 else text)
 
     def _about(self, model: Any) -> dict[str, Any]:
@@ -138,7 +149,7 @@ class CaptionRun:
 
     def _fail(self, each: Input, cause: str, error: BaseException | None = None) -> None:
         self.failed.append(each.source)
-        log.error("error: %s", printable(cause))
+        log.error("error: %s", cause)
         if error is not None:
             log.debug("raised here:", exc_info=error)
 
@@ -149,11 +160,6 @@ def cause_of(error: Exception, source: str) -> str:
         return str(error)
     cause = (str(error).strip().splitlines() or [""])[0]
     return f"{source!r}: {type(error).__name__}: {cause}"
-
-
-def printable(text: str) -> str:
-    """Text that is one line and leaves the terminal alone, whatever a file is called."""
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)
 
 
 def _exists(source: str) -> bool:

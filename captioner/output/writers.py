@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from captioner.errors import printable
 from captioner.inference.results import Caption, VideoCaptions
 
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # signs that open one, the wide ones too
 CUE_LEAST = 0.5  # seconds; a still picture needs a cue that can be seen
 
 
@@ -81,13 +83,19 @@ class CsvWriter(Writer):
         probability = f"{caption.emotion[emotion]:.4f}" if emotion else ""
         units = " ".join(f"AU{unit.id}" for unit in caption.action_units)
         times = (f"{caption.start:.3f}", f"{caption.end:.3f}", caption.person or "")
-        file = file.encode("utf-8", "backslashreplace").decode()  # names may hold bytes that are no text
-        return (file, *times, caption.text, f"{caption.score:.4f}", emotion, probability, units, caption.faces)
+        said = (_cell(caption.text), f"{caption.score:.4f}", _cell(emotion), probability, units, caption.faces)
+        return (_cell(file), *times, *said)
 
     def _lines(self, rows: Sequence[Sequence[Any]]) -> str:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 class SubtitleWriter(Writer):

@@ -182,7 +182,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_file(
     film("b.mp4")
     written = []
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, text: str, durable: bool) -> None:
         written.append(path)
         with atomic(path) as temporary:
             temporary.write_text(text[: len(text) // 2])

@@ -5,92 +5,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import captioner
 from captioner.cli import main
-from captioner.errors import CheckpointError, ConfigError
-from captioner.inference.background import Failed
-from captioner.inference.results import ActionUnit, Caption
+from captioner.errors import CheckpointError
 from captioner.output.arguments import expand
 from captioner.output.run import progress
-from captioner.video.reading import read_clip, write_video
+from tests.output.fakes import FakeModel
 
 ROOT = Path(__file__).parents[2]
-
-
-class FakeModel:
-    """Says how bright a video is; `calls` keeps what it was asked."""
-
-    device = "cpu"
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.wishes: list[dict[str, Any]] = []
-        self.loads: list[tuple[str | None, str, bool, str | None]] = []
-        self.hook: Callable[[str], Any] = lambda _: None
-        self.checkpoint = SimpleNamespace(name="fake")
-
-    def load(
-        self, name: str | None = None, device: str = "auto", offline: bool = False, faces: str | None = None
-    ) -> "FakeModel":
-        self.loads.append((name, device, offline, faces))
-        return self
-
-    def wish(self, beams: int, max_words: int | None, style: str, people: int, evidence: bool) -> None:
-        if style not in ("", "faces"):
-            raise ConfigError(f"unknown style {style!r}; allowed: faces")
-
-    def one(self, source: Any, start: float = 0.0, end: float | None = None, person: int = 0) -> Caption:
-        self.calls.append(str(source))
-        self.hook(str(source))
-        clip = read_clip(source, 2, short_side=8, start=start, end=end)
-        text = f"Brightness {clip.frames.mean():.0f}."
-        told = {"neutral": 0.75, "anger": 0.25}
-        words = [{"word": "brightness", "log_prob": -0.5}]
-        unit = ActionUnit(12, "lip corner puller", 0.5, 0.04, ["smile"], 0.4)
-        until = clip.duration if end is None else end
-        return Caption(
-            text, 0.5, words, told, [unit], 1, start, until, [start], str(source), "fake", [], "own head", person,
-            clip.duration,
-        )  # fmt: skip
-
-    def each(self, sources: Iterable[Any], **wish: Any) -> Iterator[list[Caption] | Failed]:
-        self.wishes.append(wish)
-        for source in sources:
-            try:
-                yield [self.one(source, person=n) for n in range(1, wish["people"] + 1)] or [self.one(source)]
-            except Exception as error:
-                yield Failed(error)
-
-    def windows(self, source: Any, seconds: float, **wish: Any) -> Iterator[Caption]:
-        self.wishes.append(wish | {"seconds": seconds})
-        for start, end in ((0.0, 0.08), (0.08, 0.12)):
-            yield self.one(source, start, end)
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
-    fake = FakeModel()
-    monkeypatch.setattr(captioner, "load", fake.load)
-    return fake
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """clips/a.mp4 (50), clips/b.mkv (100), clips/deep/c.mp4 (150), and things that are no videos."""
-    for name, level in (("a.mp4", 50), ("b.mkv", 100), ("deep/c.mp4", 150)):
-        write_video(tmp_path / "clips" / name, np.full((3, 16, 16, 3), level, np.uint8), 25)
-    (tmp_path / "clips" / "notes.txt").write_text("no video")
-    (tmp_path / "clips" / "._a.mp4").write_text("left by another system")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def files(folder: Path) -> list[str]:
@@ -284,6 +211,11 @@ def test_odd_names(folder: Path, model: FakeModel, capsys: pytest.CaptureFixture
     ("arguments", "message"),
     [
         ([], "error: no input: give a video, a folder or - (see caption --help)"),
+        ([""], "error: an input is empty: give a video, a folder or - (see caption --help)"),
+        (["clips", ""], "error: an input is empty: give a video, a folder or - (see caption --help)"),
+        (["clips", "-o", ""], "error: argument -o/--output: the name of a folder is needed, not an empty one"),
+        (["clips", "-o", "x", "-f", ""], "error: unknown format ''; allowed: txt, json"),
+        (["clips", "-o", "x", "-f", ","], "error: unknown format ','; allowed: txt, json"),
         (["clips/*.webm"], "error: nothing matched 'clips/*.webm'"),
         (["@gone.txt"], "error: no such file: 'gone.txt'"),
         (["@empty.txt"], "error: list 'empty.txt' names no video; write one input a line"),
@@ -301,6 +233,7 @@ def test_odd_names(folder: Path, model: FakeModel, capsys: pytest.CaptureFixture
         ),
         (["clips", "--save-json"], "error: unrecognized arguments: --save-json (see caption --help)"),
         (["clips", "--over"], "error: unrecognized arguments: --over"),
+        (["clips", "--\x1b[31mred"], "error: unrecognized arguments: --\\x1b[31mred (see caption --help)"),
     ],
 )
 def test_bad_usage_is_two_with_one_line(
