@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
-from prompts.phrase_scores import ASPECTS, LIMIT, Reading
+from prompts.phrase_scores import ASPECTS, LIMIT, PhraseProbes
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
-# a moment. On made clips a clip's macro F1 rises from .687 (mean of all frames) to .740; the very best alone: .723.
+# a moment.
 BEST = 0.375
 # A face less high than this share of the picture's short side is told less of, by so much of a logit for each e-fold.
-# On 250 made clips of unseen persons (val) 85.5 % of the phrases named are true with .3 of the maker's boxes, 86.1 with
-# .4, instead of 84.9; F1 is .809 and .808, not .804. The reader's boxes, brows to chin, are about .85 as high, so that
-# .3 of them lies between. Twice the slope does as well there; what the likelihood fits is half of it.
 LEGIBLE, FADING = 0.3, 2.0
 
 
@@ -33,7 +30,7 @@ class ExpertFeatures:
     au_frames: Tensor  # (B, T, N) score in each frame
     present: Tensor  # (B,) whether any face was seen
     height: Tensor  # (B,) of the face, as a share of the picture's short side
-    courses: Tensor  # (B, F * 2) best and swing of each AU score and each value of the face reader
+    best_and_swing: Tensor  # (B, F * 2) of each AU score and each value of the face reader
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ExpertFeatures":
         """The same on a device."""
@@ -89,7 +86,7 @@ class FrozenExperts(nn.Module):
             au_frames=scores * present[..., None],
             present=present.any(1),
             height=torch.ones(b, device=crops.device) if height is None else height,
-            courses=courses(measured, present),
+            best_and_swing=best_and_swing(measured, present),
         )
 
 
@@ -101,7 +98,7 @@ def best_frames(scores: Tensor, present: Tensor) -> Tensor:
     return chosen.to(scores.dtype) / count.clamp(min=1)[:, None, None]
 
 
-def courses(values: Tensor, present: Tensor) -> Tensor:
+def best_and_swing(values: Tensor, present: Tensor) -> Tensor:
     """Best of values (B, T, F) over a clip's frames with a face, and how far it swings; (B, F * 2), 0 without."""
     best, least = ((best_frames(sign * values, present) * values).sum(1) for sign in (1, -1))
     return torch.cat([best, best - least], -1)
@@ -116,8 +113,8 @@ class VisualPromptTokens:
     au: Tensor
     au_index: Tensor
     au_scores: Tensor
-    judged: Tensor | None = None  # (B, P) logits of the reading
-    lifted: Tensor | None = None  # (B, D) how much likelier deeds are than usual, as a logarithm
+    phrase_logits: Tensor | None = None  # (B, P) of the reading
+    action_lift: Tensor | None = None  # (B, A) how much likelier actions are than usual, as a logarithm
 
 
 class VisualPrompts(nn.Module):
@@ -141,7 +138,7 @@ class VisualPrompts(nn.Module):
         unusable: tuple[int, ...] = (),
         reading: tuple[int, int, int] | None = None,
     ) -> None:
-        """reading: how many values are measured, phrases and deeds judged; None: no such token."""
+        """reading: how many values are measured, phrases and actions scored; None: no such token."""
         super().__init__()
         self.k = k
         self.er_mlp = nn.Sequential(
@@ -156,8 +153,8 @@ class VisualPrompts(nn.Module):
         self.null_er = nn.Parameter(torch.randn(width) * 0.02)
         self.null_au = nn.Parameter(torch.randn(k, width) * 0.02)
         if reading is not None:
-            values, phrases, deeds = reading
-            self.reading = Reading(values * ASPECTS, phrases, width, deeds)
+            values, phrases, actions = reading
+            self.reading = PhraseProbes(values * ASPECTS, phrases, width, actions)
             self.null_reading = nn.Parameter(torch.randn(width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
         self.register_buffer("au_mean", torch.zeros(main))
@@ -177,14 +174,14 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
-        judged = lifted = None
+        phrase_logits = action_lift = None
         if hasattr(self, "reading"):
             faded = FADING * (seen.height.clamp(min=1e-3) / LEGIBLE).log().clamp(max=0)
-            judged = self.reading.judge(seen.courses) + faded[:, None]
-            judged = judged.masked_fill(~seen.present[:, None], -LIMIT)
-            lifted = self.reading.lift(seen.courses).masked_fill(~seen.present[:, None], 0.0)
-            read = torch.where(face, self.reading(seen.courses), self.null_reading)
+            phrase_logits = self.reading.logits(seen.best_and_swing) + faded[:, None]
+            phrase_logits = phrase_logits.masked_fill(~seen.present[:, None], -LIMIT)
+            action_lift = self.reading.action_lift(seen.best_and_swing).masked_fill(~seen.present[:, None], 0.0)
+            read = torch.where(face, self.reading(seen.best_and_swing), self.null_reading)
             er = torch.cat([er, read], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
-        return VisualPromptTokens(er, au, index, top, judged, lifted)
+        return VisualPromptTokens(er, au, index, top, phrase_logits, action_lift)

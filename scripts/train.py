@@ -171,7 +171,7 @@ def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures
         shown = torch.tensor([[name in names for name in PHRASES] for names in said])
         acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of made clips
         done = torch.tensor([[name in names for name in ACTIONS] for names in acted]) if any(acted) else None
-        model.visual.reading.fit(torch.cat([features.courses for _, features in faces]), shown, done)
+        model.visual.reading.fit(torch.cat([features.best_and_swing for _, features in faces]), shown, done)
 
 
 def read_clips(config: Config, processes: Processes) -> tuple[list[Record], list[Record]]:

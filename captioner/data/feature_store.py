@@ -32,7 +32,7 @@ from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4  # of the entries and of what is computed; a new one leaves old entries unread
+FORMAT = 5  # of the entries and of what is computed; a new one leaves old entries unread
 
 
 def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> ClipInputs:

@@ -14,7 +14,7 @@ from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.decoding import AGAINST, Special, Worth, Written, write
+from captioner.model.decoding import AGAINST, Bonus, Special, Written, decode
 from captioner.model.tokenizer import Tokenizer
 from prompts.action_units import MAIN_AUS
 from prompts.alignment import Matching
@@ -57,7 +57,7 @@ def write_batch(
     encoded = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
     special = special_ids(tokenizer, model.config.styles, options.style)
-    written = write(model.fusion, encoded.memory, special, options, worth_of(encoded, tokenizer, options))
+    written = decode(model.fusion, encoded.memory, special, options, bonus_of(encoded, tokenizer, options))
     texts = [tokenizer.decode(w.ids) for w in written]
     matches = match_words(model, encoded, pieces, texts)
     belief = encoded.emotion.tolist() if encoded.emotion is not None else None
@@ -92,20 +92,20 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
     return SEARCH if model.config.prompts.reading and not options.sample else 1
 
 
-def worth_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Worth | None:
+def bonus_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Bonus | None:
     """What the reading holds of a caption: its logits of the phrases that the caption names, less `SHOWN`.
 
     And its lifts of the actions, such that what speaks against one counts in a search as the log-probability it is.
     """
-    if encoded.judged is None or not options.evidence or options.beams < 2:
+    if encoded.phrase_logits is None or not options.evidence or options.beams < 2:
         return None
-    judged = encoded.judged.clamp(-LIMIT, LIMIT)
+    judged = encoded.phrase_logits.clamp(-LIMIT, LIMIT)
     logits = (judged - judged.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
     places = {name: place for place, name in enumerate(PHRASES)}
-    lifts = (encoded.lifted.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if encoded.lifted is not None else None
+    lifts = (encoded.action_lift.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if encoded.action_lift is not None else None
     acts = {name: place for place, name in enumerate(ACTIONS)}
 
-    def worth(row: int, ids: list[int]) -> list[float]:
+    def bonus(row: int, ids: list[int]) -> list[float]:
         text = tokenizer.decode(ids)
         named = {places[found.name] for found in find_phrases(text)}
         told = [logits[row][place] for place in named]
@@ -113,7 +113,7 @@ def worth_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) 
             told += [max(lifts[row][acts[name]] for name in found) for found in find_actions(text)]
         return told
 
-    return worth
+    return bonus
 
 
 def emotion_source(model: EmotionCaptioner) -> str:

@@ -93,8 +93,8 @@ class EncodedClip:
     au_index: Tensor | None  # (B, K) which AUs they are, as places in the graph net's list
     au_scores: Tensor | None  # (B, K) standard scores
     experts: ExpertFeatures | None
-    judged: Tensor | None = None  # (B, P) the reading's logits of the phrases; all low without a face
-    lifted: Tensor | None = None  # (B, D) log of how much likelier than usual deeds are; 0 without a face
+    phrase_logits: Tensor | None = None  # (B, P) of the reading; all low without a face
+    action_lift: Tensor | None = None  # (B, A) log of how much likelier than usual actions are; 0 without a face
 
 
 def features_of_faces(experts: FrozenExperts, faces: FaceCrops) -> ExpertFeatures:

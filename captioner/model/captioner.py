@@ -125,8 +125,8 @@ class EmotionCaptioner(nn.Module):
             au_index=tokens.au_index if tokens is not None else None,
             au_scores=tokens.au_scores if tokens is not None else None,
             experts=seen,
-            judged=tokens.judged if tokens is not None else None,
-            lifted=tokens.lifted if tokens is not None else None,
+            phrase_logits=tokens.phrase_logits if tokens is not None else None,
+            action_lift=tokens.action_lift if tokens is not None else None,
         )
 
     def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:

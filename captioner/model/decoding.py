@@ -39,21 +39,21 @@ class Special:
 
 
 # What speaks for each thing that a caption of a clip says, whole or just begun; below 0: what speaks against it.
-Worth = Callable[[int, list[int]], list[float]]
+Bonus = Callable[[int, list[int]], list[float]]
 # What a unit against a thing costs a hypothesis, in log-probability: where the words are sure of the thing, all that a
 # search finishes else say it and leave no choice. 2 avoids less, 8 does no better.
 AGAINST = 4.0
 
 
 @torch.inference_mode()
-def write(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, worth: Worth | None = None
+def decode(
+    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, bonus: Bonus | None = None
 ) -> list[Written]:
-    """One caption a clip of the memory; `worth` steers a beam search and its choice among the finished ones."""
+    """One caption a clip of the memory; `bonus` steers a beam search and its choice among the finished ones."""
     longest = options.max_words + 1 if options.max_words else fusion.config.max_text - 1
     longest = min(longest, fusion.config.max_text - 1)  # ids after [CLS], [SEP] among them
     if options.beams > 1:
-        return beam_search(fusion, memory, special, options, longest, worth)
+        return beam_search(fusion, memory, special, options, longest, bonus)
     return greedy(fusion, memory, special, options, longest)
 
 
@@ -92,7 +92,7 @@ def greedy(
         if place == longest - 1:
             last = torch.full_like(last, special.sep)  # no room left: the caption ends here
         else:
-            last = draw(log_probs, options, generator) if options.sample else log_probs.argmax(-1)
+            last = draw_token(log_probs, options, generator) if options.sample else log_probs.argmax(-1)
         picked = log_probs.gather(1, last[:, None])[:, 0].tolist()
         for row, (token, value) in enumerate(zip(last.tolist(), picked, strict=True)):
             if not written[row].finished:
@@ -104,7 +104,7 @@ def greedy(
     return written
 
 
-def draw(log_probs: Tensor, options: DecodeConfig, generator: torch.Generator) -> Tensor:
+def draw_token(log_probs: Tensor, options: DecodeConfig, generator: torch.Generator) -> Tensor:
     """One id a row from the smallest set of words that holds `top_p` of the probability."""
     probs = (log_probs / options.temperature).softmax(-1)
     ordered, places = probs.sort(-1, descending=True)
@@ -119,7 +119,7 @@ class Beams:
 
     ids: list[list[int]]
     log_probs: list[list[float]]
-    lead: list[float] = field(default_factory=list)  # of each open one, beside its probability; none: 0
+    penalty: list[float] = field(default_factory=list)  # of each open one, beside its probability; none: 0
     done: list[tuple[float, Written]] = field(default_factory=list)
 
     def finish(self, ids: list[int], log_probs: list[float], options: DecodeConfig) -> None:
@@ -139,7 +139,7 @@ class Beams:
 
 
 def beam_search(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int, worth: Worth | None = None
+    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int, bonus: Bonus | None = None
 ) -> list[Written]:
     """The best finished hypothesis of `options.beams` open ones a clip; every clip is searched on its own."""
     width, batch = options.beams, memory.states.shape[0]
@@ -158,16 +158,16 @@ def beam_search(
             words += [word for _, word in chosen]
             if clip.settled(options, longest):
                 clip.ids, clip.log_probs = [], []
-            if worth is not None:
-                clip.lead = [AGAINST * sum(min(value, 0.0) for value in worth(number, ids)) for ids in clip.ids]
+            if bonus is not None:
+                clip.penalty = [AGAINST * sum(min(value, 0.0) for value in bonus(number, ids)) for ids in clip.ids]
         if not any(clip.ids for clip in clips):
             break
         cache.select(torch.tensor(rows, device=last.device))
         last = torch.tensor(words, device=last.device)
-    if worth is None:
+    if bonus is None:
         return [clip.done[0][1] for clip in clips]
     return [
-        max(clip.done, key=lambda pair: pair[0] + options.evidence * sum(worth(number, pair[1].ids)))[1]
+        max(clip.done, key=lambda pair: pair[0] + options.evidence * sum(bonus(number, pair[1].ids)))[1]
         for number, clip in enumerate(clips)
     ]
 
@@ -189,8 +189,8 @@ def advance(
         clip.ids, clip.log_probs = [], []
         return []
     totals = torch.tensor([sum(values) for values in clip.log_probs], dtype=torch.float64)
-    if clip.lead:
-        totals += torch.tensor(clip.lead, dtype=torch.float64)
+    if clip.penalty:
+        totals += torch.tensor(clip.penalty, dtype=torch.float64)
     ranked = (totals[:, None] + log_probs.double().cpu()).flatten()
     best = ranked.topk(min(2 * options.beams, int(torch.isfinite(ranked).sum()))).indices.tolist()
     ids: list[list[int]] = []

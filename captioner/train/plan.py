@@ -122,7 +122,7 @@ def noise_batch(model: EmotionCaptioner, config: Config, clips: int, seed: int =
             au_nodes=torch.randn(clips, aus, model.experts.au.config.nodes, generator=draw),
             au_frames=torch.rand(clips, experts.frames, aus, generator=draw),
             present=torch.ones(clips, dtype=torch.bool),
-            courses=torch.rand(clips, MEASURED[0] * ASPECTS, generator=draw),
+            best_and_swing=torch.rand(clips, MEASURED[0] * ASPECTS, generator=draw),
             height=torch.rand(clips, generator=draw),
         )
     elif settled.prompts.vep:

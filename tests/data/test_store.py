@@ -310,5 +310,5 @@ def test_settings_lie_beside_the_entries(records: list[Record], tmp_path: Path) 
     told = json.loads((store.parts["experts"].folder / "settings.json").read_text())
     assert told["size"] == 48
     path = store.parts["experts"].path(records[0].video)
-    kept = {"er", "er_probs", "au_scores", "au_nodes", "au_frames", "present", "height", "courses"}
+    kept = {"er", "er_probs", "au_scores", "au_nodes", "au_frames", "present", "height", "best_and_swing"}
     assert set(load_file(path)) == kept

@@ -8,7 +8,7 @@ from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.model.checkpoint import load, locate
 from captioner.synth.story.grammar import write
 from captioner.synth.story.tale import Settings, sample_story
-from prompts.phrase_scores import Reading
+from prompts.phrase_scores import PhraseProbes
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_a_lift_says_how_much_likelier_an_action_is_than_usual() -> None:
     draw = torch.Generator().manual_seed(0)
     courses = torch.randn(600, 4, generator=draw)
     done = torch.stack([courses[:, 2] > 1.0, torch.rand(600, generator=draw) < 0.3], 1)
-    reading = Reading(4, 1, 8, 2)
-    assert torch.equal(reading.lift(courses), torch.zeros(600, 2))  # nothing was fitted
+    reading = PhraseProbes(4, 1, 8, 2)
+    assert torch.equal(reading.action_lift(courses), torch.zeros(600, 2))  # nothing was fitted
     reading.fit(courses, courses[:, :1] > 0, done)
-    lift = reading.lift(courses)
+    lift = reading.action_lift(courses)
     assert lift[done[:, 0], 0].min() > 0.2 and lift[~done[:, 0], 0].mean() < -0.3
     assert lift[:, 1].abs().mean() < 0.2  # nothing measured tells it
     assert lift.max() < 2.5  # log(1 / .16) and log(1 / .3): no more than certain

@@ -19,11 +19,11 @@ from prompts.au_graph import (
     build_backbone,
     class_weights,
     freeze,
-    load_released,
     normalise_graph,
     similarity_graph,
 )
 from prompts.er_net import ERNet, ERNetConfig
+from prompts.released import load_released
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from prompts.alignment import (
     similarity_cross_entropy,
     similarity_loss,
 )
-from prompts.phrase_scores import Reading, stilled
+from prompts.phrase_scores import PhraseProbes, stilled
 from prompts.textual import TextualPrompts, hide_words
-from prompts.visual import FADING, LEGIBLE, ExpertFeatures, VisualPrompts, best_frames, courses
+from prompts.visual import FADING, LEGIBLE, ExpertFeatures, VisualPrompts, best_and_swing, best_frames
 from tests.helpers import tiny_batch, tiny_model
 
 
@@ -123,7 +123,7 @@ def features(clips: int = 2) -> ExpertFeatures:
         au_frames=torch.rand(clips, 4, 27, generator=draw),
         present=torch.ones(clips, dtype=torch.bool),
         height=torch.full((clips,), 0.5),
-        courses=torch.rand(clips, 10, generator=draw),
+        best_and_swing=torch.rand(clips, 10, generator=draw),
     )
 
 
@@ -143,25 +143,25 @@ def test_standard_scores_choose_the_action_units() -> None:
     assert prompts(seen).au_index.tolist() == [[7, 9, 11]] * 2
 
 
-def test_courses_hold_the_best_and_the_swing_of_frames_with_a_face() -> None:
+def test_best_and_swing_are_those_and_the_swing_of_frames_with_a_face() -> None:
     values = torch.tensor([[[0.1], [0.9], [0.5], [9.0]], [[1.0], [2.0], [3.0], [4.0]]])
     present = torch.tensor([[True, True, True, False], [False] * 4])
-    best, swing = courses(values, present).unbind(1)
+    best, swing = best_and_swing(values, present).unbind(1)
     assert best.tolist() == pytest.approx([0.7, 0])  # the better two of three
     assert swing.tolist() == pytest.approx([0.7 - 0.3, 0])
 
 
-def test_a_reading_judges_what_courses_tell_and_says_it_in_one_token() -> None:
+def test_a_reading_scores_what_is_measured_and_says_it_in_one_token() -> None:
     draw = torch.Generator().manual_seed(0)
     told = torch.randn(400, 6, generator=draw)
     shown = torch.stack([told[:, 0] > 0.5, told[:, 1] + told[:, 2] > 0, torch.zeros(400, dtype=torch.bool)], 1)
-    reading = Reading(6, 3, 8)
+    reading = PhraseProbes(6, 3, 8)
     reading.fit(told[:300] * 5 + 2, shown[:300])
-    fresh = reading.judge(told[300:] * 5 + 2)
+    fresh = reading.logits(told[300:] * 5 + 2)
     assert ((fresh > 0) == shown[300:]).float().mean() > 0.9
     assert (fresh[:, 2] < -3).all()  # never shown, never believed
     assert not any(name.startswith("weight") for name, _ in reading.named_parameters())  # judges stay as fitted
-    assert ((reading.judge(stilled(told[300:] * 5 + 2))[:, 0] > 0) == shown[300:, 0]).float().mean() > 0.8
+    assert ((reading.logits(stilled(told[300:] * 5 + 2))[:, 0] > 0) == shown[300:, 0]).float().mean() > 0.8
     reading.eval()
     token = reading(told[:2] * 5 + 2)
     assert token.shape == (2, 1, 8)
@@ -174,13 +174,13 @@ def test_judges_go_on_from_those_before() -> None:
     draw = torch.Generator().manual_seed(0)
     told = torch.randn(800, 6, generator=draw)
     shown = told[:, :2] + 0.8 * told[:, 2:4] > 0.3
-    first, alone = Reading(6, 2, 8), Reading(6, 2, 8)
+    first, alone = PhraseProbes(6, 2, 8), PhraseProbes(6, 2, 8)
     first.fit(told[:600], shown[:600])
     on = deepcopy(first)
     on.fit(told[600:630] + 0.05, shown[600:630])
     alone.fit(told[600:630] + 0.05, shown[600:630])
     assert torch.equal(on.mean, first.mean) and not torch.equal(on.weight, first.weight)
-    right = [((each.judge(told[630:]) > 0) == shown[630:]).float().mean() for each in (on, alone)]
+    right = [((each.logits(told[630:]) > 0) == shown[630:]).float().mean() for each in (on, alone)]
     assert right[0] > right[1]
     assert (on.weight - first.weight).norm() < (alone.weight - first.weight).norm()
 
@@ -199,9 +199,9 @@ def test_of_small_faces_a_reading_is_less_sure() -> None:
     prompts = VisualPrompts(10, 6, 8, reading=(5, 3, 2)).eval()
     seen = features()
     seen.height = torch.tensor([0.9, LEGIBLE])
-    near = prompts(seen).judged
+    near = prompts(seen).phrase_logits
     seen.height = torch.tensor([0.9, LEGIBLE / 2])
-    far = prompts(seen).judged
+    far = prompts(seen).phrase_logits
     assert near is not None and far is not None
     assert torch.equal(near[0], far[0])
     assert torch.allclose(near[1] - far[1], torch.full((3,), FADING * 0.6931), atol=1e-3)
