@@ -4,7 +4,9 @@ Axes: T frames read, E expression values, A action units, C emotions. Pixels are
 centre of the first one at (0.5, 0.5).
 """
 
+import csv
 import importlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, overload
@@ -18,6 +20,7 @@ from captioner.faces.reader import FaceError
 
 Floats: TypeAlias = NDArray[np.float32]
 Table: TypeAlias = dict[str, NDArray[Any]]
+_PIXELS = ("x_", "y_", "FaceRect")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +185,23 @@ def _data_frame(columns: Table) -> Any:
     except ImportError:
         raise FaceError("table(pandas=True) needs pandas: pip install pandas, or leave it out for a dict") from None
     return pandas.DataFrame(columns)
+
+
+def csv_text(readings: FaceReadings) -> str:
+    """The table as comma-separated values: pixels with one decimal, seconds with three, all else with four."""
+    columns = readings.table()
+    digits = {name: 1 if name.startswith(_PIXELS) else 3 if name == "timestamp" else 4 for name in columns}
+    written = [
+        [f"{value:.{digits[name]}f}" for value in (column.round(digits[name]) + 0.0).tolist()]  # no -0.0
+        if column.dtype.kind == "f"
+        else column.tolist()
+        for name, column in columns.items()
+    ]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(columns)
+    lines.writerows(zip(*written, strict=True))
+    return text.getvalue()
 
 
 def roll_of(landmarks: Floats) -> Floats:

@@ -57,12 +57,13 @@ class FaceTrack:
 
 @dataclass(eq=False)
 class Sighting:
-    """One person so far: frames, landmarks (68, 2), odds of a face and values (E,) at each."""
+    """One person so far: frames, landmarks (68, 2), odds of a face and values (E,) at each, notes of others."""
 
     at: list[int] = field(default_factory=list)
     marks: list[NDArray[np.float32]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     values: list[NDArray[np.float32]] = field(default_factory=list)
+    notes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
     def end(self) -> int:
         """The latest frame with this person."""

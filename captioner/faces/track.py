@@ -43,6 +43,9 @@ class Rules:
     memory: int = 240  # frames for which a person who left is remembered
 
 
+DENSE = Rules(every=5)  # for about ten pictures a second
+
+
 def paced(rules: Rules, times: NDArray[np.float64] | None) -> Rules:
     """Rules for frames at these seconds: far apart, people come and go from one to the next."""
     gap = float(np.median(np.diff(times))) if times is not None and len(times) > 1 else 0.0

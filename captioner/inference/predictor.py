@@ -6,6 +6,7 @@ source -> viewing.view (frames, faces) -> collate -> EmotionCaptioner.see -> wri
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, overload
@@ -18,9 +19,11 @@ from captioner.data.dataset import TextPieces
 from captioner.data.inputs import Viewed, view, view_windows
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.faces import BACKENDS, open_reader
+from captioner.faces.face_reading import FaceReadings
 from captioner.inference.background import Failed, ahead, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.evidence import gather, link_phrases
+from captioner.inference.face_readings import DenseReader
 from captioner.inference.results import ActionUnit, Caption
 from captioner.model import checkpoint
 from captioner.model.batch import ClipItem, collate
@@ -56,7 +59,8 @@ class Wish:
 
 
 class Captioner:
-    """A loaded captioner: `captioner.load(name)`, then `.caption(video)`, `.people(video, 2)`, `.windows(video, 5)`."""
+    """A loaded captioner: `captioner.load(name)`, then `.caption(video)`, `.people(video, 2)`, `.windows(video, 5)`;
+    `.read(video)` gives the faces alone."""
 
     def __init__(
         self, loaded: checkpoint.Checkpoint, device: torch.device | str = "cpu", faces: str | None = None
@@ -144,6 +148,17 @@ class Captioner:
         if isinstance(source, list | tuple):
             return [captions[0] for captions in self._each(map(see, source), wish, 4)]
         return self._describe([see(source)], wish)[0][0]
+
+    def read(self, source: Source, *, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:
+        """The people of a video or picture, about ten times a second: pose, gaze, action units, emotions.
+
+        Who finds the faces is the captioner's reader; what they show is said by the shipped experts.
+        """
+        return self._dense.read(source, start, end, fps)
+
+    @cached_property
+    def _dense(self) -> DenseReader:
+        return DenseReader(self.config.experts.reader, self.device)
 
     def people(
         self,

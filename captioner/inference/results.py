@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from captioner.faces.face_reading import FaceReadings
+
 # Strength from which on a unit counts as shown. On frames of 40 synthetic training clips .6 found 77 % of the commanded
 # units and 4 % of the others.
 SEEN = 0.6
@@ -193,6 +195,7 @@ class VideoCaptions:
     segments: list[Caption]
     timed: bool = False  # windows were asked for
     persons: bool = False  # persons were asked for
+    faces: FaceReadings | None = field(default=None, repr=False, compare=False)  # where a format asks for them
 
     @property
     def duration(self) -> float:

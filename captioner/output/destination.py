@@ -42,6 +42,11 @@ class Outputs:
         """Whether any format shows pictures."""
         return any(writer.needs_evidence for writer in self.writers)
 
+    @property
+    def needs_faces(self) -> bool:
+        """Whether any format tells of everybody's face."""
+        return any(writer.needs_faces for writer in self.writers)
+
     def open(self) -> None:
         """Make the folder, read the journal; a folder that cannot be written to is found out before any work."""
         with _explained(self.folder, ends_all=True):
@@ -54,7 +59,7 @@ class Outputs:
         if known is None:
             return False
         lacking = [w for w in self.writers if not w.shared and not _holds_something(self._path(each.source, w))]
-        if any(writer.needs_evidence for writer in lacking):
+        if any(writer.needs_evidence or writer.needs_faces for writer in lacking):
             return False
         texts = [_render(writer, *known) for writer in lacking]
         if None in texts:

@@ -33,6 +33,7 @@ class CaptionRun:
     outputs: Outputs | None
     failed: list[str] = field(default_factory=list)
     bar: Any = None
+    _piped: _Piped | None = None
 
     def run(self) -> int:
         """The exit code, after naming all that failed."""
@@ -99,7 +100,7 @@ class CaptionRun:
 
     def _outcomes(self, model: Any, left: list[Input], wish: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
         """Each input with its captions or its failure; windows are said as they come."""
-        sources = [_Piped(sys.stdin.buffer.read()) if each.source == STDIN else each.source for each in left]
+        sources = [self._source(each) for each in left]
         if not self.options.window:
             yield from zip(left, model.each(sources, **wish), strict=True)
             return
@@ -125,15 +126,24 @@ class CaptionRun:
         video = self._video(each, outcome)
         if self.outputs:
             try:
+                if self.outputs.needs_faces:
+                    video.faces = model.read(self._source(each))
                 self.outputs.write(each.source, video, self._about(model))
             except OutputError:
                 self.failed.append(each.source)
                 raise
-            except Exception as error:  # of this one's name or captions; the others are still done
+            except Exception as error:  # of this one's name, captions or faces; the others are still done
                 self._fail(each, cause_of(error, each.source), error)
                 return
         if not self.options.window:
             self._say(each, video)
+
+    def _source(self, each: Input) -> Any:
+        """What the captioner reads; standard input is read once."""
+        if each.source != STDIN:
+            return each.source
+        self._piped = self._piped or _Piped(sys.stdin.buffer.read())
+        return self._piped
 
     def _video(self, each: Input, captions: list[Caption]) -> VideoCaptions:
         return VideoCaptions(each.source, captions, bool(self.options.window), bool(self.options.people))

@@ -21,6 +21,7 @@ class Writer(ABC):
 
     suffix: ClassVar[str]
     needs_evidence: ClassVar[bool] = False  # pictures, faces and attention, which cost time and memory
+    needs_faces: ClassVar[bool] = False  # everybody's FaceReading, which takes another pass over the video
     shared: ClassVar[bool] = False  # one table for all inputs, instead of a file for each
 
     @abstractmethod
@@ -157,6 +158,19 @@ class PageWriter(Writer):
         return page(video.segments, video.file, run, video.duration)
 
 
+class FacesWriter(Writer):
+    """A row for each face and about ten frames a second: pose, gaze, action units, emotions, landmarks."""
+
+    suffix = "faces.csv"
+    needs_faces = True
+
+    def render(self, video: VideoCaptions, run: Mapping[str, Any]) -> str:
+        """The table that FaceReadings.table describes."""
+        from captioner.faces.face_reading import csv_text
+
+        return csv_text(video.faces) if video.faces else ""
+
+
 # The table of formats, a line each: help, checks and messages list what stands here.
 WRITERS: dict[str, type[Writer]] = {
     "txt": TextWriter,
@@ -166,6 +180,7 @@ WRITERS: dict[str, type[Writer]] = {
     "vtt": VttWriter,
     "csv": CsvWriter,
     "html": PageWriter,
+    "faces": FacesWriter,
 }
 
 

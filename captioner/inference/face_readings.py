@@ -1,0 +1,207 @@
+"""From pictures to their people, densely in time: followed about ten times a second, examined by the expert networks.
+
+pictures -> follower (who is where) -> crops -> emotion and AU networks, in batches -> FaceReadings
+Of a picture only what is known of its faces is kept, so memory hardly grows with the length of a video.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import chain, dropwhile, islice, takewhile
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from captioner.data.inputs import as_frames
+from captioner.errors import VideoError
+from captioner.faces import FaceReader, open_reader, warp
+from captioner.faces.crops import READ_SIDE
+from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll_of
+from captioner.faces.points import EXPRESSION_NAMES
+from captioner.faces.reader import Sighting, dominance_of, upright_maps
+from captioner.model.experts import Experts, load_experts
+from captioner.video.reading import probe, stream
+from captioner.video.transforms import normalise, resize_short
+from prompts.au_graph import MAIN_AUS
+
+RATE = 10.0  # pictures a second in which people are followed
+MOST_EXAMINED = 16  # faces a second that the networks look at; a crowd shares them
+LONG = ((60.0, 1), (900.0, 2))  # up to so many seconds every n-th picture is examined; of longer videos every fourth
+_BATCH = 32  # crops examined together
+_KEPT = 16  # latest pictures: a face found late is looked for in them
+_DEGREES = 30.0  # in which the reader counts yaw and pitch
+
+Picture: TypeAlias = NDArray[np.uint8]
+Pictures: TypeAlias = Iterable[tuple[float, Picture]]  # with their seconds
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is read: a name, frames a second, seconds and (width, height) of the video as shown."""
+
+    source: str
+    fps: float
+    duration: float
+    size: tuple[int, int]
+
+
+class Examiner:
+    """The expert networks, looking at crops of many people in batches; what they say goes into Sighting.notes."""
+
+    def __init__(self, experts: Experts, device: torch.device | str = "cpu") -> None:
+        spec = experts.config
+        self.experts, self.device = experts, torch.device(device)
+        experts.er.to(self.device)
+        experts.au.to(self.device)
+        taught = [(i, au) for i, au in enumerate(MAIN_AUS) if au not in spec.untrained_aus]
+        self._units = torch.tensor([i for i, _ in taught])
+        self.au_ids = tuple(au for _, au in taught)
+        self.thresholds = tuple(spec.au_thresholds[i] if spec.au_thresholds else 0.5 for i, _ in taught)
+        self.emotions = spec.labels
+        self._waiting: list[tuple[Sighting, int, Tensor]] = []
+
+    def add(self, seen: Sighting, place: int, picture: Picture) -> None:
+        """The face of a person in the frame that is `place` of theirs; examined when a batch is full."""
+        spec = self.experts.config
+        colour = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).expand(3, -1, -1)
+        maps = upright_maps(seen.marks[place][None], spec.margin or 0.0)
+        crop = warp.cut_crops(colour, maps, spec.size)[0].round().clamp(0, 255).byte()
+        self._waiting.append((seen, seen.at[place], crop))
+        if len(self._waiting) == _BATCH:
+            self.flush()
+
+    @torch.inference_mode()
+    def flush(self) -> None:
+        """Examine what waits."""
+        if not self._waiting:
+            return
+        spec = self.experts.config
+        crops = torch.stack([crop for _, _, crop in self._waiting]).to(self.device)
+        images = normalise(crops, spec.mean, spec.std)
+        units = self.experts.au(images).scores[:, self._units.to(self.device)]
+        rows = torch.cat([units, self.experts.er(images).logits.softmax(-1)], dim=1).float().cpu().numpy()
+        for (seen, at, _), row in zip(self._waiting, rows, strict=True):
+            seen.notes[at] = row
+        self._waiting.clear()
+
+
+class DenseReader:
+    """Reads the people of videos with one face reader, by name, and the shipped experts."""
+
+    def __init__(self, reader: str = "builtin", device: torch.device | str = "cpu") -> None:
+        self.reader = open_reader(reader, dense=True)
+        self.examiner = Examiner(load_experts("experts"), device)
+
+    def read(self, source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:
+        """Everybody in a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`."""
+        footage, pictures = filmed(source, start, end, fps)
+        return read_faces(pictures, footage, self.reader, self.examiner)
+
+
+def read_faces(pictures: Pictures, footage: Footage, reader: FaceReader, examiner: Examiner) -> FaceReadings:
+    """Everybody in pictures (H, W, 3), about `RATE` of them a second."""
+    people, times, shape = _follow(pictures, footage.duration, reader, examiner)
+    made = [_reading(seen, times, shape, footage, examiner) for seen in people]
+    made.sort(key=lambda one: -one.dominance)
+    ordered = tuple(replace(one, face_id=number) for number, one in enumerate(made))
+    kind = (examiner.au_ids, examiner.thresholds, examiner.emotions)
+    return FaceReadings(ordered, footage.source, footage.fps, footage.duration, footage.size, *kind)
+
+
+def stride_of(duration: float) -> int:
+    """Of how many pictures one is examined in a video of so many seconds."""
+    return next((stride for most, stride in LONG if duration <= most), 4)
+
+
+def _follow(
+    pictures: Pictures, duration: float, reader: FaceReader, examiner: Examiner
+) -> tuple[list[Sighting], NDArray[np.float64], tuple[int, int]]:
+    """Who was seen in the pictures, the seconds of these, and their (height, width)."""
+    waiting = iter(pictures)
+    first = list(islice(waiting, 2))
+    gap = first[1][0] - first[0][0] if len(first) > 1 else 0.0
+    follower = reader.follower(np.array([0.0, gap]), still=len(first) < 2)
+    stride, handled = stride_of(duration), dict[Sighting, int]()
+    recent: deque[Picture] = deque(maxlen=_KEPT)
+    times: list[float] = []
+    for second, picture in chain(first, waiting):
+        times.append(second)
+        recent.append(picture)
+        live = follower.step(picture)
+        every = max(stride, round(len(live) * RATE / MOST_EXAMINED))
+        for number, seen in enumerate(live):
+            for place in range(handled.get(seen, 0), len(seen.at)):
+                back = len(times) - 1 - seen.at[place]
+                if (not place or (seen.at[place] + number) % every == 0) and back < len(recent):
+                    examiner.add(seen, place, recent[-1 - back])
+            handled[seen] = len(seen.at)
+    examiner.flush()
+    height, width = recent[-1].shape[:2] if recent else (1, 1)
+    return follower.finish(), np.asarray(times, np.float64), (height, width)
+
+
+def _reading(
+    seen: Sighting, times: NDArray[np.float64], shape: tuple[int, int], footage: Footage, examiner: Examiner
+) -> FaceReading:
+    """What was seen of a person as arrays over the pictures (height, width) from their first to their last."""
+    order = np.argsort(seen.at)
+    at = np.asarray(seen.at, np.int64)[order]
+    span = np.arange(at[0], at[-1] + 1)
+    success = np.isin(span, at)
+    nearest = order[np.abs(np.searchsorted((at[1:] + at[:-1]) / 2, span))]
+    scale = np.array([footage.size[0] / shape[1], footage.size[1] / shape[0]], np.float32)
+    landmarks = (np.stack(seen.marks)[nearest] + np.float32(0.5)) * scale
+    boxes = np.concatenate([landmarks.min(1), landmarks.max(1)], axis=1)
+    confidence = np.where(success, np.asarray(seen.scores, np.float32)[nearest], np.float32(0))
+    expression = np.stack(seen.values)[nearest] * success[:, None]
+    value = {name: expression[:, i] for i, name in enumerate(EXPRESSION_NAMES)}
+    rows, units = _spread(seen.notes, span) * success[:, None], len(examiner.au_ids)
+    here = dominance_of(boxes, confidence, (footage.size[1], footage.size[0]))
+    return FaceReading(
+        face_id=0, frames=np.round(times[span] * footage.fps).astype(np.int64), times=times[span], success=success,
+        confidence=confidence, boxes=boxes, landmarks=landmarks, yaw=value["yaw"] * _DEGREES,
+        pitch=value["pitch"] * _DEGREES, roll=roll_of(landmarks) * success,
+        gaze=np.stack([value["gazeSide"], value["gazeUp"]], axis=1), expression=expression, aus=rows[:, :units],
+        emotions=rows[:, units:], examined=np.isin(span, list(seen.notes)), au_ids=examiner.au_ids,
+        au_thresholds=examiner.thresholds, emotion_names=examiner.emotions, dominance=here * len(span) / len(times),
+    )  # fmt: skip
+
+
+def _spread(notes: dict[int, Floats], span: NDArray[np.int64]) -> Floats:
+    """Rows (T, K) at the frames of `span` from those noted at some, between them in a straight line."""
+    at = np.array(sorted(notes))
+    rows = np.stack([notes[i] for i in at.tolist()])
+    return np.stack([np.interp(span, at, column) for column in rows.T], axis=1).astype(np.float32)
+
+
+def filmed(source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> tuple[Footage, Pictures]:
+    """What is read of a video or picture between two seconds, and its pictures, `RATE` of them a second.
+
+    source: a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`.
+    """
+    if isinstance(source, np.ndarray | Tensor):
+        return _of_frames(as_frames(source), start, end, fps)
+    info = probe(source)
+    size = (info.width, info.height)
+    shown = stream(source, 1 / RATE, [min(READ_SIDE, *size)])
+    wanted = takewhile(lambda one: end is None or one.second < end, dropwhile(lambda one: one.second < start, shown))
+    name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
+    footage = Footage(name, info.fps, info.duration, size)
+    return footage, ((one.second, one.pictures[0]) for one in wanted)
+
+
+def _of_frames(frames: Picture, start: float, end: float | None, fps: float) -> tuple[Footage, Pictures]:
+    """The same of frames (T, H, W, 3) in memory."""
+    if fps <= 0 or start < 0 or (end is not None and end <= start):
+        raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
+    duration = len(frames) / fps
+    seconds = np.arange(start, duration if end is None else min(end, duration), 1 / RATE)
+    places = np.unique(np.floor(seconds * fps + 1e-6).astype(int))  # what is on screen, each frame once
+    size = (frames.shape[2], frames.shape[1])
+    side = min(READ_SIDE, *size)
+    small = (resize_short(frames[place : place + 1], side).permute(0, 2, 3, 1).numpy()[0] for place in places)
+    return Footage("frames", fps, duration, size), zip((places / fps).tolist(), small, strict=True)
