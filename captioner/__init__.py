@@ -10,11 +10,13 @@ Nothing heavy is imported before it is used, so that `caption --help` answers at
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captioner.files import list_models
+from captioner.version import __version__
+
 if TYPE_CHECKING:
     from captioner.inference.predictor import Caption, Captioner
 
 __all__ = ["Caption", "Captioner", "__version__", "list_models", "load"]
-__version__ = "0.1.0"
 
 
 def load(
@@ -27,12 +29,6 @@ def load(
     from captioner.inference.predictor import Captioner
 
     return Captioner.from_pretrained(name, device=device, faces=faces, local_files_only=offline)
-
-
-def list_models() -> list[str]:
-    """Names of the captioners that come with this package."""
-    weights = Path(__file__).parent / "weights"
-    return sorted(p.parent.name for p in weights.glob("*/tokenizer.json"))
 
 
 def __getattr__(name: str) -> Any:

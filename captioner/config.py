@@ -1,23 +1,14 @@
-"""One dataclass a stage; YAML files, `key=value` overrides and config.json all pass the same door.
+"""One dataclass a stage. The docstring under a field is its documentation.
 
-`load(Config, "configs/tiny.yaml", ["fusion.layers=2"])` returns a checked Config or raises ConfigError
-with every fault on one line. The docstring under a field is its documentation.
+`config_io.load_config(Config, "configs/tiny.yaml", ["fusion.layers=2"])` returns a checked Config or raises ConfigError
+with every fault on one line.
 """
 
-import dataclasses
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from dataclasses import dataclass, field
+from typing import Literal
 
-import yaml
-
-from captioner.errors import ConfigError, unknown
+from captioner.config_io import SHARE, Bound, at_least, broken, check, divisors, out_of_bounds
 from captioner.lexicon.emotions import MAFW_LABELS
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -174,59 +165,49 @@ class ModelConfig:
 
     def problems(self) -> list[str]:
         """Contradictions between keys, each naming the keys and their values."""
+        return [*out_of_bounds(self, _BOUNDS), *broken(self._rules())]
+
+    def _rules(self) -> list[tuple[bool, str]]:
+        """Pairs of what would be wrong between keys, and the line that says so."""
         video, text, prompts, fusion = self.video, self.text, self.prompts, self.fusion
-        faults = []
-        if fusion.heads > 0 and fusion.width % fusion.heads:
-            faults.append(
-                f"fusion.heads {fusion.heads} does not divide fusion.width {fusion.width}: "
-                f"use one of {divisors(fusion.width)}"
-            )
-        if text.heads > 0 and text.width % text.heads:
-            faults.append(f"text.heads {text.heads} does not divide text.width {text.width}")
-        for key, value in [
-            ("fusion.layers", fusion.layers),
-            ("fusion.heads", fusion.heads),
-            ("text.heads", text.heads),
-            ("fusion.width", fusion.width),
-            ("fusion.ffn", fusion.ffn),
-            ("fusion.visual_width", fusion.visual_width),
-            ("text.layers", text.layers),
-            ("video.frames", video.frames),
-            ("experts.frames", self.experts.frames),
-            ("prompts.k", prompts.k),
-        ]:
-            if value < 1:
-                faults.append(f"{key} is {value}: at least 1 is needed")
         known = 27 - len(self.experts.untrained_aus)
-        if prompts.k > known:
-            faults.append(f"prompts.k is {prompts.k}: the graph net knows {known} action units")
-        if fusion.max_text < 4:
-            faults.append(f"fusion.max_text is {fusion.max_text}: at least 4 is needed")
-        if video.size < 32:
-            faults.append(f"video.size is {video.size}: at least 32 pixels are needed")
-        if video.arch == "swin3d_small_cpu" and video.width % 16:
-            faults.append(f"video.width is {video.width}: a multiple of 16 is needed")
-        if not 0 < prompts.mask_words < 1:
-            faults.append(f"prompts.mask_words is {prompts.mask_words}: a share between 0 and 1 is needed")
-        for key, part in [("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word)]:
-            if part != "off" and not (prompts.vep and prompts.tep):
-                faults.append(f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
-        weight = 0.5 if self.emotion_prior_weight is None else self.emotion_prior_weight
-        if not 0 <= weight <= 1:
-            faults.append(f"emotion_prior_weight is {weight}: a share between 0 and 1 is needed")
-        if not 0 <= (text.dropout or 0.0) < 1:
-            faults.append(f"text.dropout is {text.dropout}: a share from 0 to below 1 is needed")
-        if self.emotion_prior and not self.emotion_prior_source:
-            faults.append("emotion_prior_source is missing: name a trained folder of the recogniser")
-        if self.emotion_prior and not prompts.tep:
-            faults.append("emotion_prior feeds the [CLASS-k] token: it needs prompts.tep")
-        if text.share_words and (text.arch != "bert" or text.width != fusion.width):
-            faults.append("text.share_words needs text.arch=bert and text.width equal to fusion.width")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            faults.append(f"labels {self.labels}: at least two different names are needed")
-        if len(set(self.styles)) != len(self.styles):
-            faults.append(f"styles {self.styles}: different names are needed")
-        return faults
+        both = prompts.vep and prompts.tep
+        return [
+            (fusion.heads > 0 and fusion.width % fusion.heads > 0,
+             f"fusion.heads {fusion.heads} does not divide fusion.width {fusion.width}: "
+             f"use one of {divisors(fusion.width)}"),
+            (text.heads > 0 and text.width % text.heads > 0,
+             f"text.heads {text.heads} does not divide text.width {text.width}"),
+            (prompts.k > known, f"prompts.k is {prompts.k}: the graph net knows {known} action units"),
+            (video.arch == "swin3d_small_cpu" and video.width % 16 > 0,
+             f"video.width is {video.width}: a multiple of 16 is needed"),
+            *((part != "off" and not both,
+               f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
+              for key, part in (("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word))),
+            (self.emotion_prior is not None and not self.emotion_prior_source,
+             "emotion_prior_source is missing: name a trained folder of the recogniser"),
+            (self.emotion_prior is not None and not prompts.tep,
+             "emotion_prior feeds the [CLASS-k] token: it needs prompts.tep"),
+            (text.share_words and (text.arch != "bert" or text.width != fusion.width),
+             "text.share_words needs text.arch=bert and text.width equal to fusion.width"),
+            (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels),
+             f"labels {self.labels}: at least two different names are needed"),
+            (len(set(self.styles)) != len(self.styles), f"styles {self.styles}: different names are needed"),
+        ]  # fmt: skip
+
+
+_BOUNDS: dict[str, Bound] = {
+    **dict.fromkeys(
+        ("fusion.layers", "fusion.heads", "text.heads", "fusion.width", "fusion.ffn", "fusion.visual_width",
+         "text.layers", "video.frames", "experts.frames", "prompts.k"),
+        at_least(1),
+    ),
+    "fusion.max_text": at_least(4),
+    "video.size": at_least(32, "at least 32 pixels are needed"),
+    "prompts.mask_words": Bound("a share between 0 and 1 is needed", lambda share: 0 < share < 1),
+    "emotion_prior_weight": SHARE,
+    "text.dropout": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -261,11 +242,9 @@ class DataConfig:
     such a captioner does not make one up."""
 
     def __post_init__(self) -> None:
-        faults = [f"data.{key} is {getattr(self, key)}: {least} or more is needed"
-                  for key, least in (("workers", 0), ("prefetch", 1)) if getattr(self, key) < least]  # fmt: skip
-        faults += [f"data.{key} is {getattr(self, key)}: a share between 0 and 1 is needed"
-                   for key in ("max_bad", "hide_faces") if not 0 <= getattr(self, key) <= 1]  # fmt: skip
-        check(faults)
+        bounds = {"workers": at_least(0, "0 or more is needed"), "prefetch": at_least(1, "1 or more is needed"),
+                  "max_bad": SHARE, "hide_faces": SHARE}  # fmt: skip
+        check(out_of_bounds(self, bounds, "data."))
 
 
 @dataclass(frozen=True)
@@ -341,18 +320,13 @@ class DecodeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.beams < 0:
-            faults.append(f"decode.beams is {self.beams}: 0 or more is needed")
-        if self.evidence < 0:
-            faults.append(f"decode.evidence is {self.evidence}: 0 or more is needed")
-        if self.sample and self.beams > 1:
-            faults.append(f"decode.sample cannot be combined with decode.beams={self.beams}")
-        if self.max_words < 0:
-            faults.append(f"decode.max_words is {self.max_words}: 0 or more is needed")
-        if self.temperature <= 0 or not 0 < self.top_p <= 1:
-            faults.append("decode.temperature must be above 0 and decode.top_p in (0, 1]")
-        check(faults)
+        bounds = dict.fromkeys(("beams", "evidence", "max_words"), at_least(0, "0 or more is needed"))
+        rules = [
+            (self.sample and self.beams > 1, f"decode.sample cannot be combined with decode.beams={self.beams}"),
+            (self.temperature <= 0 or not 0 < self.top_p <= 1,
+             "decode.temperature must be above 0 and decode.top_p in (0, 1]"),
+        ]  # fmt: skip
+        check([*out_of_bounds(self, bounds, "decode."), *broken(rules)])
 
 
 @dataclass(frozen=True)
@@ -363,138 +337,3 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
-
-
-def check(faults: Sequence[str]) -> None:
-    """Raise one ConfigError that lists every fault; nothing to list, nothing raised."""
-    if faults:
-        raise ConfigError("; ".join(faults))
-
-
-def divisors(number: int) -> str:
-    """The divisors of a width that make sense as a number of heads, as text."""
-    return ", ".join(str(n) for n in range(1, min(number, 32) + 1) if number % n == 0)
-
-
-def load(kind: type[T], path: str | Path | None = None, overrides: Sequence[str] = ()) -> T:
-    """A checked `kind` from a YAML file and `a.b=value` (or `--a.b=value`, `--a.b value`) overrides."""
-    tree: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
-    for override in joined(overrides):
-        apply_override(tree, override)
-    return build(kind, tree, where=str(path) if path is not None else "configuration")
-
-
-def joined(words: Sequence[str]) -> list[str]:
-    """Overrides with each `--a.b value` as the one word `a.b=value`."""
-    found: list[str] = []
-    wanting = False  # the word before is a flag without its value
-    for word in words:
-        if wanting:
-            found[-1] += f"={word}"
-        else:
-            found.append(word.removeprefix("--"))
-        wanting = not wanting and word.startswith("--") and "=" not in word
-    return found
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; every fault becomes one line that names the file."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
-    return tree
-
-
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Set one dotted key of a nested mapping in place."""
-    key, equals, text = override.removeprefix("--").partition("=")
-    if not equals or not key:
-        raise ConfigError(f"cannot use {override!r}: overrides look like fusion.layers=6")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    node = tree
-    *parents, last = key.split(".")
-    for name in parents:
-        child = node.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"cannot set {key}: {name} is a value, not a group of keys")
-        node = child
-    node[last] = value
-
-
-def build(kind: type[T], tree: Mapping[str, Any], where: str = "configuration", prefix: str = "") -> T:
-    """A dataclass from nested mappings: unknown keys and wrong types are refused by name."""
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    faults: list[str] = []
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        if key not in known:
-            faults.append(f"{where}: {unknown('key', f'{prefix}{key}', [prefix + name for name in known])}")
-            continue
-        try:
-            values[key] = convert(hints[key], value, where, f"{prefix}{key}")
-        except ConfigError as error:
-            faults.append(str(error))
-    for name, info in known.items():
-        if name not in values and info.default is MISSING and info.default_factory is MISSING:
-            faults.append(f"{where}: {prefix}{name} is missing")
-    check(faults)
-    return kind(**values)
-
-
-def convert(hint: Any, value: Any, where: str, key: str) -> Any:
-    """A value as its field's type, or one line that says what was given and what is allowed."""
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: {key} is {value!r}, but it is a group of keys")
-        return build(hint, value, where, f"{key}.")  # type: ignore[arg-type]
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if value is False and "off" in arguments:  # YAML 1.1 reads off as a switch
-            return "off"
-        if value in arguments:
-            return value
-        raise ConfigError(f"{where}: " + unknown(f"{key}", value, map(str, arguments)))
-    if origin in (Union, UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return convert(next(a for a in arguments if a is not type(None)), value, where, key)
-    if origin in (list, tuple) and isinstance(value, (list, tuple)):
-        items = [convert(arguments[0], item, where, f"{key}[{i}]") for i, item in enumerate(value)]
-        return items if origin is list else tuple(items)
-    return convert_scalar(hint, value, where, key)
-
-
-def convert_scalar(hint: Any, value: Any, where: str, key: str) -> Any:
-    """A number, word or switch; 1 is not a switch, and 2.5 is not a whole number."""
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-4 as a word
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is str and value is None:
-        return ""
-    if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, hint if isinstance(hint, type) else object) and (hint is bool or not isinstance(value, bool)):
-        return value
-    wanted = getattr(hint, "__name__", None) or get_origin(hint).__name__
-    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    raise ConfigError(f"{where}: {key} is {value!r}, but {names.get(wanted, f'a {wanted}')} is needed")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A nested dictionary that `build` turns back into an equal config."""
-    return dataclasses.asdict(config)

@@ -1,6 +1,7 @@
-"""Files: which suffixes are videos, how a missing one is named, how one is written whole or not at all."""
+"""Files: which suffixes are videos, where shipped weights are, how a file is written whole or not at all."""
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,13 @@ VIDEO_SUFFIXES = frozenset((
     ".ogv", ".ts", ".vob", ".webm", ".wmv",
 ))
 # fmt: on
+SHIPPED = Path(__file__).parent / "weights"  # the folders of weights that come with this package
+
+
+def list_models() -> list[str]:
+    """Names of the captioners that come with this package."""
+    folders = (path.parent for path in SHIPPED.glob("*/tokenizer.json"))
+    return sorted(folder.name for folder in folders if "model" in json.loads((folder / "config.json").read_bytes()))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captioner.config import check, load, to_dict
+from captioner.config_io import check, load_config, to_dict
 from captioner.data.manifest import SPLITS, Record, read_manifest
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import missing, write_text
@@ -94,7 +94,7 @@ def run_benchmark(
     config: str | Path, checkpoint: str, out: str | Path, shards: int = 1, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Captions what is not captioned yet, scores, and writes predictions.jsonl, scores.json and table.md."""
-    bench, out = load(Benchmark, config, overrides), Path(out)
+    bench, out = load_config(Benchmark, config, overrides), Path(out)
     if shards < 1:
         raise ConfigError(f"--shards is {shards}: at least 1 is needed")
     records = clips_of(bench)

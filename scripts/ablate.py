@@ -27,7 +27,8 @@ import torch
 from train import prepare
 
 import captioner
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.data.dataset import EpochOrder
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
@@ -83,7 +84,7 @@ def with_untrained(row: dict[str, str], options: argparse.Namespace) -> list[str
     """The settings of a row; for untrained experts the same nets with random weights, made beside the runs."""
     if row.get("experts") != "untrained":
         return overrides(row, options.settings)
-    trained = load(Config, options.config, options.settings).model.experts.source
+    trained = load_config(Config, options.config, options.settings).model.experts.source
     folder = options.out / "untrained-experts"
     if not (folder / "config.json").exists():
         known = load_experts(trained)
@@ -117,7 +118,7 @@ def train_and_score(
     path: Path, words: list[str], out: Path
 ) -> tuple[list[Record], dict[str, Caption], dict[str, Any]]:
     """Test clips, their captions and scores after the run of a config with overrides, whose train.out is `out`."""
-    config = load(Config, path, words)
+    config = load_config(Config, path, words)
     script = Path(__file__).with_name("train.py")  # a finished run returns at once
     subprocess.run([sys.executable, str(script), str(path), *words], check=True)
     records = read_manifest(config.data.manifest, split="test")
@@ -137,7 +138,7 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
     """Median seconds of a training step with cached experts; the rows take turns, so all meet the same machine."""
     setups = []
     for name, row in rows.items():
-        config = load(Config, options.config, with_untrained(row, options))
+        config = load_config(Config, options.config, with_untrained(row, options))
         config, model, tokenizer, data, _, _ = prepare(config, Processes())
         engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from captioner.config import load
+from captioner.config_io import load_config
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import write_text
 from captioner.inference.predictor import pick_device
@@ -55,14 +55,14 @@ TABLES: dict[str, dict[str, list[str]]] = {
 
 def run_table(path: str, name: str, overrides: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """(row, summary) of every row; all write below the configuration's train.out."""
-    whole = load(EmotionRun, path, overrides)
+    whole = load_config(EmotionRun, path, overrides)
     if whole.train.threads:
         torch.set_num_threads(whole.train.threads)
     out = Path(whole.train.out) / f"table-{name}"
     cache = whole.data.cache or str(Path(whole.train.out) / "features")
     made = []
     for place, (row, changes) in enumerate(TABLES[name].items()):
-        run = load(EmotionRun, path, [*overrides, *(f"emotion.{change}" for change in changes)])
+        run = load_config(EmotionRun, path, [*overrides, *(f"emotion.{change}" for change in changes)])
         train = replace(run.train, out=str(out / f"row-{place}"))
         run = replace(run, train=train, data=replace(run.data, cache=cache))
         logging.getLogger("ablate").info("table %s, %s", name, row)
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     text = table(made)
-    write_text(Path(load(EmotionRun, path, overrides).train.out) / f"table-{name}.md", text)
+    write_text(Path(load_config(EmotionRun, path, overrides).train.out) / f"table-{name}.md", text)
     print(text, end="")
     return 0
 

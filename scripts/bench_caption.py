@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from captioner.config import Config, DecodeConfig, ModelConfig, apply_override, build, read_yaml
+from captioner.config import Config, DecodeConfig, ModelConfig
+from captioner.config_io import apply_override, build_config, read_yaml
 from captioner.errors import CaptionerError
 from captioner.model.batch import Batch
 from captioner.model.captioner import EmotionCaptioner
@@ -105,7 +106,7 @@ def main(arguments: list[str]) -> int:
         tree = read_yaml(Path(arguments[0]))
         for override in arguments[1:]:
             apply_override(tree, override)
-        config = build(Timings, tree, where=arguments[0])
+        config = build_config(Timings, tree, where=arguments[0])
         DecodeConfig(max_words=config.bench.tokens)
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)

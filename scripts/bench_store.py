@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from train import build_model, read_clips
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.data.dataset import ClipDataset, EpochOrder
 from captioner.data.feature_store import FeatureStore, look, open_store
 from captioner.data.loader import Feeder
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(1)
     try:
-        config = load(Config, options.config, [*options.settings, *more])
+        config = load_config(Config, options.config, [*options.settings, *more])
         records = read_clips(config, Processes())[0][: options.clips]
         with tempfile.TemporaryDirectory() as folder:
             print(build_table(config, records, options.runs, Path(folder)))

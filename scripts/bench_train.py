@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.errors import CaptionerError
 from captioner.inference.predictor import pick_device
 from captioner.model.batch import Batch
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: --compile is {wrong[0]!r}; allowed: off, on, or off,on", file=sys.stderr)
         return 2
     try:
-        config = draft(load(Config, options.config, overrides), None, 0).config
+        config = draft(load_config(Config, options.config, overrides), None, 0).config
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from train import build_model, draw_if_missing
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BadVideos
 from captioner.data.manifest import SPLITS, Record, read_manifest
@@ -46,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     options, extra = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        config = load(Config, options.config, [*options.settings, *extra])
+        config = load_config(Config, options.config, [*options.settings, *extra])
         if not config.data.cache:
             raise ConfigError("data.cache is empty: name the folder of the store")
         if options.stale or options.prune:
-            others = [load(Config, path, [f"data.cache={config.data.cache}"]) for path in options.also]
+            others = [load_config(Config, path, [f"data.cache={config.data.cache}"]) for path in options.also]
             clean([config, *others], delete=options.prune)
         else:
             fill(config, options.splits.split(","), *parse_shard(options.shard))

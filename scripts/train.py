@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from _command import config_arguments, guarded, script_parser
 
-from captioner.config import Config, ModelConfig, load, read_yaml
+from captioner.config import Config, ModelConfig
+from captioner.config_io import load_config, read_yaml
 from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BAD_LIST, BadVideos
@@ -57,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
     """What the config asks for: the protocol of a recogniser, the plan of a run, a run."""
     if "emotion" in read_yaml(Path(path)):
-        recognise(load(EmotionRun, path, overrides))
+        recognise(load_config(EmotionRun, path, overrides))
     elif options.plan:
-        print(what_it_takes(load(Config, path, overrides), options.gpus, options.price))
+        print(what_it_takes(load_config(Config, path, overrides), options.gpus, options.price))
     else:
-        train(load(Config, path, overrides))
+        train(load_config(Config, path, overrides))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ the val split, and writes a folder that emotion.clip.source and transformers tak
 import logging
 import sys
 
-from captioner.config import load
+from captioner.config_io import load_config
 from captioner.errors import CaptionerError
 from captioner.inference.predictor import pick_device
 from captioner.train.emotion.pair import run_pair
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        run_pair(load(PairConfig, arguments[0], arguments[1:]), pick_device("auto"))
+        run_pair(load_config(PairConfig, arguments[0], arguments[1:]), pick_device("auto"))
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,16 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
-from captioner.files import missing
+from captioner.files import SHIPPED, missing
 from captioner.model import checkpoint
 from captioner.train.checkpoints import STATE
 
 log = logging.getLogger("train_default")
 ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "captioner" / "weights" / "default"
 STAGES = ("clips", "train", "evaluate", "export")
 
 CARD = """# default
@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
         elif stage == "train":
             command("train.py", ROOT / "configs" / "default.yaml", *settings, *options.overrides)
         elif stage == "evaluate":
-            for style in load(Config, ROOT / "configs" / "default.yaml", options.overrides).model.styles:
+            for style in load_config(Config, ROOT / "configs" / "default.yaml", options.overrides).model.styles:
                 command(
                     "eval", "checkpoint", options.out / "best", "--manifest", manifest, "--style", style,
                     "--out", options.out / f"test-{style}",
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clips", type=Path, default=Path("data/default"), help="where the made clips go")
     parser.add_argument("--count", type=int, default=4200, help="made clips, all splits together (default: 4200)")
     parser.add_argument("--out", type=Path, default=Path("runs/default"), help="where checkpoints and scores go")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the shipped folder goes")
+    parser.add_argument("--weights", type=Path, default=SHIPPED / "default", help="where the shipped folder goes")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of configs/default.yaml")
     options = parser.parse_args(arguments)

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import captioner.synth.drawn.stills
-from captioner import config
-from captioner.errors import CaptionerError, unknown
+from captioner.config_io import load_config, read_yaml
+from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import atomic, write_text
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import (
@@ -96,12 +96,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(path: Path, overrides: list[str]) -> Path:
     """The folder of the experts of a recipe, whose `source` says which kind it is."""
-    source = config.read_yaml(path).get("source", "drawn")
+    source = read_yaml(path).get("source", "drawn")
     if source == "photos":
-        return photo_recipe.train_experts(config.load(photo_recipe.PhotoRecipe, path, overrides))
+        return photo_recipe.train_experts(load_config(photo_recipe.PhotoRecipe, path, overrides))
     if source != "drawn":
-        raise config.ConfigError(f"{path}: {unknown('source', str(source), ['photos', 'drawn'])}")
-    return train(config.load(ExpertsRecipe, path, overrides))
+        raise ConfigError(f"{path}: {unknown('source', str(source), ['photos', 'drawn'])}")
+    return train(load_config(ExpertsRecipe, path, overrides))
 
 
 def train(recipe: ExpertsRecipe) -> Path:
@@ -113,7 +113,7 @@ def train(recipe: ExpertsRecipe) -> Path:
         au = AUGraph(AUGraphConfig(recipe.au_backbone, recipe.au_stage))
         er = ERNet(ERNetConfig(recipe.er_arch, len(MAFW_LABELS)))
     except ValueError as error:
-        raise config.ConfigError(str(error)) from None
+        raise ConfigError(str(error)) from None
     stills = draw(recipe, recipe.stills, first=0)
     unseen = draw(recipe, recipe.val_stills, first=recipe.stills)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from captioner.config import ModelConfig, load
+from captioner.config import ModelConfig
+from captioner.config_io import load_config
 from captioner.faces.crops import FaceCrops
 from captioner.model.batch import NO_LABEL, Batch
 from captioner.model.captioner import EmotionCaptioner
@@ -34,7 +35,7 @@ def tiny_config(*overrides: str) -> ModelConfig:
         "fusion.layers=2", "fusion.heads=4", "fusion.width=32", "fusion.ffn=64", "fusion.visual_width=24",
         "fusion.max_text=20", "tokenizer=captions", "vocab_size=60",
     ]  # fmt: skip
-    return load(ModelConfig, None, [*small, *overrides])
+    return load_config(ModelConfig, None, [*small, *overrides])
 
 
 def tiny_model(*overrides: str, seed: int = 0) -> EmotionCaptioner:

@@ -4,22 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from captioner.config import Config, DecodeConfig, ModelConfig, build, load, to_dict
+from captioner.config import Config, DecodeConfig, ModelConfig
+from captioner.config_io import build_config, load_config, to_dict
 from captioner.errors import ConfigError
 
 
 def fault(*overrides: str, kind: type = Config) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(kind, None, overrides)
+        load_config(kind, None, overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_dictionary_round_trip() -> None:
-    config = load(Config, None, ["model.fusion.layers=2", "train.lr=3e-4", "--data.manifest=x.jsonl"])
+    config = load_config(Config, None, ["model.fusion.layers=2", "train.lr=3e-4", "--data.manifest=x.jsonl"])
     assert config.train.lr == 3e-4
     assert config.data.manifest == "x.jsonl"
-    assert build(Config, to_dict(config)) == config
+    assert build_config(Config, to_dict(config)) == config
 
 
 def test_unknown_key_names_the_nearest() -> None:
@@ -64,7 +65,7 @@ def test_sampling_excludes_beams() -> None:
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
-        load(Config, tmp_path / "absent.yaml")
+        load_config(Config, tmp_path / "absent.yaml")
     for text, words in [
         ("a: [", "not YAML"),
         ("- 1", "not a mapping"),
@@ -72,6 +73,6 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     ]:
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ConfigError, match=words) as caught:
-            load(Config, tmp_path / "x.yaml")
+            load_config(Config, tmp_path / "x.yaml")
         assert "x.yaml" in str(caught.value)
         assert "\n" not in str(caught.value)

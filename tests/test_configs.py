@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.model.experts import ExpertsRecipe
 from captioner.train.emotion.run_config import EmotionRun, PairConfig
 from captioner.train.experts.photo_recipe import PhotoRecipe
@@ -21,16 +22,16 @@ def test_config(path: Path) -> None:
     command = next(line.split()[1:] for line in head if line.startswith("#   python "))
     if path.parent.name == "bench":
         assert command[:5] == ["python", "-m", "eval", "bench", str(path.relative_to(ROOT))]
-        load(Benchmark, path)
+        load_config(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
         recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
         recipes |= {"clip_small": PairConfig, "clip_face": PairConfig}
-        load(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
+        load_config(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
 
 
 def test_paper_config_is_the_paper() -> None:
-    config = load(Config, ROOT / "configs" / "paper.yaml").model
+    config = load_config(Config, ROOT / "configs" / "paper.yaml").model
     assert (config.fusion.layers, config.fusion.heads, config.fusion.width, config.fusion.visual_width) == (
         12,
         12,

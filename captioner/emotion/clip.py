@@ -20,9 +20,8 @@ from captioner.emotion.settings import TEXT_NAMES, VISION_NAMES, ClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError
-from captioner.files import missing
+from captioner.files import SHIPPED, missing
 from captioner.model.convert import read_tensors
-from captioner.model.experts import WEIGHTS as SHIPPED
 from captioner.model.tokenizer import Tokenizer
 from captioner.model.weights import fill, read_weights
 

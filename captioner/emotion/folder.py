@@ -12,19 +12,17 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from captioner import __version__
-from captioner.config import build as build_config
-from captioner.config import to_dict
+from captioner.config_io import build_config, to_dict
 from captioner.emotion.classifier import Anchors
 from captioner.emotion.pe_clip import PEClip, Prototypes
 from captioner.emotion.settings import PEClipConfig
 from captioner.emotion.tower import Decoder
 from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import missing
+from captioner.files import SHIPPED, missing
 from captioner.model.checkpoint import recover, state_of, swap_in
-from captioner.model.experts import WEIGHTS as SHIPPED
 from captioner.model.weights import fill, read_weights
+from captioner.version import __version__
 
 FORMAT, KIND = 1, "pe_clip"
 FILES = ("config.json", "model.safetensors")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from captioner.config import check, divisors
+from captioner.config_io import Bound, at_least, broken, check, divisors, out_of_bounds
 
 # A tower's sizes: ClipConfig's names and those of transformers' configurations.
 VISION_NAMES = {
@@ -127,43 +127,42 @@ class PEClipConfig:
 
     def problems(self) -> list[str]:
         """Contradictions between keys, each naming the keys and their values."""
-        temporal, clip, faults = self.temporal, self.clip, []
-        if self.labels and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)):
-            faults.append(f"labels {self.labels}: at least two different names are needed")
-        for key, value in [
-            ("segments", self.segments),
-            ("tokens", self.tokens),
-            ("context_tokens", self.context_tokens),
-            ("temporal.layers", temporal.layers),
-            ("temporal.heads", temporal.heads),
-            ("temporal.rank", temporal.rank),
-            ("temporal.states", temporal.states),
-            ("temporal.kernel", temporal.kernel),
-        ]:
-            if value < 1:
-                faults.append(f"{key} is {value}: at least 1 is needed")
-        for key, width, heads in [
+        return [*out_of_bounds(self, _BOUNDS), *broken(self._rules())]
+
+    def _rules(self) -> list[tuple[bool, str]]:
+        """Pairs of what would be wrong between keys, and the line that says so."""
+        temporal, clip, weight = self.temporal, self.clip, self.supervision.weight
+        known = bool(clip.vocab_size) or not clip.source  # else the sizes are still the defaults
+        shared = (
             ("temporal.heads", temporal.inner, temporal.heads),
             ("clip.text_heads", clip.text_width, clip.text_heads),
             ("clip.vision_heads", clip.vision_width, clip.vision_heads),
-        ]:
-            if heads > 0 and width % heads:
-                faults.append(f"{key} {heads} does not divide {width}: use one of {divisors(width)}")
-        if temporal.kind == "transformer" and clip.width % max(1, temporal.heads):
-            faults.append(f"temporal.heads {temporal.heads} does not divide clip.width {clip.width}")
-        known = bool(clip.vocab_size) or not clip.source  # else the sizes are still the defaults
-        if known and not 0 <= self.decoder.start < clip.text_layers:
-            faults.append(
-                f"decoder.start is {self.decoder.start}: the text encoder has layers 0 to {clip.text_layers - 1}"
-            )
-        if known and clip.tower == "face" and self.crop != "face":
-            faults.append("clip.tower is face: it looks at aligned faces alone, set crop=face")
-        if self.temperature <= 0 or self.supervision.temperature <= 0:
-            faults.append("temperature and supervision.temperature must be above 0")
-        if self.supervision.weight < 0 or (self.supervision.kind == "pull" and self.supervision.weight > 1):
-            faults.append(f"supervision.weight is {self.supervision.weight}: 0 or more is needed, at most 1 for pull")
-        if self.supervision.wrong < 0:
-            faults.append(f"supervision.wrong is {self.supervision.wrong}: 0 or more is needed")
-        if "{}" not in self.prompt.template:
-            faults.append(f"prompt.template {self.prompt.template!r} has no {{}} for the category's name")
-        return faults
+        )
+        return [
+            (bool(self.labels) and (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels)),
+             f"labels {self.labels}: at least two different names are needed"),
+            *((heads > 0 and width % heads > 0,
+               f"{key} {heads} does not divide {width}: use one of {divisors(width)}") for key, width, heads in shared),
+            (temporal.kind == "transformer" and clip.width % max(1, temporal.heads) > 0,
+             f"temporal.heads {temporal.heads} does not divide clip.width {clip.width}"),
+            (known and not 0 <= self.decoder.start < clip.text_layers,
+             f"decoder.start is {self.decoder.start}: the text encoder has layers 0 to {clip.text_layers - 1}"),
+            (known and clip.tower == "face" and self.crop != "face",
+             "clip.tower is face: it looks at aligned faces alone, set crop=face"),
+            (self.temperature <= 0 or self.supervision.temperature <= 0,
+             "temperature and supervision.temperature must be above 0"),
+            (weight < 0 or (self.supervision.kind == "pull" and weight > 1),
+             f"supervision.weight is {weight}: 0 or more is needed, at most 1 for pull"),
+            ("{}" not in self.prompt.template,
+             f"prompt.template {self.prompt.template!r} has no {{}} for the category's name"),
+        ]  # fmt: skip
+
+
+_BOUNDS: dict[str, Bound] = {
+    **dict.fromkeys(
+        ("segments", "tokens", "context_tokens", "temporal.layers", "temporal.heads", "temporal.rank",
+         "temporal.states", "temporal.kernel"),
+        at_least(1),
+    ),
+    "supervision.wrong": at_least(0, "0 or more is needed"),
+}  # fmt: skip

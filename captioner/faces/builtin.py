@@ -19,10 +19,10 @@ from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, f
 from captioner.faces.points import NETWORK_NAMES, with_means
 from captioner.faces.reader import FaceReader, Follower, Sighting
 from captioner.faces.track import Rules, Tracker, paced
-from captioner.files import missing
+from captioner.files import SHIPPED, missing
 from captioner.video import LUMA
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "faces"
+WEIGHTS = SHIPPED / "faces"
 _LUMA = np.array(LUMA, np.float32)
 
 

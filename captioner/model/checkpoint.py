@@ -12,16 +12,17 @@ import tokenizers
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from captioner import __version__, list_models
-from captioner.config import ModelConfig, build, to_dict
+from captioner.config import ModelConfig
+from captioner.config_io import build_config, to_dict
 from captioner.errors import CheckpointError, ConfigError, unknown
+from captioner.files import SHIPPED, list_models
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.row_names import in_own_order, own_names, stored_names
 from captioner.model.tokenizer import Tokenizer
 from captioner.model.weights import fill, read_weights
+from captioner.version import __version__
 
 FORMAT = 2  # 1 stored no names of what its rows stand for
-WEIGHTS = Path(__file__).parents[1] / "weights"  # what this package ships
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 DEFAULT = "default"  # the shipped captioner that `caption` uses
 
@@ -44,7 +45,7 @@ def locate(
     """The folder of a shipped name, a path, or a hub repository (downloaded once)."""
     name = name or DEFAULT
     if name in list_models():
-        return WEIGHTS / name
+        return SHIPPED / name
     path = Path(name)
     if path.is_dir():
         return path
@@ -193,7 +194,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
     """What a folder's config.json says of the model, and whatever else stands there."""
     meta = read_meta(folder / "config.json")
     try:
-        return meta, build(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
+        return meta, build_config(ModelConfig, meta.pop("model"), where=f"{folder / 'config.json'}")
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
 

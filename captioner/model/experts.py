@@ -12,16 +12,15 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from captioner.config import build, check
+from captioner.config_io import build_config, check
 from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.files import atomic, write_text
+from captioner.files import SHIPPED, atomic, write_text
 from captioner.model.row_names import FORMAT_1
 from captioner.model.weights import fill, read_weights
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a label is certain
@@ -158,10 +157,10 @@ def save_experts(
 
 def find_experts(source: str | Path) -> Path:
     """The folder that a path or the name of shipped experts means."""
-    for folder in (Path(source), WEIGHTS / source):
+    for folder in (Path(source), SHIPPED / source):
         if (folder / "config.json").is_file():
             return folder
-    shipped = sorted(folder.name for folder in WEIGHTS.glob("*experts"))
+    shipped = sorted(folder.name for folder in SHIPPED.glob("*experts"))
     raise CheckpointError(
         f"{unknown('experts', str(source), shipped)}; or a folder with config.json and model.safetensors"
     )
@@ -182,6 +181,6 @@ def _read_spec(path: Path) -> ExpertsSpec:
         raise CheckpointError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
     older = {"action_units": [int(au) for au in FORMAT_1["action_units"]]}  # folders that named none
     try:
-        return build(ExpertsSpec, older | tree, where=str(path))
+        return build_config(ExpertsSpec, older | tree, where=str(path))
     except (ConfigError, ValueError) as error:  # prompts knows no CaptionerError
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import captioner
 from captioner.errors import CaptionerError, ConfigError, OutputError, unknown
 from captioner.files import write_text
 from captioner.inference.results import VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.journal import JOURNAL, Journal, file_stamp
 from captioner.output.writers import WRITERS, Writer
+from captioner.version import __version__
 
 log = logging.getLogger("captioner.cli")
 
@@ -161,7 +161,7 @@ def open_outputs(options: Options, inputs: Sequence[Input]) -> Outputs | None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"-o {str(folder)!r} is a file; give a folder")
     model = options.model or "the shipped one"
-    made_by = {"version": captioner.__version__, "model": model, "weights": file_stamp(f"{model}/model.safetensors")}
+    made_by = {"version": __version__, "model": model, "weights": file_stamp(f"{model}/model.safetensors")}
     writers = open_writers("txt" if options.format is None else options.format)
     journal = Journal(folder / JOURNAL, made_by | options.settings)
     outputs = Outputs(folder, writers, output_paths(inputs, folder), journal)

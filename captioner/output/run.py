@@ -18,6 +18,7 @@ from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import Outputs
 from captioner.output.writers import line
+from captioner.version import __version__
 
 log = logging.getLogger("captioner.cli")
 
@@ -155,7 +156,7 @@ class CaptionRun:
 
     def _about(self, model: Any) -> dict[str, Any]:
         settings = {"device": str(model.device), **self.options.settings}
-        return {"model": model.checkpoint.name, "version": captioner.__version__, "settings": settings}
+        return {"model": model.checkpoint.name, "version": __version__, "settings": settings}
 
     def _fail(self, each: Input, cause: str, error: BaseException | None = None) -> None:
         self.failed.append(each.source)

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from captioner.config import Config, build, to_dict
+from captioner.config import Config
+from captioner.config_io import build_config, to_dict
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces
 from captioner.data.loader import BAD_LIST, BadVideos, Feeder
 from captioner.errors import CheckpointError, ConfigError, Terminated
@@ -409,7 +410,8 @@ class Trainer:
         if found is None:
             return False
         values, folder = found.values, found.folder
-        changed = changed_settings(to_dict(build(Config, values["config"], where=str(folder))), to_dict(self.config))
+        before = build_config(Config, values["config"], where=str(folder))
+        changed = changed_settings(to_dict(before), to_dict(self.config))
         if changed:
             raise self.processes.error(
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "

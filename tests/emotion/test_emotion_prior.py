@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import ModelConfig, build, to_dict
+from captioner.config import ModelConfig
+from captioner.config_io import build_config, to_dict
 from captioner.data import inputs
 from captioner.data.dataset import ClipDataset, Place, TextPieces
 from captioner.data.feature_store import FeatureStore, look
@@ -165,5 +166,5 @@ def test_a_caption_tells_the_mixed_belief(source: Path, video: Path, tokenizer: 
 def test_older_checkpoints_and_runs_go_on() -> None:
     config = tiny_config()
     old = {k: v for k, v in to_dict(config).items() if not k.startswith("emotion_prior")}
-    assert build(ModelConfig, old) == config
+    assert build_config(ModelConfig, old) == config
     assert changed_settings(old, to_dict(config)) == []

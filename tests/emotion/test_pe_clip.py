@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captioner.config import load as load_config
-from captioner.config import to_dict
+from captioner.config_io import load_config, to_dict
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief, fuse
 from captioner.emotion.classifier import aggregated_anchors

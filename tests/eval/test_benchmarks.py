@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import load
+from captioner.config_io import load_config
 from captioner.data.manifest import Record, write_manifest
 from captioner.errors import CaptionerError
 from captioner.model import checkpoint
@@ -272,7 +272,7 @@ def test_scoring_alone_does_not_load_the_captioner() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "bench").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_benchmarks(path: Path) -> None:
-    bench = load(Benchmark, path)
+    bench = load_config(Benchmark, path)
     assert bench.prepare.startswith("python scripts/prepare.py ")
     assert f"--out {bench.manifest}" in bench.prepare
     assert bench.note and replace(bench, clips=1).clips == 1

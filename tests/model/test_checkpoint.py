@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import captioner
 from captioner.errors import CheckpointError
+from captioner.files import SHIPPED
 from captioner.inference.predictor import Captioner
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
@@ -126,6 +127,12 @@ def test_other_formats(folder: Path) -> None:
 def test_foreign_tokenizer_file(folder: Path) -> None:
     Tokenizer.build(["other words"]).save(folder / "tokenizer.json")
     assert "different checkpoints" in refusal(folder)
+
+
+def test_only_captioners_are_listed() -> None:
+    assert "default" in captioner.list_models()
+    for name in captioner.list_models():  # a CLIP pair has a vocabulary, too
+        checkpoint.read_config(SHIPPED / name)
 
 
 def test_unknown_name_lists_what_ships() -> None:

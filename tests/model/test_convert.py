@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from captioner.config import Config, DecodeConfig, VideoConfig, load
+from captioner.config import Config, DecodeConfig, VideoConfig
+from captioner.config_io import load_config
 from captioner.errors import CheckpointError, ConfigError
 from captioner.model import checkpoint
 from captioner.model.batch import Batch
@@ -154,7 +155,7 @@ def test_video_swin_command_makes_a_file_that_a_configuration_can_name(
     assert first == f"{out}: use model.video.arch={ARCH} and model.video.pretrained={out}"
     assert unused == "not used (2): cls_head.fc_cls.bias, cls_head.fc_cls.weight"
     keys = [f"model.video.pretrained={out}", f"model.video.arch={ARCH}", f"model.video.width={STEM}"]
-    encoder = VideoEncoder(load(Config, None, keys).model.video).eval()
+    encoder = VideoEncoder(load_config(Config, None, keys).model.video).eval()
     with torch.no_grad():
         found = encoder(pixels())
     assert found.shape == (2, TOKENS, 4 * STEM)

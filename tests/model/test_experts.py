@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captioner.config import load as load_config
+from captioner.config_io import load_config
 from captioner.errors import CheckpointError, ConfigError
+from captioner.files import SHIPPED
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    WEIGHTS,
     ExpertsRecipe,
     ExpertsSpec,
     au_labels,
@@ -204,7 +204,7 @@ def test_f1_skips_unknown_labels(script: ModuleType) -> None:
     assert script.f1(scores, torch.tensor([[1], [0], [1], [-1]])).tolist() == [0.5]
 
 
-@pytest.mark.skipif(not (WEIGHTS / "drawn-experts").is_dir(), reason="the experts are not shipped here")
+@pytest.mark.skipif(not (SHIPPED / "drawn-experts").is_dir(), reason="the experts are not shipped here")
 def test_shipped_experts_read_a_drawn_face() -> None:
     """On 40 drawn faces nobody trained on, shown AUs outrank absent ones and emotions beat chance."""
     experts = load_experts("drawn-experts")
@@ -221,8 +221,8 @@ def test_shipped_experts_read_a_drawn_face() -> None:
     assert (experts.er(images).logits.argmax(1) == emotions).float().mean() > 0.25
 
 
-@pytest.mark.skipif(not (WEIGHTS / "drawn-experts").is_dir(), reason="the experts are not shipped here")
+@pytest.mark.skipif(not (SHIPPED / "drawn-experts").is_dir(), reason="the experts are not shipped here")
 def test_shipped_experts_are_small_and_say_synthetic() -> None:
-    folder = WEIGHTS / "drawn-experts"
+    folder = SHIPPED / "drawn-experts"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4e6
     assert "synthetic" in (folder / "CARD.md").read_text().lower()

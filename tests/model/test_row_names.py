@@ -15,6 +15,7 @@ import captioner
 from captioner.errors import CheckpointError
 from captioner.faces.builtin import WEIGHTS as FACES
 from captioner.faces.builtin import load_parts
+from captioner.files import SHIPPED
 from captioner.lexicon import actions
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
@@ -24,7 +25,7 @@ from captioner.model.row_names import FORMAT_1, in_own_order, own_names
 from tests.helpers import ROOT, tiny_config, tiny_model
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.mp4"))
-DEFAULT = checkpoint.WEIGHTS / "default"
+DEFAULT = SHIPPED / "default"
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_only_what_a_captioner_has_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["experts", "drawn-experts"])
 def test_experts_name_their_action_units(name: str, tmp_path: Path) -> None:
-    source = checkpoint.WEIGHTS / name
+    source = SHIPPED / name
     if not source.is_dir():
         pytest.skip("the experts are not shipped here")
     folder = Path(shutil.copytree(source, tmp_path / name))

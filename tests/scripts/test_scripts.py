@@ -16,7 +16,8 @@ import ablate
 import bench_caption
 import train
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.model.experts import load_experts
 
 SMALL = [
@@ -47,7 +48,7 @@ def test_bench_caption_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -
 def test_ablation_rows_are_valid_configurations() -> None:
     for rows in ablate.TABLES.values():
         for row in rows.values():
-            load(Config, ROOT / "configs" / "ablate.yaml", ablate.overrides(row, []))
+            load_config(Config, ROOT / "configs" / "ablate.yaml", ablate.overrides(row, []))
     names = [ablate.folder_name(row, 0) for row in ablate.TABLES["IV"].values()]
     assert len(set(names)) == 4
     assert ablate.TABLES["V"]["both"] == ablate.TABLES["IV"]["+ECA"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from captioner.config import Config, TrainConfig, load
+from captioner.config import Config, TrainConfig
+from captioner.config_io import load_config
 from captioner.errors import ConfigError
 from captioner.train.deepspeed_engine import read_settings
 from captioner.train.engine import PlainEngine
@@ -98,5 +99,5 @@ def test_launcher_variables_are_checked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_override_of_the_documentation() -> None:
-    config = load(Config, ROOT / "configs" / "tiny.yaml", ["--train.deepspeed", "configs/ds_zero2.json"])
+    config = load_config(Config, ROOT / "configs" / "tiny.yaml", ["--train.deepspeed", "configs/ds_zero2.json"])
     assert config.train.deepspeed == "configs/ds_zero2.json"

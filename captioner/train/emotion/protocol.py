@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captioner.config import to_dict
+from captioner.config_io import to_dict
 from captioner.data.adapters import mafw, viewer
 from captioner.data.adapters.layout import Videos
 from captioner.data.manifest import Record, read_manifest

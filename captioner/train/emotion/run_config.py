@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from captioner.config import check
+from captioner.config_io import check
 from captioner.emotion.settings import ClipConfig, PEClipConfig, PromptConfig
 
 

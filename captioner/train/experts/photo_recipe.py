@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from captioner.config import ConfigError, check
+from captioner.config_io import check
+from captioner.errors import ConfigError
 from captioner.faces.crops import MARGIN
 from captioner.files import write_text
 from captioner.lexicon.emotions import MAFW_LABELS

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import ModelConfig, load
+from captioner.config import ModelConfig
+from captioner.config_io import load_config
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
 from captioner.emotion.clip import open_clip
@@ -157,7 +158,7 @@ def pair(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("captioner.emotion.face_frames._reader", OneFace)
         more = [f"manifest={manifest}", f"out={out}", "epochs=2", "part=0.6"]
-        run_pair(load(PairConfig, ROOT / "configs" / "clip_face.yaml", [*SMALL, *more]), torch.device("cpu"))
+        run_pair(load_config(PairConfig, ROOT / "configs" / "clip_face.yaml", [*SMALL, *more]), torch.device("cpu"))
     return out
 
 
@@ -181,7 +182,7 @@ def test_persons_of_the_pair_are_left_out(pair: Path, manifest: Path, tmp_path: 
         f"data.root={manifest}", f"data.cache={tmp_path}", f"train.out={tmp_path / 'out'}", "train.epochs=1",
         "train.plots=never",
     ]  # fmt: skip
-    run = load(EmotionRun, ROOT / "configs" / "emotion" / "face.yaml", words)
+    run = load_config(EmotionRun, ROOT / "configs" / "emotion" / "face.yaml", words)
     summary = run_protocol(run, torch.device("cpu"))
     result = json.loads((tmp_path / "out" / "split-0" / "result.json").read_text())
     assert (result["train"], result["test"]) == (12 - 2 * len(seen), 4)
@@ -235,17 +236,17 @@ def test_photos_teach_only_what_they_can_show() -> None:
 )
 def test_bad_pairs_are_named(given: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load(PairConfig, ROOT / "configs" / "clip_face.yaml", given)
+        load_config(PairConfig, ROOT / "configs" / "clip_face.yaml", given)
 
 
 def test_bad_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"clip\.tower is face: it looks at aligned faces alone, set crop=face"):
         PEClipConfig(clip=SMALL_CLIP, decoder=START)
     with pytest.raises(ConfigError, match=r"data\.photos are aligned faces, but emotion\.crop is frame"):
-        load(EmotionRun, ROOT / "configs" / "emotion" / "made.yaml", ["data.photos=x"])
+        load_config(EmotionRun, ROOT / "configs" / "emotion" / "made.yaml", ["data.photos=x"])
     with pytest.raises(ConfigError, match="start=drawn-experts: no face nets"):
         run_pair(
-            load(
+            load_config(
                 PairConfig,
                 ROOT / "configs" / "clip_face.yaml",
                 ["start=drawn-experts", "part=1", f"manifest={one_clip(tmp_path)}"],

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from captioner.config import load
+from captioner.config_io import load_config
 from captioner.emotion.clip import open_clip
 from captioner.emotion.settings import ClipConfig
 from captioner.errors import ConfigError
@@ -54,7 +54,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pair_learns_and_loads_as_clip(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "clip"
-    config = load(PairConfig, ROOT / "configs" / "clip_small.yaml",
+    config = load_config(PairConfig, ROOT / "configs" / "clip_small.yaml",
                   [*SMALL, f"manifest={manifest}", f"out={out}", "epochs=20"])  # fmt: skip
     scores = run_pair(config, torch.device("cpu"))
     assert scores["R@1"] >= 0.75 > 2 * scores["R@1 by chance"]
@@ -72,7 +72,7 @@ def test_a_pair_learns_and_loads_as_clip(manifest: Path, tmp_path: Path) -> None
 
 
 def test_equal_texts_are_no_wrong_pairs() -> None:
-    pair = Pair(load(PairConfig, None, [*SMALL, "clip.vocab_size=20"]).clip)
+    pair = Pair(load_config(PairConfig, None, [*SMALL, "clip.vocab_size=20"]).clip)
     images = torch.eye(16)[:2]
     tied, apart = images.mean(0, keepdim=True).expand(2, -1) * 2**0.5, images
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_equal_texts_are_no_wrong_pairs() -> None:
 )
 def test_bad_settings_are_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load(PairConfig, None, [override])
+        load_config(PairConfig, None, [override])
 
 
 def test_missing_manifest_is_named(capsys: pytest.CaptureFixture[str]) -> None:

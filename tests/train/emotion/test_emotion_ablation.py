@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from captioner.config import Config, load
+from captioner.config import Config
+from captioner.config_io import load_config
 from captioner.data.manifest import read_manifest
 from captioner.errors import ManifestError
 from tests.helpers import ROOT
@@ -49,7 +50,7 @@ def test_captions_of_the_other_manner(script: Any, clips: Path, tmp_path: Path) 
 
 def test_rows_are_configurations(script: Any) -> None:
     rows = script.rows("DIR", [0.5, 1]).values()
-    found = [load(Config, ROOT / "configs" / "ablate_prior.yaml", row).model for row in rows]
+    found = [load_config(Config, ROOT / "configs" / "ablate_prior.yaml", row).model for row in rows]
     assert [(c.emotion_prior, c.emotion_prior_weight) for c in found] == [
         (None, None),
         ("pe_clip", 0.5),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import build, load
+from captioner.config_io import build_config, load_config
 from captioner.data.adapters import viewer
 from captioner.data.adapters.layout import LayoutError
 from captioner.data.manifest import Record
@@ -73,7 +73,8 @@ def small(clip: Path, out: Path, *more: str) -> list[str]:
 
 
 def run_of(clip: Path, root: Path, out: Path, *more: str) -> EmotionRun:
-    return load(EmotionRun, ROOT / "configs" / "emotion" / "ve8.yaml", [f"data.root={root}", *small(clip, out, *more)])
+    overrides = [f"data.root={root}", *small(clip, out, *more)]
+    return load_config(EmotionRun, ROOT / "configs" / "emotion" / "ve8.yaml", overrides)
 
 
 # -- the whole protocol ---------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     assert all(set(row["belief"]) == set(VE8) and abs(sum(row["belief"].values()) - 1) < 1e-4 for row in rows)
     loss = json.loads((tmp_path / "split-0" / "result.json").read_text())["loss"]
     assert len(loss) == 12 and loss[-1] < loss[0]
-    assert build(EmotionRun, json.loads((tmp_path / "run.json").read_text())).emotion.labels == list(VE8)
+    assert build_config(EmotionRun, json.loads((tmp_path / "run.json").read_text())).emotion.labels == list(VE8)
     model = folder.load(tmp_path / "split-1" / "model")
     assert model.config.labels == list(VE8)
 
@@ -128,7 +129,7 @@ def test_ablation_tables(
     assert "error: unknown table '9'; allowed: 3, 4, 5, 6, 7, 8, d, s" in capsys.readouterr().err
     for table in ablate.TABLES.values():
         for changes in table.values():
-            load(EmotionRun, config, [f"emotion.{change}" for change in changes])
+            load_config(EmotionRun, config, [f"emotion.{change}" for change in changes])
 
 
 def test_random_crops_and_equal_runs(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ def test_official_sides() -> None:
 
 @pytest.mark.parametrize(("name", "splits", "share"), [("ve8", 10, 1 / 3), ("ekman6", 5, 1 / 2), ("mv6", 3, 1 / 3)])
 def test_configurations_are_the_papers(name: str, splits: int, share: float) -> None:
-    run = load(EmotionRun, ROOT / "configs" / "emotion" / f"{name}.yaml")
+    run = load_config(EmotionRun, ROOT / "configs" / "emotion" / f"{name}.yaml")
     made, temporal = run.emotion, run.emotion.temporal
     assert (made.segments, made.temperature, made.decoder.start, made.supervision.weight) == (64, 0.01, 8, 0.7)
     assert (temporal.kind, temporal.layers, temporal.heads) == ("mamba", 3, 8)
@@ -405,7 +406,7 @@ def test_configurations_are_the_papers(name: str, splits: int, share: float) -> 
 )
 def test_bad_settings_are_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load(EmotionRun, None, [override])
+        load_config(EmotionRun, None, [override])
 
 
 def test_labels_must_be_the_datasets(clip_folder: Path, tmp_path: Path) -> None:
@@ -418,7 +419,7 @@ def test_missing_plot_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     wanted = r"plots need scikit-learn and matplotlib: pip install 'captioner\[eval\]', or set train.plots=never"
     with pytest.raises(ConfigError, match=wanted):
-        protocol.run_protocol(load(EmotionRun, None, ["train.plots=always"]), torch.device("cpu"))
+        protocol.run_protocol(load_config(EmotionRun, None, ["train.plots=always"]), torch.device("cpu"))
     protocol.draw_plots(tmp_path, VE8, {}, [])  # auto: one line of log, nothing drawn
     assert not list(tmp_path.iterdir())
 

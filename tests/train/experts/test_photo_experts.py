@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from captioner.errors import ConfigError
+from captioner.files import SHIPPED
 from captioner.lexicon.emotions import FERPLUS_LABELS, MAFW_LABELS
-from captioner.model.experts import WEIGHTS, load_experts
+from captioner.model.experts import load_experts
 from captioner.train.experts import photo_recipe
 from captioner.train.experts.au_net import (
     AURecipe,
@@ -235,15 +236,15 @@ def test_unknown_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "unknown source 'fotos'; did you mean 'photos'?" in capsys.readouterr().err.replace(" (did", "; did")
 
 
-@pytest.mark.skipif(not (WEIGHTS / "experts").is_dir(), reason="no experts are shipped")
+@pytest.mark.skipif(not (SHIPPED / "experts").is_dir(), reason="no experts are shipped")
 def test_shipped_experts() -> None:
     """They load, are small, say what no photo taught, and score a mirrored crop with the same emotions."""
     experts = load_experts("experts")
-    size = sum(path.stat().st_size for path in (WEIGHTS / "experts").iterdir())
+    size = sum(path.stat().st_size for path in (SHIPPED / "experts").iterdir())
     assert size < 6e6
     assert experts.config.synthetic_labels == UNPICTURED
     assert experts.config.margin == 0.45
-    card = (WEIGHTS / "experts" / "CARD.md").read_text()
+    card = (SHIPPED / "experts" / "CARD.md").read_text()
     assert "anxiety, helplessness, disappointment" in card and "synthetic" in card
     crops = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 96, 96)).astype(np.float32))
     with torch.no_grad():
@@ -252,7 +253,7 @@ def test_shipped_experts() -> None:
     assert scores.shape == (2, 41) and scores.min() >= 0 and scores.max() <= 1
 
 
-@pytest.mark.skipif(not (WEIGHTS / "experts").is_dir(), reason="no experts are shipped")
+@pytest.mark.skipif(not (SHIPPED / "experts").is_dir(), reason="no experts are shipped")
 def test_shipped_experts_behind_the_prompts() -> None:
     """Frames without a face leave no trace; a clip without any face is said to have none."""
     experts = load_experts("experts")
@@ -268,7 +269,7 @@ def test_shipped_experts_behind_the_prompts() -> None:
 
 
 @pytest.mark.skipif(
-    not ((WEIGHTS / "experts").is_dir() and (SHARED / "ferplus").is_dir()), reason="no shipped experts, or no FER+"
+    not ((SHIPPED / "experts").is_dir() and (SHARED / "ferplus").is_dir()), reason="no shipped experts, or no FER+"
 )
 def test_shipped_experts_read_real_photos() -> None:
     """Every fifth picture of FER+'s validation part with a majority: at least 82 % right, by all 11 labels."""
