@@ -4,7 +4,8 @@ Axes: S stills, A main AUs, O one-sided AUs.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,10 @@ HALVES: dict[str, tuple[int, ...]] = {
     "upper": (1, 2, 4, 5, 7, 9, 43), "lower": (10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27),
 }  # fmt: skip
 
+# What else moves with oblique brows, and how often.
+_BESIDE_OBLIQUE = {15: 0.35, 17: 0.25, 20: 0.2, 25: 0.35, 26: 0.2, 5: 0.2, 7: 0.2, 6: 0.12, 2: 0.25}
+Sampler = Callable[[np.random.Generator, tuple[int, ...]], tuple[State, int]]
+
 
 @dataclass(frozen=True)
 class Posed:
@@ -72,21 +77,25 @@ def posed(
     """`count` stills of the persons of these splits, read from the cache folder once made there.
 
     part: `upper` or `lower` moves that half of faces of which only it is at rest; labels of the other are unknown.
+    `oblique` gives whole faces the brows of crying and pleading: inner ends up, knitted.
     """
     half = "" if part == "whole" else f"{part}-"
     path = Path(cache) / f"posed-{half}{'-'.join(splits)}-{count}-{seed}-{PUPPET}.npz"
     if not path.exists():
         photos = PhotoSet(folder)
         log.info("posing %d stills of %s persons into %s", count, " and ".join(splits), path)
-        rows = np.concatenate([photos.rows(split, part) for split in splits])
-        made = _pose_all(photos, rows, count, seed, HALVES.get(part, PHOTO_AUS))
+        rows = np.concatenate([photos.rows(split, part if part in HALVES else "whole") for split in splits])
+        sample = oblique_state if part == "oblique" else sample_state
+        made = _pose_all(photos, rows, count, seed, HALVES.get(part, PHOTO_AUS), sample)
         with atomic(path) as temporary:
             np.savez(temporary, **{name: value.numpy() for name, value in vars(made).items()})
     with np.load(path, allow_pickle=False) as stored:
         return Posed(**{name: torch.from_numpy(stored[name]) for name in stored.files})
 
 
-def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int, able: tuple[int, ...]) -> Posed:
+def _pose_all(
+    photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int, able: tuple[int, ...], sample: Sampler
+) -> Posed:
     basis, each = load_basis(), -(-count // len(rows))
     known = np.array([len(able) == len(PHOTO_AUS) or au in able for au in (*MAIN_AUS, *(int(n[1:]) for n in SUB_AUS))])
     order = np.random.default_rng([seed, _PHOTO]).permutation(rows)
@@ -99,7 +108,7 @@ def _pose_all(photos: PhotoSet, rows: NDArray[np.int64], count: int, seed: int, 
             continue
         for number in range(each):
             rng = np.random.default_rng([seed, _STATE, row, number])
-            state, emotion = sample_state(rng, able)
+            state, emotion = sample(rng, able)
             picture, landmarks = _draw(rng, actor, state)
             pixels.append(picture)
             points.append(landmarks[list(MESH_68), :2] / SIDE)
@@ -146,6 +155,19 @@ def sample_state(rng: np.random.Generator, able: tuple[int, ...] = PHOTO_AUS) ->
         blink=float(rng.choice([0.0, rng.uniform(0, 1)], p=[0.85, 0.15])), sides=sides,
     )  # fmt: skip
     return state, emotion
+
+
+def oblique_state(rng: np.random.Generator, able: tuple[int, ...] = PHOTO_AUS) -> tuple[State, int]:
+    """A head whose inner brows rise (AU1) and knit (AU4) together, as no phrase of `sample_state` poses them."""
+    state, _ = sample_state(rng, able)
+    aus = {au: value for au, value in state.aus.items() if value < ABSENT and au not in (1, 2, 4)}
+    peak = rng.uniform(0.6, 1.0)
+    aus |= {1: float(peak), 4: float(np.clip(peak * rng.uniform(0.7, 1.15), 0.5, 1))}
+    aus |= {au: float(rng.uniform(0.5, 0.9)) for au, share in _BESIDE_OBLIQUE.items() if rng.random() < share}
+    if 5 in aus and aus.get(7, 0) >= ABSENT:
+        del aus[7]
+    sides = {au: _sides(rng) for au in aus} | {1: (1.0, 1.0), 4: (1.0, 1.0)}
+    return replace(state, aus=aus, sides=sides), -1
 
 
 def _any_phrases(rng: np.random.Generator, able: tuple[int, ...]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from captioner.train.experts.portraits import (
     vote_shares,
     whole_frames,
 )
-from captioner.train.experts.posed import HALVES, Posed, labels_of, posed, sample_state, taught
+from captioner.train.experts.posed import HALVES, Posed, labels_of, oblique_state, posed, sample_state, taught
 from captioner.video.reading import write_video
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.backbones import FACE_WINDOW, FaceNet, build_backbone
@@ -341,3 +341,12 @@ def test_portraits_are_aligned() -> None:
     eye, cheek = crops[33:38, 33:38].mean(), crops[48:53, 33:38].mean()
     assert eye < 0.75 * cheek
     assert portraits.shares.sum(1).max() == 1
+
+
+def test_oblique_brows_rise_and_knit_on_both_sides() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        state, emotion = oblique_state(rng)
+        labels = dict(zip((*MAIN_AUS, *SUB_AUS), labels_of(state), strict=True))
+        assert emotion == -1
+        assert [labels[name] for name in (1, 4, "L1", "R1", "L4", "R4")] == [1] * 6
