@@ -13,14 +13,14 @@ from captioner.synth.body3d import people, renderer
 from captioner.synth.body3d.actions import POSED, act, sample_acting
 from captioner.synth.body3d.decals import BROWS, SIDE, WRINKLES, decals
 from captioner.synth.body3d.people import LANDMARKS, VERTICES
-from captioner.synth.body3d.scene import PROFILE, Look, finish, read_skins, sample_view, wrinkles
-from captioner.train.experts.renders import render
-from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
+from captioner.synth.body3d.scene import PROFILE, Appearance, finish, read_skins, sample_view, wrinkles
+from captioner.train.experts.renders import render_people
+from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 from tests.helpers import SHARED
 
 SKINS = SHARED / "data" / "skins"
 PLACE = {au: place for place, au in enumerate(MAIN_AUS)}
-LOOK = Look("a", "b", "c", 0, (), {}, dark=False, wrinkled=0.5)
+LOOK = Appearance("a", "b", "c", 0, (), {}, dark=False, wrinkled=0.5)
 
 
 def test_compound_table_names_units_that_can_be_posed() -> None:
@@ -117,10 +117,10 @@ def test_rendered_faces_lie_where_crops_expect_them() -> None:
     if not SKINS.is_dir():
         pytest.skip("needs ../shared/data/skins")
     try:
-        made = render(SKINS, 8, seed=3)
+        made = render_people(SKINS, 8, seed=3)
     except ManifestError as error:
         pytest.skip(str(error))
-    again = render(SKINS, 8, seed=3)
+    again = render_people(SKINS, 8, seed=3)
     assert len(LANDMARKS) == 68 and max(LANDMARKS) < VERTICES
     assert np.array_equal(made.pixels, again.pixels) and np.array_equal(made.aus, again.aus)
     assert made.persons.unique().numel() == 2  # seven pictures of a person

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captioner.lexicon.compound import COMPOUND
 from captioner.model.experts import ABSENT, PRESENT
-from prompts.au_graph import MAIN_AUS, SUB_AUS, UNKNOWN
+from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 
 SHUT = 43  # shut eyes
 # Shape keys (ARKit's names) of an AU; "*" stands for Left and Right.

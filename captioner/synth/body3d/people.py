@@ -26,7 +26,7 @@ Vertices = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Person:
+class BodyShape:
     """Sliders of the body, and whether the looks are a man's; age in 0..1."""
 
     sliders: Mapping[str, float]
@@ -60,7 +60,7 @@ class Bodies:
         """How the open jaw moves the vertices of the average person."""
         return self._vertices(dict.fromkeys(self.model.phenotype_labels, 0.5), {}, {"jawOpen": 1.0}) - self.rest
 
-    def vertices(self, person: Person, shapes: Mapping[str, float]) -> Vertices:
+    def vertices(self, person: BodyShape, shapes: Mapping[str, float]) -> Vertices:
         """Of a person whose face does this."""
         return self._vertices(dict(person.sliders), dict(person.features), dict(shapes))
 
@@ -71,7 +71,7 @@ class Bodies:
         )
         return np.asarray(body["vertices"][0].numpy(), np.float32)
 
-    def sample(self, rng: np.random.Generator) -> Person:
+    def sample(self, rng: np.random.Generator) -> BodyShape:
         """Somebody: grown up, of any sex, age, weight and origin, with features of their own."""
         male = bool(rng.random() < 0.5)
         ages = [rng.uniform(0.42, 0.6), rng.uniform(0.6, 0.8), rng.uniform(0.8, 1)]
@@ -83,7 +83,7 @@ class Bodies:
             "proportions": float(rng.uniform(0.3, 1)),
         }
         origin = dict(zip(("african", "asian", "caucasian"), rng.dirichlet([0.6] * 3).tolist(), strict=True))
-        return Person(sliders | {key: v for key, v in origin.items() if key in sliders}, self._features(rng), male)
+        return BodyShape(sliders | {key: v for key, v in origin.items() if key in sliders}, self._features(rng), male)
 
     def _features(self, rng: np.random.Generator) -> dict[str, float]:
         features: dict[str, float] = {}

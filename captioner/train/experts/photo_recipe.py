@@ -1,5 +1,6 @@
 """The experts from photos: FER+ for emotions, posed and real portraits for action units; measured and described."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,8 +37,18 @@ from captioner.train.experts.emotion_net import (
     train_emotions,
     widen_emotions,
 )
-from captioner.train.experts.portraits import CropView, FacePictures, join_tables, read_portraits, view_of
+from captioner.train.experts.portraits import (
+    CropView,
+    FacePictures,
+    join_tables,
+    read_ferplus,
+    read_portraits,
+    view_of,
+)
 from captioner.train.experts.posed import SIDE, Posed, posed, taught
+from captioner.train.experts.real_faces import RealFacesRecipe, teachers, train_on_real
+from captioner.train.experts.renders import rendered
+from captioner.train.experts.votes import clear_faces
 from captioner.train.fitting import RunState, best_device
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig
@@ -83,6 +94,9 @@ class PhotoRecipe:
     emotion: EmotionRecipe = field(default_factory=EmotionRecipe)
     widen: WidenRecipe = field(default_factory=WidenRecipe)
     au: AURecipe = field(default_factory=AURecipe)
+    skins: str = "data/skins"
+    """Folder of textures for three-dimensional people, whom `real.renders` shows."""
+    real: RealFacesRecipe = field(default_factory=RealFacesRecipe)
     seed: int = 0
     threads: int = 1
 
@@ -113,9 +127,12 @@ def train_experts(recipe: PhotoRecipe) -> Path:
 
     table = training_table(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     view = view_of(au.backbone, recipe.size)
-    courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
-    if recipe.start:
-        blend_weights(au, load_experts(recipe.start).au, recipe.keep)
+    if recipe.au.epochs:
+        courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
+        if recipe.start:
+            blend_weights(au, load_experts(recipe.start).au, recipe.keep)
+    if recipe.real.steps:
+        courses += [_see_real_faces(au, view, stills, parts[0].pictures, recipe)]
 
     save_experts(
         recipe.out, er, au, describe_experts(er, au, view, table, stills, films, recipe), card="", whole_au=False
@@ -156,6 +173,24 @@ def _learn_emotions(
     if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
         au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
     return courses
+
+
+def _see_real_faces(au: AUGraph, view: CropView, stills: Posed, voted: FacePictures, recipe: PhotoRecipe) -> RunState:
+    """The lesson of real_faces; FER+'s validation part chooses the weights."""
+    work, real, known = Path(recipe.work), recipe.real, {"stills": stills}
+    if real.oblique:
+        known["oblique"] = posed(recipe.faces, ("train",), real.oblique_stills, recipe.seed, work, "oblique")
+    if real.renders:
+        known["renders"] = rendered(recipe.skins, real.rendered, recipe.seed, work)
+    portraits, names = read_portraits(recipe.faces, 0, SIDE), PhotoSet(recipe.faces).blendshape_names
+    lessons = teachers(real, portraits, names, known)
+    unseen, votes = read_ferplus(recipe.ferplus, 1)
+    emotions, before = clear_faces(votes), copy.deepcopy(au)
+    clear = torch.nonzero(emotions >= 0)[:, 0]
+    valid = (unseen.take(clear), emotions[clear])
+    course = train_on_real(au, view, voted, valid, lessons, real, work / "au-real", recipe.seed)
+    blend_weights(au, before, real.keep)
+    return course
 
 
 def write_experts_card(recipe: PhotoRecipe, ferplus: EmotionPart, seconds: float) -> None:

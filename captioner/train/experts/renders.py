@@ -11,7 +11,7 @@ from captioner.files import atomic
 from captioner.synth.body3d.actions import sample_acting
 from captioner.synth.body3d.people import LANDMARKS, Bodies
 from captioner.synth.body3d.renderer import Renderer
-from captioner.synth.body3d.scene import finish, read_skins, sample_look, sample_view, wrinkles
+from captioner.synth.body3d.scene import finish, read_skins, sample_appearance, sample_view, wrinkles
 from captioner.train.experts.portraits import align, join_tables
 from captioner.train.experts.posed import SIDE, Posed
 
@@ -30,7 +30,7 @@ def rendered(folder: str | Path, count: int, seed: int, cache: str | Path) -> Po
         path = Path(cache) / f"rendered-{seed}-{part}-{_VERSION}.npz"
         if not path.exists():
             log.info("rendering %d pictures into %s", PART, path)
-            made = render(folder, PART, seed, part)
+            made = render_people(folder, PART, seed, part)
             with atomic(path) as temporary:
                 np.savez(temporary, **{name: value.numpy() for name, value in vars(made).items()})
         with np.load(path, allow_pickle=False) as stored:
@@ -38,7 +38,7 @@ def rendered(folder: str | Path, count: int, seed: int, cache: str | Path) -> Po
     return join_tables(parts)
 
 
-def render(folder: str | Path, count: int, seed: int, part: int = 0) -> Posed:
+def render_people(folder: str | Path, count: int, seed: int, part: int = 0) -> Posed:
     """`count` pictures, EACH of a person; the emotion of none is known."""
     skins, bodies = read_skins(folder), Bodies()
     renderer = Renderer(bodies, skins)
@@ -47,7 +47,7 @@ def render(folder: str | Path, count: int, seed: int, part: int = 0) -> Posed:
     for number in range(-(-count // EACH)):
         rng = np.random.default_rng([seed, part, number])
         person = bodies.sample(rng)
-        look, calm = sample_look(rng, skins, person), bodies.vertices(person, {})
+        look, calm = sample_appearance(rng, skins, person), bodies.vertices(person, {})
         for _ in range(min(EACH, count - len(pixels))):
             acting, view = sample_acting(rng), sample_view(rng, look)
             posed = bodies.vertices(person, acting.shapes)

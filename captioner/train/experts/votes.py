@@ -2,7 +2,7 @@
 
 The votes of FER+ name emotions, not action units. An emotion's logit is a sum of AU scores with weights that cannot be
 negative, over the units that go with it; so a vote can only raise units of its emotion and lower those of the others.
-Axes: B faces, E emotions of portraits.EMOTIONS, A main AUs.
+Axes: B faces, E emotions of FERPLUS_LABELS, A main AUs.
 """
 
 import math
@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.experts.au_net import ranking
-from captioner.train.experts.portraits import EMOTIONS, majority
-from prompts.au_graph import MAIN_AUS
+from captioner.train.experts.portraits import majority
+from prompts.action_units import MAIN_AUS
 
 PLACE = {au: place for place, au in enumerate(MAIN_AUS)}
 CORE, OFTEN, MAY = 4.0, 2.0, 0.5  # first weights of units that always, often and sometimes go with an emotion
@@ -54,14 +55,14 @@ class EmotionMap(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        first = torch.zeros(len(EMOTIONS), len(MAIN_AUS))
-        for row, name in enumerate(EMOTIONS):
+        first = torch.zeros(len(FERPLUS_LABELS), len(MAIN_AUS))
+        for row, name in enumerate(FERPLUS_LABELS):
             for weight, units in zip((CORE, OFTEN, MAY), UNITS[name], strict=True):
                 first[row, [PLACE[au] for au in units]] = weight
         self.register_buffer("mask", (first > 0).float())
         inverse = torch.where(first > 0, first.clamp(min=1e-3).expm1().log(), torch.zeros(()))  # of softplus
         self.raw = nn.Parameter(inverse / _PACE)
-        usual = torch.tensor([2.5 if name == "neutral" else 0.0 for name in EMOTIONS])
+        usual = torch.tensor([2.5 if name == "neutral" else 0.0 for name in FERPLUS_LABELS])
         self.bias = nn.Parameter(usual / _PACE)
 
     def weights(self) -> Tensor:
@@ -81,7 +82,7 @@ def direct_loss(scores: Tensor, shares: Tensor) -> Tensor:
     """Cross-entropy of the units of DIRECT against their chance under the shares (B, E) of the votes; scores (B, A)."""
     total, known = scores.new_zeros(()), scores.new_zeros(())
     for au, chances in DIRECT.items():
-        places = [EMOTIONS.index(name) for name in chances]
+        places = [FERPLUS_LABELS.index(name) for name in chances]
         weight = shares[:, places].sum(1)
         wanted = shares[:, places] @ shares.new_tensor(list(chances.values())) / weight.clamp(min=1e-6)
         weight = weight * (weight > 0.3)
@@ -93,8 +94,8 @@ def direct_loss(scores: Tensor, shares: Tensor) -> Tensor:
 
 def clear_faces(votes: Tensor, least: float = 7, neutral: float = 8) -> Tensor:
     """The emotion (N,) that at least so many of the ten votes (N, 10) agree on; -1 elsewhere."""
-    emotions, most = majority(votes), votes[:, : len(EMOTIONS)].amax(1)
-    enough = most >= torch.where(emotions == EMOTIONS.index("neutral"), neutral, least)
+    emotions, most = majority(votes), votes[:, : len(FERPLUS_LABELS)].amax(1)
+    enough = most >= torch.where(emotions == FERPLUS_LABELS.index("neutral"), neutral, least)
     return torch.where(enough, emotions, -1)
 
 
@@ -103,7 +104,7 @@ def vote_areas(scores: Tensor, emotions: Tensor) -> dict[tuple[str, int], float]
     areas = {}
     for name, au in AIMS:
         truth = torch.where(
-            emotions == EMOTIONS.index(name), 1, torch.where(emotions == EMOTIONS.index("neutral"), 0, -1)
+            emotions == FERPLUS_LABELS.index(name), 1, torch.where(emotions == FERPLUS_LABELS.index("neutral"), 0, -1)
         )
         areas[name, au] = ranking(scores[:, [PLACE[au]]], truth[:, None])[0].item()
     return areas

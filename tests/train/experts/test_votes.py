@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from captioner.train.experts.portraits import EMOTIONS
+from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.experts.votes import (
     AIMS,
     DIRECT,
@@ -16,18 +16,18 @@ from captioner.train.experts.votes import (
     shortfall,
     vote_areas,
 )
-from prompts.au_graph import MAIN_AUS
+from prompts.action_units import MAIN_AUS
 
 
 def test_the_map_starts_as_its_table_says_and_never_turns_a_sign() -> None:
     emotions = EmotionMap()
     weights = emotions.weights()
-    assert weights[EMOTIONS.index("anger"), PLACE[4]].item() == pytest.approx(4, abs=1e-3)
-    assert weights[EMOTIONS.index("happiness"), PLACE[6]].item() == pytest.approx(2, abs=1e-3)
+    assert weights[FERPLUS_LABELS.index("anger"), PLACE[4]].item() == pytest.approx(4, abs=1e-3)
+    assert weights[FERPLUS_LABELS.index("happiness"), PLACE[6]].item() == pytest.approx(2, abs=1e-3)
     with torch.no_grad():
         emotions.raw -= 10  # whatever training does
     assert (emotions.weights() >= 0).all()
-    assert not emotions.weights()[EMOTIONS.index("neutral")].any()
+    assert not emotions.weights()[FERPLUS_LABELS.index("neutral")].any()
 
 
 def test_tight_lids_have_no_part_in_the_map() -> None:
@@ -36,7 +36,7 @@ def test_tight_lids_have_no_part_in_the_map() -> None:
 
 def test_a_vote_for_anger_lowers_brows_and_leaves_settled_units_alone() -> None:
     scores = torch.full((1, len(MAIN_AUS)), 0.5, requires_grad=True)
-    loss = torch.nn.functional.cross_entropy(EmotionMap()(scores), torch.tensor([EMOTIONS.index("anger")]))
+    loss = torch.nn.functional.cross_entropy(EmotionMap()(scores), torch.tensor([FERPLUS_LABELS.index("anger")]))
     loss.backward()
     assert scores.grad is not None
     assert scores.grad[0, PLACE[4]] < 0  # more of AU4 is less loss
@@ -45,15 +45,15 @@ def test_a_vote_for_anger_lowers_brows_and_leaves_settled_units_alone() -> None:
 
 
 def test_direct_targets_ask_for_their_chance() -> None:
-    sad = torch.zeros(1, len(EMOTIONS))
-    sad[0, EMOTIONS.index("sadness")] = 1
+    sad = torch.zeros(1, len(FERPLUS_LABELS))
+    sad[0, FERPLUS_LABELS.index("sadness")] = 1
     scores = torch.full((1, len(MAIN_AUS)), 0.5)
     for au, chances in DIRECT.items():
         scores[0, PLACE[au]] = chances["sadness"]
     best = direct_loss(scores, sad)
     scores[0, PLACE[17]] = 0.9
     assert direct_loss(scores, sad) > best
-    assert direct_loss(scores, torch.zeros(1, len(EMOTIONS))) == 0  # nobody voted
+    assert direct_loss(scores, torch.zeros(1, len(FERPLUS_LABELS))) == 0  # nobody voted
 
 
 def test_clear_faces_need_seven_votes_and_neutral_ones_eight() -> None:
@@ -66,7 +66,7 @@ def test_clear_faces_need_seven_votes_and_neutral_ones_eight() -> None:
 
 
 def test_areas_say_which_aims_are_missed() -> None:
-    emotions = torch.tensor([EMOTIONS.index(name) for name in ("neutral", "neutral", "anger", "anger")])
+    emotions = torch.tensor([FERPLUS_LABELS.index(name) for name in ("neutral", "neutral", "anger", "anger")])
     scores = torch.zeros(4, len(MAIN_AUS))
     scores[:, PLACE[4]] = torch.tensor([0.1, 0.2, 0.3, 0.4])
     areas = vote_areas(scores, emotions)
