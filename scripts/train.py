@@ -23,7 +23,7 @@ from _command import config_arguments, guarded, script_parser
 
 from captioner.config import Config, ModelConfig
 from captioner.config_io import load_config, read_yaml
-from captioner.data.dataset import ClipDataset, TextPieces, open_foreign
+from captioner.data.dataset import ClipDataset
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
@@ -33,8 +33,8 @@ from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES, phrase_names
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.tokenizer import Tokenizer
-from captioner.model.video_encoder import resolve_experts
+from captioner.model.experts import resolve_experts
+from captioner.model.tokenizer import TextPieces, Tokenizer, open_foreign
 from captioner.train.checkpoints import CheckpointStore
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.emotion.run_config import EmotionRun

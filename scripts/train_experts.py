@@ -34,8 +34,6 @@ from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import atomic, write_text
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Experts,
     ExpertsRecipe,
     ExpertsSpec,
@@ -46,6 +44,7 @@ from captioner.model.experts import (
 from captioner.synth.drawn.stills import sample_still
 from captioner.train.experts import photo_recipe
 from captioner.train.experts.card import millions, milliseconds
+from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.action_units import MAIN_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig, asymmetric_loss, class_weights
 from prompts.er_net import ERNet, ERNetConfig

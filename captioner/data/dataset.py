@@ -7,74 +7,21 @@ order of workers and a resumed run change nothing.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import tokenizers
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from captioner.config import ModelConfig
 from captioner.data.feature_store import FeatureStore, look
 from captioner.data.manifest import Record
-from captioner.errors import CheckpointError, VideoError
+from captioner.errors import VideoError
 from captioner.lexicon.phrases import find_phrases
 from captioner.model.batch import NO_LABEL, CaptionTargets, ClipInputs, ClipItem
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.video.transforms import crop
 from prompts.textual import hide_words
 
 STAND_INS = 50  # clips tried in place of an unreadable one
-FUNCTION_WORDS = frozenset(
-    """a an the and or but of to in on at by for from with as is are was were be
-    his her their its he she they it him them that this while then who""".split()  # noqa: SIM905
-)
-
-
-class TextPieces:
-    """Captions as ids of the text encoder: the captioner's own vocabulary, or the encoder's."""
-
-    def __init__(self, tokenizer: Tokenizer, foreign: tokenizers.Tokenizer | None, longest: int) -> None:
-        self.tokenizer, self.foreign, self.longest = tokenizer, foreign, longest
-
-    def __call__(self, caption: str) -> tuple[list[int], list[bool]]:
-        """ids, and which of them are words rather than specials."""
-        if self.foreign is None:
-            ids = self.tokenizer.encode(caption, self.longest)
-            special = (self.tokenizer.cls_id, self.tokenizer.sep_id)
-            return ids, [i not in special for i in ids]
-        piece = self.foreign.encode(caption)
-        words = [not special for special in piece.special_tokens_mask]
-        return piece.ids[: self.longest], words[: self.longest]
-
-    def matchable(self, ids: list[int], words: list[bool]) -> list[bool]:
-        """Places that an action unit may match: content words; a comma or an article shows on no face."""
-        pieces = [self.piece(i).strip().lower() for i in ids]
-        return [
-            word and text not in FUNCTION_WORDS and any(c.isalnum() for c in text)
-            for word, text in zip(words, pieces, strict=True)
-        ]
-
-    def piece(self, token: int) -> str:
-        """The text of one id."""
-        return self.foreign.decode([token]) if self.foreign is not None else self.tokenizer.piece(token)
-
-    def word_at(self, ids: list[int], place: int) -> str:
-        """The word that a place belongs to."""
-        if self.foreign is not None:
-            return self.piece(ids[place]).strip()
-        return next((word for word, places in self.tokenizer.words(ids) if place in places), "")
-
-
-def open_foreign(name: str) -> tokenizers.Tokenizer:
-    """The tokenizer of a text encoder that does not share the captioner's vocabulary."""
-    try:
-        file = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
-        return (
-            tokenizers.Tokenizer.from_file(str(file)) if file.exists() else tokenizers.Tokenizer.from_pretrained(name)
-        )
-    except Exception as error:  # the library raises bare Exception
-        cause = str(error).splitlines()[0]
-        raise CheckpointError(f"cannot load the tokenizer of the text encoder {name!r}: {cause}") from None
 
 
 def hide(ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator) -> tuple[list[int], list[int]]:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from captioner.config import DecodeConfig
-from captioner.data.dataset import TextPieces
 from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption
 from captioner.lexicon.actions import ACTIONS, find_actions
@@ -15,7 +14,7 @@ from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import AGAINST, Bonus, Special, Written, decode
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from prompts.action_units import MAIN_AUS
 from prompts.alignment import Matching
 from prompts.phrase_scores import LIMIT

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from captioner.config import DecodeConfig, ModelConfig
-from captioner.data.dataset import TextPieces
 from captioner.data.inputs import Viewed, view, view_windows
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.faces import BACKENDS, open_reader
@@ -27,6 +26,7 @@ from captioner.inference.face_readings import DenseReader
 from captioner.inference.results import ActionUnit, Caption
 from captioner.model import checkpoint
 from captioner.model.batch import ClipItem, collate
+from captioner.model.tokenizer import TextPieces
 
 __all__ = ["ActionUnit", "Caption", "Captioner", "caption_batch", "pick_device", "special_ids"]
 

@@ -18,8 +18,10 @@ from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import NO_LABEL, Batch, EncodedClip, features_of_faces
+from captioner.model.experts import build_experts
 from captioner.model.fusion import KINDS, Fusion
-from captioner.model.video_encoder import TextEncoder, VideoEncoder, build_experts
+from captioner.model.text_encoder import TextEncoder
+from captioner.model.video_encoder import VideoEncoder
 from prompts.action_units import MAIN_AUS
 from prompts.alignment import (
     ERSentence,

@@ -8,21 +8,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, cast
 
 from safetensors.torch import save
 from torch import nn
 
+from captioner.config import ExpertsConfig
 from captioner.config_io import build_config, check
 from captioner.errors import CheckpointError, ConfigError, unknown
 from captioner.files import SHIPPED, atomic, write_text
 from captioner.model.row_names import FORMAT_1
 from captioner.model.weights import fill, read_weights
+from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
+from prompts.visual import FrozenExperts
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a label is certain
 
 
@@ -133,6 +135,49 @@ def load_experts(source: str | Path) -> Experts:
     freeze(er)
     freeze(au)
     return Experts(er, au, spec)
+
+
+def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
+    """The config with the sizes of its source written out, so that a checkpoint can be rebuilt without it."""
+    if not config.source:
+        return config
+    made = load_experts(config.source)
+    er, au = made.er.config, made.au.config
+    if au.main != len(MAIN_AUS):
+        raise ConfigError(
+            f"experts {config.source!r} know {au.main} action units: nets over {len(MAIN_AUS)} are needed"
+        )
+    return dataclasses.replace(
+        config,
+        er_arch=er.arch,
+        er_labels=list(made.config.labels),
+        au_backbone=au.backbone,
+        au_stage=cast(Literal[1, 2], au.stage),
+        au_neighbors=au.neighbors,
+        au_metric=cast(Any, au.metric),
+        au_width=au.width or 0,
+        au_sub=au.sub,
+        untrained_aus=list(made.config.untrained_aus),
+        size=made.config.size,
+        margin=made.config.margin,
+    )
+
+
+def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
+    """The frozen experts of a config: from their source, or random ones of the same shape for a checkpoint to fill."""
+    if config.source and load:
+        made = load_experts(config.source)
+        return FrozenExperts(made.er, made.au, made.config.mean, made.config.std)
+    er = ERNet(ERNetConfig(arch=config.er_arch, classes=len(config.er_labels)))
+    graph = AUGraphConfig(
+        backbone=config.au_backbone,
+        stage=config.au_stage,
+        neighbors=config.au_neighbors,
+        metric=config.au_metric,
+        width=config.au_width or None,
+        sub=config.au_sub,
+    )
+    return FrozenExperts(er, AUGraph(graph), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def save_experts(

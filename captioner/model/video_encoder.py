@@ -1,14 +1,12 @@
-"""F_V and F_T: Video Swin (torchvision) or CLIP frames in, tokens out; BERT, CLIP, T5 or GPT-2 for captions.
+"""F_V: Video Swin (torchvision) or CLIP frames in, tokens out.
 
-Axes: B clips, T frames, S side in pixels, M video tokens, J text pieces, C channels.
+Axes: B clips, T frames, S side in pixels, M video tokens, C channels.
 """
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from captioner.config import ExpertsConfig, TextConfig, VideoConfig
+from captioner.config import VideoConfig
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
-from captioner.model.bert import Bert
-from captioner.model.experts import load_experts
+from captioner.model.weights import pretrained_or
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
-from prompts.action_units import MAIN_AUS
-from prompts.au_graph import AUGraph, AUGraphConfig
-from prompts.er_net import ERNet, ERNetConfig
-from prompts.visual import FrozenExperts
-
-log = logging.getLogger(__name__)
 
 # embed width (0: from the config), patch, depths, heads, window; patch and window are (frames, rows, columns).
 # The small one starts from patches of 8 pixels and has three stages: a fourth of the tokens, the same stride.
@@ -240,155 +231,3 @@ def build_clip_vision(config: VideoConfig) -> nn.Module:
         return CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
 
     return pretrained_or(config.pretrained, CLIPVisionModel, scratch, "video.pretrained")
-
-
-def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
-    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had.
-
-    `changes` replace values of the named model's configuration.
-    """
-    if not name:
-        return scratch()
-    try:
-        return kind.from_pretrained(name, **changes)
-    except (OSError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
-        log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
-        return scratch()
-
-
-class TextEncoder(nn.Module):
-    """Caption ids (B, J) and mask (B, J) -> word features (B, J, width)."""
-
-    def __init__(self, config: TextConfig, vocab_size: int, *, load: bool = True) -> None:
-        super().__init__()
-        self.config = config
-        self.vocab_size = vocab_size
-        self.width = config.width
-        if config.arch == "bert" and not load:  # a checkpoint fills it; transformers is not needed for that
-            words = config.vocab_size or vocab_size
-            dropout = 0.1 if config.dropout is None else config.dropout
-            self.net: nn.Module = Bert(words, config.width, config.layers, config.heads, dropout)
-            own = words
-        else:
-            self.net, own = self._of_transformers(config, vocab_size, config.pretrained if load else "")
-        self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
-        if config.frozen:
-            self.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "TextEncoder":
-        """A frozen encoder stays in evaluation: no dropout."""
-        return super().train(mode and not self.config.frozen)
-
-    @staticmethod
-    def _of_transformers(config: TextConfig, vocab_size: int, name: str) -> tuple[nn.Module, int]:
-        """A network of transformers and the size of its vocabulary."""
-        kind, scratch = text_class(config, config.vocab_size or vocab_size)
-        net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
-        given = hidden_size(net.config)
-        if given != config.width:
-            raise ConfigError(
-                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
-            )
-        return net, int(getattr(net.config, "vocab_size", vocab_size))
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            if isinstance(self.net, Bert):
-                return self.net(ids, mask)
-            return self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-
-
-def hidden_size(config: Any) -> int:
-    """Width of a transformers model, whatever its family calls it."""
-    return int(getattr(config, "hidden_size", None) or config.d_model)
-
-
-# What transformers calls the dropout of each kind.
-_DROPOUTS = {
-    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "clip": ("attention_dropout",),
-    "t5": ("dropout_rate",),
-    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-}
-
-
-def dropped(config: TextConfig) -> dict[str, float]:
-    """The configured dropout in transformers' names; empty where the kind's own stays."""
-    return {} if config.dropout is None else dict.fromkeys(_DROPOUTS[config.arch], config.dropout)
-
-
-def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Module]]:
-    """The transformers class of an arch, and a builder with our sizes and random weights."""
-    import transformers as hf
-
-    width, layers, heads, ffn = config.width, config.layers, config.heads, 4 * config.width
-    drop: dict[str, Any] = dropped(config)
-    if config.arch == "bert":
-        sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-        bert = hf.BertConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
-        return partial_bert(hf), lambda: hf.BertModel(bert, add_pooling_layer=False)
-    if config.arch == "clip":
-        sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-        clip = hf.CLIPTextConfig(vocab_size=vocab, intermediate_size=ffn, **sizes, **drop)
-        return hf.CLIPTextModel, lambda: hf.CLIPTextModel(clip)
-    if config.arch == "t5":
-        t5 = hf.T5Config(
-            vocab_size=vocab, d_model=width, d_ff=ffn, d_kv=width // heads, num_layers=layers, num_heads=heads, **drop
-        )
-        return hf.T5EncoderModel, lambda: hf.T5EncoderModel(t5)
-    gpt2 = hf.GPT2Config(vocab_size=vocab, n_embd=width, n_layer=layers, n_head=heads, **drop)
-    return hf.GPT2Model, lambda: hf.GPT2Model(gpt2)
-
-
-def partial_bert(hf: Any) -> Any:
-    """BertModel whose from_pretrained leaves the pooler out: nothing here reads it."""
-
-    class Words(hf.BertModel):
-        def __init__(self, config: Any) -> None:
-            super().__init__(config, add_pooling_layer=False)
-
-    return Words
-
-
-def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
-    """The config with the sizes of its source written out, so that a checkpoint can be rebuilt without it."""
-    if not config.source:
-        return config
-    made = load_experts(config.source)
-    er, au = made.er.config, made.au.config
-    if au.main != len(MAIN_AUS):
-        raise ConfigError(
-            f"experts {config.source!r} know {au.main} action units: nets over {len(MAIN_AUS)} are needed"
-        )
-    return replace(
-        config,
-        er_arch=er.arch,
-        er_labels=list(made.config.labels),
-        au_backbone=au.backbone,
-        au_stage=cast(Literal[1, 2], au.stage),
-        au_neighbors=au.neighbors,
-        au_metric=cast(Any, au.metric),
-        au_width=au.width or 0,
-        au_sub=au.sub,
-        untrained_aus=list(made.config.untrained_aus),
-        size=made.config.size,
-        margin=made.config.margin,
-    )
-
-
-def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
-    """The frozen experts of a config: from their source, or random ones of the same shape for a checkpoint to fill."""
-    if config.source and load:
-        made = load_experts(config.source)
-        return FrozenExperts(made.er, made.au, made.config.mean, made.config.std)
-    er = ERNet(ERNetConfig(arch=config.er_arch, classes=len(config.er_labels)))
-    graph = AUGraphConfig(
-        backbone=config.au_backbone,
-        stage=config.au_stage,
-        neighbors=config.au_neighbors,
-        metric=config.au_metric,
-        width=config.au_width or None,
-        sub=config.au_sub,
-    )
-    return FrozenExperts(er, AUGraph(graph), IMAGENET_MEAN, IMAGENET_STD)

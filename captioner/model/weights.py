@@ -1,13 +1,17 @@
-"""Weights from a safetensors file into a network, strictly."""
+"""Weights into a network: from a safetensors file, strictly; from a model of transformers, where it can be had."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from captioner.errors import CheckpointError
+
+log = logging.getLogger(__name__)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -47,3 +51,18 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     with torch.no_grad():
         for name, value in state.items():
             wanted[name].copy_(value)
+
+
+def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
+    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had.
+
+    `changes` replace values of the named model's configuration.
+    """
+    if not name:
+        return scratch()
+    try:
+        return kind.from_pretrained(name, **changes)
+    except (OSError, ValueError) as error:
+        cause = str(error).strip().splitlines()[0]
+        log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
+        return scratch()

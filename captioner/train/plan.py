@@ -19,7 +19,7 @@ from captioner.config import Config
 from captioner.faces.crops import FaceCrops
 from captioner.model.batch import NO_LABEL, Batch
 from captioner.model.captioner import MEASURED, EmotionCaptioner
-from captioner.model.video_encoder import resolve_experts
+from captioner.model.experts import resolve_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
 from prompts.action_units import MAIN_AUS

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from captioner.config import Config
 from captioner.config_io import build_config, to_dict
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces
+from captioner.data.dataset import ClipDataset, EpochOrder, Place
 from captioner.data.loader import BAD_LIST, BadVideos, Feeder
 from captioner.errors import CheckpointError, ConfigError, Terminated
 from captioner.files import write_text
@@ -30,7 +30,7 @@ from captioner.inference.predictor import Caption, caption_batch
 from captioner.model import checkpoint
 from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.model.weights import fill
 from captioner.train.checkpoints import (
     LAST,

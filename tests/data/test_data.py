@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from captioner.data.dataset import ClipDataset, EpochOrder, Place, TextPieces, without_face
+from captioner.data.dataset import ClipDataset, EpochOrder, Place, without_face
 from captioner.data.manifest import Record
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces import crops as crops_module
@@ -19,7 +19,7 @@ from captioner.faces.crops import FaceCrops, expert_crops
 from captioner.faces.reader import make_track
 from captioner.lexicon.phrases import find_phrases
 from captioner.model.batch import NO_LABEL, ClipInputs, collate
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.video.reading import Clip
 from prompts.visual import ExpertFeatures
 from tests.helpers import CAPTIONS, noise_video, tiny_config, with_vocabulary

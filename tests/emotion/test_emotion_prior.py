@@ -11,7 +11,7 @@ import torch
 from captioner.config import ModelConfig
 from captioner.config_io import build_config, to_dict
 from captioner.data import inputs
-from captioner.data.dataset import ClipDataset, Place, TextPieces
+from captioner.data.dataset import ClipDataset, Place
 from captioner.data.feature_store import FeatureStore, look
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
@@ -21,7 +21,7 @@ from captioner.inference.predictor import Captioner
 from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.train.checkpoints import changed_settings
 from captioner.video.reading import read_clip, write_video
 from tests.emotion.test_pe_clip import LABELS, model_of

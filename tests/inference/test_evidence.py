@@ -10,7 +10,6 @@ from PIL import Image
 
 import captioner
 from captioner.config import VideoConfig
-from captioner.data.dataset import TextPieces
 from captioner.faces import EXPRESSION_NAMES, FaceTrack
 from captioner.faces.crops import expert_crops
 from captioner.inference.captions import WrittenBatch
@@ -24,7 +23,7 @@ from captioner.model import attention
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Special, Written
 from captioner.model.fusion import Layer
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.video.reading import Clip
 from prompts.action_units import MAIN_AUS
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model

@@ -9,7 +9,8 @@ import torch
 
 from captioner.config import TextConfig, VideoConfig
 from captioner.errors import ConfigError
-from captioner.model.video_encoder import TextEncoder, VideoEncoder
+from captioner.model.text_encoder import TextEncoder
+from captioner.model.video_encoder import VideoEncoder
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
 

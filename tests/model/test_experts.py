@@ -14,16 +14,9 @@ from captioner.config_io import load_config
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import SHIPPED
 from captioner.lexicon.emotions import MAFW_LABELS
-from captioner.model.experts import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ExpertsRecipe,
-    ExpertsSpec,
-    au_labels,
-    load_experts,
-    save_experts,
-)
+from captioner.model.experts import ExpertsRecipe, ExpertsSpec, au_labels, load_experts, save_experts
 from captioner.synth.drawn.stills import sample_still
+from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.action_units import MAIN_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig
 from prompts.er_net import ERNet, ERNetConfig
