@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from captioner.train.experts.portraits import (
     view_of,
 )
 from captioner.train.experts.posed import SIDE, Posed, posed, taught
-from captioner.train.experts.real_faces import RealFacesRecipe, teachers, train_on_real
+from captioner.train.experts.real_faces import RealFacesRecipe, named_by_landmarker, teachers, train_on_real
 from captioner.train.experts.renders import rendered
 from captioner.train.experts.votes import clear_faces
 from captioner.train.fitting import RunState, best_device
@@ -127,16 +127,16 @@ def train_experts(recipe: PhotoRecipe) -> Path:
 
     table = training_table(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     view = view_of(au.backbone, recipe.size)
+    known = _rehearsal(stills, recipe)  # before the slow part: what is missing is missed at once
     if recipe.au.epochs:
         courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
         if recipe.start:
             blend_weights(au, load_experts(recipe.start).au, recipe.keep)
     if recipe.real.steps:
-        courses += [_see_real_faces(au, view, stills, parts[0].pictures, recipe)]
+        courses += [_see_real_faces(au, view, known, parts[0].pictures, recipe)]
 
-    save_experts(
-        recipe.out, er, au, describe_experts(er, au, view, table, stills, films, recipe), card="", whole_au=False
-    )
+    spec = describe_experts(er, au, view, table, stills, films, known, recipe)
+    save_experts(recipe.out, er, au, spec, card="", whole_au=False)
     write_experts_card(recipe, parts[2], sum(course.seconds for course in courses))
     return Path(recipe.out)
 
@@ -175,21 +175,31 @@ def _learn_emotions(
     return courses
 
 
-def _see_real_faces(au: AUGraph, view: CropView, stills: Posed, voted: FacePictures, recipe: PhotoRecipe) -> RunState:
-    """The lesson of real_faces; FER+'s validation part chooses the weights."""
-    work, real, known = Path(recipe.work), recipe.real, {"stills": stills}
-    if real.oblique:
-        known["oblique"] = posed(recipe.faces, ("train",), real.oblique_stills, recipe.seed, work, "oblique")
-    if real.renders:
+def _rehearsal(stills: Posed, recipe: PhotoRecipe) -> dict[str, Posed]:
+    """What the lesson of real_faces rehearses, by the names of its shares; nothing if the lesson is left out."""
+    work, real, known = Path(recipe.work), recipe.real, {}
+    if real.steps and real.portraits:
+        names = PhotoSet(recipe.faces).blendshape_names
+        known["portraits"] = named_by_landmarker(read_portraits(recipe.faces, 0, SIDE), names)
+    if real.steps and real.renders:
         known["renders"] = rendered(recipe.skins, real.rendered, recipe.seed, work)
-    portraits, names = read_portraits(recipe.faces, 0, SIDE), PhotoSet(recipe.faces).blendshape_names
-    lessons = teachers(real, portraits, names, known)
+    if real.steps and real.oblique:
+        known["oblique"] = posed(recipe.faces, ("train",), real.oblique_stills, recipe.seed, work, "oblique")
+    if real.steps and real.stills:
+        known["stills"] = stills
+    return known
+
+
+def _see_real_faces(
+    au: AUGraph, view: CropView, known: dict[str, Posed], voted: FacePictures, recipe: PhotoRecipe
+) -> RunState:
+    """The lesson of real_faces; FER+'s validation part chooses the weights."""
     unseen, votes = read_ferplus(recipe.ferplus, 1)
     emotions, before = clear_faces(votes), copy.deepcopy(au)
     clear = torch.nonzero(emotions >= 0)[:, 0]
-    valid = (unseen.take(clear), emotions[clear])
-    course = train_on_real(au, view, voted, valid, lessons, real, work / "au-real", recipe.seed)
-    blend_weights(au, before, real.keep)
+    valid, lessons = (unseen.take(clear), emotions[clear]), teachers(recipe.real, known)
+    course = train_on_real(au, view, voted, valid, lessons, recipe.real, Path(recipe.work) / "au-real", recipe.seed)
+    blend_weights(au, before, recipe.real.keep)
     return course
 
 
@@ -217,33 +227,51 @@ def describe_experts(
     table: TrainingTable,
     stills: Posed,
     films: Posed | None,
+    known: Mapping[str, Posed],
     recipe: PhotoRecipe,
 ) -> ExpertsSpec:
     """config.json of the experts: what they expect, what each AU's score is like, which AUs mean nothing."""
     main, seen = len(MAIN_AUS), films or stills
     usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
-    found, thresholds = judge_units(au, view, [part for part in (stills, films) if part is not None], recipe.au.held)
-    known = taught(table.aus) & (found >= card.LEARNED)
-    photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
-    frames = f" and {len(films)} frames of made clips" if films is not None else ""
+    judges = [*(known[name] for name in ("portraits", "renders", "oblique") if name in known), stills, films]
+    found, thresholds = judge_units(au, view, [part for part in judges if part is not None], recipe.au.held)
+    learned = taught(table.aus) & (found >= card.LEARNED)
     return ExpertsSpec(
         er=er.config,
         au=au.config,
         labels=MAFW_LABELS,
         size=recipe.size,
-        training_data=(
-            f"FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills{frames} made from "
-            f"portraits of {persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
-        ),
+        training_data=_sources(table, stills, films, known, recipe),
         licence=LICENCE,
         margin=MARGIN,
         au_mean=tuple(round(value, 5) for value in usual.mean(0).tolist()),
-        au_std=tuple(round(value, 5) for value in usual.std(0).where(known[:main], 1.0).tolist()),
+        au_std=tuple(round(value, 5) for value in usual.std(0).where(learned[:main], 1.0).tolist()),
         au_thresholds=tuple(round(value, 3) for value in thresholds[:main].tolist()),
-        untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, known.tolist(), strict=False) if not sure),
-        untrained_sides=tuple(name for name, sure in zip(SUB_AUS, known[main:].tolist(), strict=True) if not sure),
+        untrained_aus=tuple(number for number, sure in zip(MAIN_AUS, learned.tolist(), strict=False) if not sure),
+        untrained_sides=tuple(name for name, sure in zip(SUB_AUS, learned[main:].tolist(), strict=True) if not sure),
         synthetic_labels=UNPICTURED,
     )
+
+
+def _sources(
+    table: TrainingTable, stills: Posed, films: Posed | None, known: Mapping[str, Posed], recipe: PhotoRecipe
+) -> str:
+    """What taught the nets, in words."""
+    photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
+    frames = f" and {len(films)} frames of made clips" if films is not None else ""
+    before = f"{load_experts(recipe.start).config.training_data}; then " if recipe.start else ""
+    text = (
+        f"{before}FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills{frames} made from "
+        f"portraits of {persons} persons, seed {recipe.seed}; {photos} portraits with a landmarker's blendshapes"
+    )
+    more = {
+        "oblique": "posed (synthetic) stills with oblique brows",
+        "renders": "rendered (synthetic) pictures of 3D people",
+    }
+    for name, what in more.items():
+        if name in known:
+            text += f"; {len(known[name])} {what}"
+    return text
 
 
 def judge_units(au: AUGraph, view: CropView, parts: Sequence[Posed], held: int) -> tuple[Tensor, Tensor]:

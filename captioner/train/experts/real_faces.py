@@ -105,21 +105,23 @@ def portrait_labels(photos: FacePictures, names: list[str]) -> Tensor:
     return labels
 
 
-def teachers(
-    recipe: RealFacesRecipe, photos: FacePictures, names: list[str], posed: Mapping[str, Posed]
-) -> tuple[list[Teacher], list[Teacher]]:
-    """Those of training and, of persons kept back, those that judge; posed: stills, oblique and renders."""
-    tables = {"portraits": (photos.pixels, photos.frames, portrait_labels(photos, names), photos.persons)}
-    tables |= {name: (part.pixels, part.frames, part.aus, part.persons) for name, part in posed.items()}
+def named_by_landmarker(photos: FacePictures, names: list[str]) -> Posed:
+    """Real portraits as pictures whose action units a landmarker named, where it may."""
+    unknown = torch.full((len(photos),), -1)
+    return Posed(photos.pixels, photos.frames, portrait_labels(photos, names), unknown, photos.persons)
+
+
+def teachers(recipe: RealFacesRecipe, tables: Mapping[str, Posed]) -> tuple[list[Teacher], list[Teacher]]:
+    """Those of training and, of persons kept back, those that judge; tables: by the names of the recipe's shares."""
     taught: list[Teacher] = []
     kept: list[Teacher] = []
-    for name, (pixels, frames, aus, persons) in tables.items():
-        if not getattr(recipe, name):
-            continue
+    for name, table in tables.items():
+        share = getattr(recipe, name)
         brow = recipe.portrait_brow if name == "portraits" else recipe.brow
-        away = persons % recipe.held == 0
+        away = table.persons % recipe.held == 0
         for group, rows in ((taught, torch.nonzero(~away)[:, 0]), (kept, torch.nonzero(away)[:JUDGES, 0])):
-            group.append(Teacher(pixels[rows], frames[rows], aus[rows], getattr(recipe, name), brow))
+            if share:
+                group.append(Teacher(table.pixels[rows], table.frames[rows], table.aus[rows], share, brow))
     return taught, kept
 
 

@@ -11,7 +11,13 @@ from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.experts.au_net import au_scores
 from captioner.train.experts.portraits import CropView, FacePictures, whole_frames
 from captioner.train.experts.posed import Posed
-from captioner.train.experts.real_faces import RealFacesRecipe, portrait_labels, teachers, train_on_real
+from captioner.train.experts.real_faces import (
+    RealFacesRecipe,
+    named_by_landmarker,
+    portrait_labels,
+    teachers,
+    train_on_real,
+)
 from captioner.train.experts.votes import PLACE
 from prompts.action_units import MAIN_AUS, UNKNOWN
 from prompts.au_graph import AUGraph, AUGraphConfig
@@ -43,7 +49,14 @@ def stills(count: int) -> Posed:
 
 def test_persons_kept_back_teach_nothing_and_silent_teachers_are_left_out() -> None:
     recipe = RealFacesRecipe(oblique=0, renders=0, held=4)
-    taught, kept = teachers(recipe, faces("anger", 8, True), NAMES, {"stills": stills(20), "oblique": stills(20)})
+    taught, kept = teachers(
+        recipe,
+        {
+            "portraits": named_by_landmarker(faces("anger", 8, True), NAMES),
+            "stills": stills(20),
+            "oblique": stills(20),
+        },
+    )
     assert [len(teacher.pixels) for teacher in taught] == [6, 15]
     assert [len(teacher.pixels) for teacher in kept] == [2, 5]
     assert taught[0].brow == recipe.portrait_brow and taught[1].brow == recipe.brow
@@ -63,7 +76,7 @@ def test_votes_teach_the_unit_of_their_emotion(tmp_path: Path) -> None:
     recipe = RealFacesRecipe(
         votes=16, portraits=0, stills=8, oblique=0, renders=0, steps=30, epoch=15, vote_weight=1.0, lr=3e-3
     )
-    lessons = teachers(recipe, angry, NAMES, {"stills": stills(24)})
+    lessons = teachers(recipe, {"stills": stills(24)})
     valid = (voted, voted.shares.argmax(1))
 
     def taught(folder: str) -> torch.Tensor:
