@@ -163,6 +163,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check(self.problems())
 
+    @property
+    def prior_weight(self) -> float:
+        """How much the emotion prior counts beside the captioner's own belief."""
+        return 0.5 if self.emotion_prior_weight is None else self.emotion_prior_weight
+
     def problems(self) -> list[str]:
         """Contradictions between keys, each naming the keys and their values."""
         return [*out_of_bounds(self, _BOUNDS), *broken(self._rules())]

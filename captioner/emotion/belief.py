@@ -1,4 +1,4 @@
-"""What every recogniser of emotion returns, how labels of two systems meet, and how two beliefs become one."""
+"""What every recogniser of emotion returns, and how labels of two systems meet."""
 
 from __future__ import annotations
 
@@ -35,11 +35,3 @@ def match_labels(given: Sequence[str], wanted: Sequence[str]) -> list[int]:
             f"(lacking: {lacking}): set model.labels to the prior's, or train a prior on the captioner's"
         )
     return [list(given).index(label) for label in wanted]
-
-
-def fuse(own: Tensor, prior: Tensor, weight: float) -> Tensor:
-    """The one rule of fusion, a weighted mean: weight * prior + (1 - weight) * own, both (B, C) probabilities.
-
-    A product would let either side veto the other, and CLIP's temperature of 0.01 makes beliefs near 0 and 1.
-    """
-    return weight * prior + (1 - weight) * own

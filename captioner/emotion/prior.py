@@ -3,7 +3,7 @@
     model.emotion_prior: pe_clip
     model.emotion_prior_source: runs/emotion/mafw/split-0/model     # or pe-clip, which is shipped
 
-The captioner weighs its [CLASS-k] embeddings with belief.fuse(own, prior, model.emotion_prior_weight).
+The captioner weighs its [CLASS-k] embeddings with a mean of this belief and its own (EmotionCaptioner.mixed_belief).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def write_batch(
                 faces=int(encoded.experts.present[row]) if encoded.experts is not None else 0,
                 start=0.0,
                 end=0.0,
-                emotion_source=emotion_source(model) if belief else "",
+                emotion_source=model.emotion_source if belief else "",
             )
         )
     return WrittenBatch(model, tokenizer, pieces, encoded, written, captions)
@@ -113,15 +113,6 @@ def bonus_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) 
         return told
 
     return bonus
-
-
-def emotion_source(model: EmotionCaptioner) -> str:
-    """Whose belief the emotion probabilities are."""
-    config = model.config
-    if not config.emotion_prior:
-        return "own head"
-    weight = 0.5 if config.emotion_prior_weight is None else config.emotion_prior_weight
-    return f"{weight:g} {config.emotion_prior} + {1 - weight:g} own head"
 
 
 def word_log_probs(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from captioner.config import VideoConfig
 from captioner.faces import FaceTrack, warp
 from captioner.faces.reader import upright_maps
-from captioner.inference.captions import WrittenBatch, emotion_source
+from captioner.inference.captions import WrittenBatch
 from captioner.inference.links import expert_curves, link_phrase, reader_curves
 from captioner.inference.results import AttentionShares, AUCurve, Belief, Evidence, Link, Person, Picture, Portrait
 from captioner.lexicon.phrases import find_phrases
@@ -130,7 +130,7 @@ def _beliefs(model: EmotionCaptioner, encoded: EncodedClip, row: int) -> list[Be
     """What the captioner believed while it wrote, and what the emotion expert says of the face crops."""
     beliefs = []
     if encoded.emotion is not None:
-        source = f"captioner ({emotion_source(model)})"
+        source = f"captioner ({model.emotion_source})"
         beliefs.append(_belief(source, model.config.labels, encoded.emotion[row]))
     labels = model.config.experts.er_labels
     if (

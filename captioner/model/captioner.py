@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.config import ModelConfig
-from captioner.emotion.belief import fuse
 from captioner.errors import ConfigError
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon.actions import ACTIONS
@@ -132,13 +131,22 @@ class EmotionCaptioner(nn.Module):
         )
 
     def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:
-        """The visual head's probabilities (B, C) and, where one is configured, the emotion prior's."""
+        """The visual head's probabilities (B, C) and, where one is configured, the emotion prior's: a weighted mean.
+
+        A product would let either side veto the other, and CLIP's temperature of 0.01 makes beliefs near 0 and 1.
+        """
         if not self.config.emotion_prior:
             return own
         if prior is None:
             raise ConfigError("model.emotion_prior is set, but the clips come without its belief")
-        weight = self.config.emotion_prior_weight
-        return fuse(own, prior, 0.5 if weight is None else weight)
+        weight = self.config.prior_weight
+        return weight * prior + (1 - weight) * own
+
+    @property
+    def emotion_source(self) -> str:
+        """Whose belief the emotion probabilities are."""
+        weight, prior = self.config.prior_weight, self.config.emotion_prior
+        return f"{weight:g} {prior} + {1 - weight:g} own head" if prior else "own head"
 
     def forward(self, batch: Batch, *, warm: bool = False) -> Losses:
         """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""

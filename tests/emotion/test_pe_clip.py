@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captioner.config_io import load_config, to_dict
 from captioner.emotion import folder
-from captioner.emotion.belief import EmotionBelief, fuse
+from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.classifier import aggregated_anchors
 from captioner.emotion.clip import Clip, open_clip
 from captioner.emotion.pe_clip import PEClip, build, pull_loss, vocabulary_texts
@@ -297,8 +297,6 @@ def test_labels_meet_by_name() -> None:
     wanted = r"knows \[joy, fear, anger\], the captioner needs \[anger, joy, trust\] \(lacking: trust\)"
     with pytest.raises(ConfigError, match=wanted):
         belief.aligned(["anger", "joy", "trust"])
-    fused = fuse(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]), 0.25)
-    torch.testing.assert_close(fused, torch.tensor([[0.625, 0.375]]))
 
 
 @pytest.mark.parametrize("override", ["classifier=aggregated", "classifier=coop", "prototype=learned"])
