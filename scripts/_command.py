@@ -4,7 +4,7 @@ import argparse
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from captioner.errors import CaptionerError, SilentError, Terminated
 
@@ -27,6 +27,25 @@ def config_arguments(
     if not words or words[0].startswith("-"):
         parser.error("give a YAML config first")
     return options, words[0], words[1:]
+
+
+def run_subcommand(
+    doc: str | None,
+    commands: Mapping[str, Callable[[argparse.ArgumentParser, list[str]], int | None]],
+    arguments: list[str] | None,
+    hint: str = "",
+) -> int:
+    """The exit code of the sub-command that the first word names, which is given a parser of its own and the rest."""
+    first, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if first not in commands:
+        chosen = script_parser(doc)
+        chosen.usage = f"python scripts/{chosen.prog} {{{','.join(commands)}}} ... [--help]"
+        chosen.add_argument("command", choices=commands, help=argparse.SUPPRESS)
+        chosen.parse_args([first])
+    work = commands[first]
+    parser = script_parser(work.__doc__)
+    parser.prog = f"{parser.prog} {first}"
+    return guarded(lambda: work(parser, rest), hint=hint)
 
 
 def guarded(work: Callable[[], int | None], hint: str = GOES_ON, level: int = logging.INFO) -> int:

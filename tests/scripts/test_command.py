@@ -1,10 +1,11 @@
 """scripts/_command.py: every end of a script has its exit code and at most one line."""
 
 import subprocess
+from argparse import ArgumentParser
 from collections.abc import Callable
 
 import pytest
-from _command import config_arguments, guarded, script_parser
+from _command import config_arguments, guarded, run_subcommand, script_parser
 
 from captioner.errors import CaptionerError, SilentError, Terminated
 
@@ -57,3 +58,22 @@ def test_overrides_keep_their_order(capsys: pytest.CaptureFixture[str]) -> None:
         config_arguments(parser, ["--plan"])
     assert ended.value.code == 2
     assert "give a YAML config first" in capsys.readouterr().err
+
+
+def test_the_first_word_names_a_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    def counts(parser: ArgumentParser, arguments: list[str]) -> int:
+        """What it does."""
+        parser.add_argument("number", type=int)
+        return int(parser.parse_args(arguments).number)
+
+    assert run_subcommand("All.", {"counts": counts}, ["counts", "3"]) == 3
+    for words, code, line in (
+        (["counts", "--help"], 0, "What it does."),
+        (["cuonts"], 2, "choose from"),
+        ([], 0, "All."),
+    ):
+        with pytest.raises(SystemExit) as end:
+            run_subcommand("All.", {"counts": counts}, words)
+        assert end.value.code == code
+        shown = capsys.readouterr()
+        assert line in shown.out + shown.err

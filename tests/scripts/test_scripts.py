@@ -13,36 +13,11 @@ from tests.helpers import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import ablate
-import bench_caption
 import train
 
 from captioner.config import Config
 from captioner.config_io import load_config
 from captioner.model.experts import load_experts
-
-SMALL = [
-    "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
-    "model.experts.er_arch=small", "model.experts.au_backbone=small", "model.experts.size=48", "model.text.layers=1",
-    "model.text.width=32", "model.text.heads=2", "model.text.pretrained=", "model.fusion.layers=2",
-    "model.fusion.heads=2", "model.fusion.width=32", "model.fusion.ffn=32", "model.fusion.visual_width=16",
-]  # fmt: skip
-
-
-def test_bench_caption(capsys: pytest.CaptureFixture[str]) -> None:
-    small = [*SMALL, "bench.tokens=3", "bench.runs=1", "bench.threads=1"]
-    assert bench_caption.main([str(ROOT / "configs" / "paper.yaml"), *small]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "3 tokens" in lines[0]
-    named = {line[:16].strip(): float(line[16:].split()[0]) for line in lines[1:]}
-    assert set(named) == {"experts", "encoder", "right block", "a decoding step", "total", "peak memory"}
-    assert named["total"] >= named["encoder"]
-
-
-def test_bench_caption_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_caption.main([str(ROOT / "configs" / "paper.yaml"), "bench.token=3"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "did you mean 'bench.tokens'" in error
 
 
 def test_ablation_rows_are_valid_configurations() -> None:
@@ -84,7 +59,7 @@ def test_ablation_tables() -> None:
     assert second.split(" | ")[-1].startswith("100.00 (100.00 to 100.00, p 0.0")
 
 
-@pytest.mark.parametrize("script", [train, bench_caption])
+@pytest.mark.parametrize("script", [train])
 def test_help(script: object, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = script.main(["--help"])  # type: ignore[attr-defined]

@@ -25,11 +25,9 @@ from captioner.train.plan import (
     saved_bytes,
 )
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
-from scripts import bench_train
 from scripts._command import config_arguments
 from scripts.train import parser
-from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
-from tests.train.test_training import TINY
+from tests.helpers import tiny_batch, tiny_config, tiny_model
 
 RUN = Config(
     model=tiny_config(),
@@ -177,17 +175,3 @@ def test_a_compiled_model_is_saved_without_a_trace(tmp_path: Path, tokenizer: To
     saved = checkpoint.load(tmp_path / "folder").model
     assert saved.video._compiled_call_impl is None
     assert all(torch.equal(value, saved.state_dict()[name]) for name, value in model.state_dict().items())
-
-
-def test_steps_against_a_plain_loop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same losses, and a row of numbers each."""
-    monkeypatch.setattr(bench_train, "alone", lambda call, case: call(case))
-    small = ["model.experts.source=", "model.text.dropout=0", "model.text.share_words=false", *TINY]
-    options = ["--frames", "4", "--compile", "off", "--steps", "1", "--batch", "2"]
-    assert bench_train.main([str(ROOT / "configs" / "tiny.yaml"), *options, *small]) == 0
-    plain, ours = (line.split() for line in capsys.readouterr().out.splitlines()[-2:])
-    assert (plain[:2], ours[0]) == (["plain", "PyTorch"], "captioner")
-    assert float(ours[3]) > 0
-    assert float(ours[-1]) < 1e-5
-    assert bench_train.main(["configs/tiny.yaml", "--compile", "maybe"]) == 2
-    assert "allowed: off, on" in capsys.readouterr().err
