@@ -27,7 +27,7 @@ from captioner.synth.photo.basis import (
     STABLE,
     UPPER_LIDS,
     UPPER_LIP,
-    similarity,
+    rotations_and_scales,
 )
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 
@@ -108,7 +108,7 @@ def align_all(landmarks: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     for _ in range(5):
         mean = mean - (mean[33] + mean[263]) / 2
         mean = mean / np.linalg.norm(mean[33] - mean[263])
-        rotation, scale = similarity(landmarks[:, STABLE], mean[list(STABLE)])
+        rotation, scale = rotations_and_scales(landmarks[:, STABLE], mean[list(STABLE)])
         centre = landmarks[:, STABLE].mean(1, keepdims=True)
         aligned = scale[:, None, None] * ((landmarks - centre) @ rotation) + mean[list(STABLE)].mean(0)
         mean = aligned.mean(0)

@@ -14,20 +14,20 @@ from pathlib import Path
 # read by numpy when it is imported, here and in the workers: a clip's pictures are too small to share out
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
 from tqdm import tqdm
 
 from captioner.errors import CaptionerError, ConfigError
-from captioner.synth.cast import DrawnCast, PhotoCast
 from captioner.synth.gallery import SHEET, contact_sheet, write_page
-from captioner.synth.maker import ATTEMPTS, MANNERS, Options, Result, make_all
-from captioner.synth.story.grammar import format_statistics, statistics, write
-from captioner.synth.story.tale import Settings, sample_story
+from captioner.synth.maker import ATTEMPTS, MakerResult, make_clips
+from captioner.synth.options import MakerOptions
+from captioner.synth.story.camera import FRAMINGS
+from captioner.synth.story.grammar import STYLES
+from captioner.synth.survey import caption_statistics, describe_result, format_statistics, unplayed_captions
 
 BUNDLE = Path("~/.cache/captioner/face_landmarker.task")
 EXAMPLES = """examples:
   python scripts/make_clips.py --faces photos --out data/clips --clips 2000
-  python scripts/make_clips.py --out data/drawn --clips 200 --size 112                  # drawn faces, no photos needed
+  python scripts/make_clips.py --out data/drawn --clips 200 --framing portrait    # drawn faces, no photos needed
   python scripts/make_clips.py --faces photos --out data/wide --size 320x240 --seconds 2-5 --fps 10-25 --people 1
   python scripts/make_clips.py --faces photos --out data/clips --check face_landmarker.task --sheet sheet.png
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    o = Options(Path())
+    o = MakerOptions(Path())
     run = flags.add_argument_group("what to make")
     run.add_argument("--out", type=Path, required=True, help="folder for manifest.jsonl, videos/ and labels/")
     run.add_argument("--faces", type=Path, metavar="DIR", help="folder of annotated photos (default: drawn faces)")
@@ -54,10 +54,12 @@ def parser() -> argparse.ArgumentParser:
     film.add_argument("--seconds", type=_span, default=o.seconds, metavar="A[-B]", help="length, 1 to 8 (default 3)")
     film.add_argument("--fps", type=_span, default=o.fps, metavar="A[-B]", help="frames a second, 8 to 30 (default 12)")
     film.add_argument("--people", type=int, default=o.people, help=f"at most, in a clip (default {o.people})")
+    film.add_argument("--framing", choices=FRAMINGS, default=o.framing,
+                      help="film: any; portrait: one person, near, in even light (default %(default)s)")  # fmt: skip
     film.add_argument("--backgrounds", type=Path, metavar="DIR", help="folder of pictures to act before")
     words = flags.add_argument_group("captions")
-    words.add_argument("--manner", choices=MANNERS, default=o.manner,
-                       help="theirs; captions in the other manner go to `extra` (default %(default)s)")  # fmt: skip
+    words.add_argument("--style", "--manner", choices=STYLES, default=o.style,
+                       help="theirs; captions in the other style go to `extra` (default %(default)s)")  # fmt: skip
     words.add_argument("--statistics", type=int, default=0, metavar="N",
                        help="also print those of N captions of N more stories, which nobody plays")  # fmt: skip
     words.add_argument("--captions", type=int, default=o.captions, help=f"a clip (default {o.captions})")
@@ -105,59 +107,27 @@ def _bundle(given: str | None, faces: Path | None) -> Path | None:
     return Path(given)
 
 
-def run(args: argparse.Namespace) -> Result:
+def options_of(args: argparse.Namespace) -> MakerOptions:
+    """What the flags ask for."""
+    return MakerOptions(
+        out=args.out, clips=args.clips, seed=args.seed, faces=args.faces, width=args.size[0], height=args.size[1],
+        seconds=args.seconds, fps=args.fps, style=args.style, captions=args.captions, people=args.people,
+        framing=args.framing, backgrounds=args.backgrounds, val=args.val, test=args.test, workers=args.workers,
+        bundle=_bundle(args.check, args.faces),
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> MakerResult:
     """Make the clips and what shows them."""
     if args.sheet and args.sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {args.sheet} is no PNG; name a file that ends in .png")
-    options = Options(
-        out=args.out, clips=args.clips, seed=args.seed, faces=args.faces, width=args.size[0], height=args.size[1],
-        seconds=args.seconds, fps=args.fps, manner=args.manner, captions=args.captions, people=args.people,
-        backgrounds=args.backgrounds, val=args.val, test=args.test, workers=args.workers,
-        bundle=_bundle(args.check, args.faces),
-    )  # fmt: skip
     with tqdm(total=args.clips, unit="clip", disable=True if args.quiet else None) as bar:
-        result = make_all(options, progress=lambda done, _: bar.update(done - bar.n))
+        result = make_clips(options_of(args), progress=lambda done, _: bar.update(done - bar.n))
     if args.sheet:
         contact_sheet(args.sheet, result.manifest, seed=args.seed)
     if args.html != "none":
         write_page(Path(args.html) if args.html else args.out / "index.html", result.manifest)
     return result
-
-
-def report(result: Result) -> str:
-    """What was made, how fast, what was rejected, how the captions are spread."""
-    speed = f", {result.made / result.seconds:.2f} clips a second" if result.made and result.seconds else ""
-    lines = [f"{result.made + result.kept} clips: {result.made} made{speed}, {result.kept} kept from before"]
-    if result.checked:
-        share = result.attempts_failed / max(result.made + result.attempts_failed, 1)
-        causes = ", ".join(f"{name} {count}" for name, count in result.rejected.most_common()) or "none"
-        lines.append(f"check: {result.attempts_failed} attempts rejected ({share:.0%}): {causes}")
-    else:
-        lines.append("check: none")
-    if result.given_up:
-        lines.append(f"given up after {ATTEMPTS} attempts: {result.given_up} clips; the manifest lacks them")
-    if result.faults:
-        lines.append(f"photos skipped: {len(result.faults)}")
-    return "\n".join([*lines, format_statistics(statistics(result.captions))])
-
-
-def more_captions(args: argparse.Namespace) -> list[str]:
-    """Captions of stories like those of the clips, one a story, two people each."""
-    from captioner.synth.actors import DrawnActor
-    from captioner.synth.identity import sample_face
-
-    drawn, captions = args.faces is None, []
-    cast = DrawnCast if drawn else PhotoCast
-    settings = Settings(
-        seconds=args.seconds, fps=args.fps, people=args.people, aspect=args.size[0] / args.size[1],
-        aus=cast.aus, one_sided=cast.one_sided,
-    )  # fmt: skip
-    for number in range(args.statistics):
-        rng = np.random.default_rng([args.seed, number])
-        story = sample_story(rng, settings)
-        looks = [DrawnActor(sample_face(rng)).looks if drawn else {"gender": "person"} for _ in story.roles]
-        captions += write(story, looks, rng, n=1, manner=args.manner)
-    return captions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,9 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; finished clips are kept, the same command goes on from there", file=sys.stderr)
         return 130
     if not args.quiet:
-        print(report(result))
+        print(describe_result(result))
         if args.statistics:
-            print(f"of {args.statistics} more stories:", format_statistics(statistics(more_captions(args))), sep="\n")
+            more = caption_statistics(unplayed_captions(options_of(args), args.statistics))
+            print(f"of {args.statistics} more stories:", format_statistics(more), sep="\n")
     print(result.manifest)
     return 0
 

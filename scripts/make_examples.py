@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from captioner.errors import CaptionerError
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import load_basis
 from captioner.synth.photo.photo_set import Photo
 from captioner.synth.photo.puppet import Canvas, Puppet
-from captioner.synth.story.motion import Curve, perform, ramp
-from captioner.synth.teacher import Reading, Teacher
+from captioner.synth.story.motion import Curve, perform, smooth_step
+from captioner.synth.teacher import Teacher, TeacherReading
 from captioner.video.reading import write_video
 
 WIDTH, HEIGHT, FPS = 480, 360, 15.0
@@ -108,7 +108,7 @@ def puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Puppet]
     smiling.muscles.fields[RELAX] = (relaxing, np.zeros_like(relaxing))
     low, high = smiling.landmarks[:, :2].min(0), smiling.landmarks[:, :2].max(0)
     x, y = ((low + high) / 2).tolist()
-    same = Place(x, y, float(high[1] - low[1]))
+    same = FacePlace(x, y, float(high[1] - low[1]))
     picture = image.astype(np.float32)
     smiling.draw(picture, State({RELAX: 1.0}), same)
     return smiling, _puppet(_photo(picture.clip(0, 255).astype(np.uint8), teacher))
@@ -125,7 +125,7 @@ def _photo(image: NDArray[np.uint8], teacher: Teacher) -> Photo:
     return Photo("portrait", image, landmarks, near.blendshapes, np.eye(4, dtype=np.float32), 0, False)
 
 
-def _look(picture: NDArray[np.uint8], teacher: Teacher) -> Reading:
+def _look(picture: NDArray[np.uint8], teacher: Teacher) -> TeacherReading:
     seen = teacher.read(picture)
     if seen is None:
         raise CaptionerError("no face in the portrait")
@@ -143,7 +143,7 @@ def film(puppet: Puppet, shot: Shot) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng(shot.seed)
     t: Curve = np.arange(round(shot.seconds * FPS)) / FPS
     motion = perform(rng, t, shot.seconds, (0.3, shot.seconds), shot.actions)
-    rise = ramp(t, shot.start, shot.onset)
+    rise = smooth_step(t, shot.start, shot.onset)
     alive = rise * (0.97 + 0.03 * np.sin(2 * np.pi * 0.9 * t))
     zoom = np.interp(t, (0, shot.seconds), shot.near)
     for i in range(len(t)):
@@ -156,7 +156,7 @@ def film(puppet: Puppet, shot: Shot) -> Iterator[NDArray[np.uint8]]:
             blink=float(motion.blink[i]), speech=float(motion.speech[i]),
         )  # fmt: skip
         height = HEIGHT * float(zoom[i])
-        place = Place(MIDDLE[0] * WIDTH, MIDDLE[1] * HEIGHT + float(motion.bob[i]) * height, height)
+        place = FacePlace(MIDDLE[0] * WIDTH, MIDDLE[1] * HEIGHT + float(motion.bob[i]) * height, height)
         picture = np.full((HEIGHT, WIDTH, 3), -1.0, np.float32)
         puppet.draw(picture, state, place)
         if picture.min() < -0.5:

@@ -16,12 +16,12 @@ from scipy.stats import spearmanr
 
 from captioner.data.manifest import SPLITS
 from captioner.errors import CaptionerError
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import load_basis
 from captioner.synth.photo.photo_set import Photo, PhotoError, PhotoSet, check_eyes
 from captioner.synth.photo.puppet import Puppet
-from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
+from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, rise
 
 SIZE = 224
 RAMP = (0.12, 0.3, 0.5, 0.7, 0.85, 1.0, 0.9, 0.75, 0.6, 0.4, 0.2, 0.05)
@@ -102,7 +102,7 @@ def measure(photos: list[Photo], teacher: Teacher, ramps: int) -> dict[str, Tall
     return tallies
 
 
-def rank(puppet: Puppet, teacher: Teacher, rest: Reading, aus: tuple[int, ...], read: int) -> float:
+def rank(puppet: Puppet, teacher: Teacher, rest: TeacherReading, aus: tuple[int, ...], read: int) -> float:
     """Rank correlation of commanded and measured intensity over a ramp; 0 where nothing is measured."""
     measured = []
     for value in RAMP:
@@ -114,7 +114,7 @@ def rank(puppet: Puppet, teacher: Teacher, rest: Reading, aus: tuple[int, ...], 
 def film(puppet: Puppet, state: State) -> NDArray[np.uint8]:
     """One frame uint8 (224, 224, 3) of a puppet before a grey wall."""
     picture = np.full((SIZE, SIZE, 3), 110, np.float32)
-    puppet.draw(picture, state, Place(SIZE / 2, 0.5 * SIZE, 0.7 * SIZE))
+    puppet.draw(picture, state, FacePlace(SIZE / 2, 0.5 * SIZE, 0.7 * SIZE))
     return picture.clip(0, 255).astype(np.uint8)
 
 

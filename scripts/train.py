@@ -225,10 +225,10 @@ def draw_if_missing(config: Config) -> Path:
     """The manifest's path; invented faces are drawn first when the config asks for them."""
     manifest = Path(config.data.manifest)
     if config.data.drawn and not manifest.exists():
-        from captioner.synth.clips import make_clips
+        from captioner.synth.maker import make_drawn_clips
 
         log.info("drawing %d clips of invented faces into %s", config.data.drawn, manifest.parent)
-        made = make_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, size=config.data.drawn_size)
+        made = make_drawn_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, config.data.drawn_size)
         if made != manifest:
             raise CheckpointError(f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn")
     return manifest

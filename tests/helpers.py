@@ -13,6 +13,10 @@ from captioner.faces.crops import FaceCrops
 from captioner.model.batch import NO_LABEL, Batch
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
+from captioner.synth.actors import DrawnActor
+from captioner.synth.film.stage import Frame, film_story
+from captioner.synth.identity import DRAWN_AUS, sample_face
+from captioner.synth.story.tale import Story, StorySettings, sample_story
 from captioner.video.reading import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +73,14 @@ def noise_video(path: Path, seed: int) -> Path:
     """A video of six noisy frames of 88 x 72 at that path."""
     write_video(path, np.random.default_rng(seed).integers(0, 256, (6, 72, 88, 3), dtype=np.uint8), 6)
     return path
+
+
+def drawn_portrait(seed: int, side: int = 96) -> tuple[Story, list[Frame]]:
+    """A story of one drawn person who fills the picture, and its frames of that side."""
+    rng = np.random.default_rng([99, seed])
+    settings = StorySettings((1.5, 2.5), (8.0, 8.0), people=1, aus=DRAWN_AUS, one_sided=False, framing="portrait")
+    story = sample_story(rng, settings)
+    return story, list(film_story(story, [DrawnActor(sample_face(rng))], side, side))
 
 
 def heed_control_c() -> None:

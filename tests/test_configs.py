@@ -6,7 +6,6 @@ import pytest
 
 from captioner.config import Config
 from captioner.config_io import load_config
-from captioner.model.experts import ExpertsRecipe
 from captioner.train.emotion.run_config import EmotionRun, PairConfig
 from captioner.train.experts.photo_recipe import PhotoRecipe
 from eval.benchmarks import Benchmark
@@ -25,7 +24,7 @@ def test_config(path: Path) -> None:
         load_config(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
-        recipes = {"experts": PhotoRecipe, "experts_drawn": ExpertsRecipe}
+        recipes = {"experts": PhotoRecipe}
         recipes |= {"clip_small": PairConfig, "clip_face": PairConfig}
         load_config(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
 

@@ -29,47 +29,6 @@ PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a la
 
 
 @dataclass(frozen=True)
-class ExpertsRecipe:
-    """The recipe of scripts/train_experts.py where `source` is drawn."""
-
-    source: str = "drawn"
-    out: str = "runs/experts"
-    """Folder of the finished experts."""
-    cache: str = "runs/experts-stills"
-    """Folder of the drawn stills, kept for the next run."""
-    stills: int = 24000
-    val_stills: int = 3000
-    drawn_size: int = 112
-    """Side of a drawn still; the nets see it whole or down to `zoom` of it."""
-    size: int = 96
-    """Side of the nets' input."""
-    zoom: float = 0.75
-    """Smallest part of a still that fills the input: a still holds head and shoulders, a crop mostly face."""
-    er_arch: str = "small"
-    au_backbone: str = "small"
-    au_stage: int = 1
-    au_epochs: int = 5
-    er_epochs: int = 3
-    batch: int = 32
-    lr: float = 1e-2
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    seed: int = 0
-    workers: int = 2
-    """Processes that draw; 0: this one."""
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        counts = ("stills", "val_stills", "batch", "threads", "au_epochs", "er_epochs")
-        faults = [f"{key} is {getattr(self, key)}: at least 1 is needed" for key in counts if getattr(self, key) < 1]
-        faults += [f"{key} is {getattr(self, key)}: at least 32 pixels are needed"
-                   for key in ("size", "drawn_size") if getattr(self, key) < 32]  # fmt: skip
-        if not 0.2 <= self.zoom <= 1:
-            faults.append(f"zoom is {self.zoom}: a share between 0.2 and 1 is needed")
-        check(faults)
-
-
-@dataclass(frozen=True)
 class ExpertsSpec:
     """config.json of an experts folder: the nets' shapes, the input they expect, what they learned from."""
 

@@ -12,7 +12,7 @@ Picture = NDArray[np.float32]  # (H, W, 3), RGB, 0..255
 
 
 @dataclass(frozen=True)
-class Place:
+class FacePlace:
     """Where a face is: centre and height, in pixels, of the box of its landmarks when it looks ahead at rest."""
 
     x: float
@@ -27,10 +27,10 @@ class Actor(Protocol):
     grey: bool  # without colour, which nothing else in the picture has then either
     level: float  # mean brightness of the person, 0..255: light is set for it
 
-    def draw(self, picture: Picture, state: State, place: Place) -> NDArray[np.float32]:
+    def draw(self, picture: Picture, state: State, place: FacePlace) -> NDArray[np.float32]:
         """Paint the person over `picture`, in place; returns the landmarks (L, 2) in pixels."""
         ...
 
-    def backdrop(self, height: int, width: int, place: Place) -> Picture:
+    def backdrop(self, height: int, width: int, place: FacePlace) -> Picture:
         """Surroundings that the person stands in naturally, to start a picture with."""
         ...

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from captioner.synth.actor import Picture, Place
+from captioner.synth.actor import FacePlace, Picture
 from captioner.synth.drawn.paint import HAIRLINE, SUPERSAMPLING, paint
 from captioner.synth.drawn.strokes import Pen
 from captioner.synth.film.backdrop import backdrop, smooth_noise
@@ -14,7 +14,7 @@ from captioner.synth.identity import Face, State
 from captioner.synth.photo.basis import Basis
 from captioner.synth.photo.colour import Tint, colourise
 from captioner.synth.photo.photo_set import Photo
-from captioner.synth.photo.portrait import portrait, surroundings
+from captioner.synth.photo.portrait import complete_person, surroundings
 from captioner.synth.photo.puppet import Puppet
 
 
@@ -32,7 +32,7 @@ class DrawnActor:
             "earrings": "yes" if face.earrings else "no",
         }  # fmt: skip
 
-    def draw(self, picture: Picture, state: State, place: Place) -> NDArray[np.float32]:
+    def draw(self, picture: Picture, state: State, place: FacePlace) -> NDArray[np.float32]:
         """Paint the person over `picture`, in place; returns outline and features (n, 2) in pixels."""
         height, width = picture.shape[:2]
         fine = (width * SUPERSAMPLING, height * SUPERSAMPLING)
@@ -47,7 +47,7 @@ class DrawnActor:
         picture[:] = np.asarray(image.reduce(SUPERSAMPLING), np.float32)
         return points.astype(np.float32)
 
-    def backdrop(self, height: int, width: int, place: Place) -> Picture:
+    def backdrop(self, height: int, width: int, place: FacePlace) -> Picture:
         """The drawn person's own: a plain gradient."""
         return backdrop("gradient", np.random.default_rng(self.face.texture_seed), height, width)
 
@@ -60,18 +60,18 @@ class PhotoActor:
         self.grey = self.photo.gray
         self.looks = {"gender": photo.gender or "person"}
         self.level = float((self.photo.image @ LUMA).mean())
-        self.canvas = portrait(self.photo, rng)
+        self.canvas = complete_person(self.photo, rng)
         self.puppet = Puppet(self.photo, basis, self.canvas)
         low, high = photo.landmarks[:, :2].min(0), photo.landmarks[:, :2].max(0)
         self._middle, self._face = (low + high) / 2 + self.canvas.offset, float(high[1] - low[1])
 
-    def draw(self, picture: Picture, state: State, place: Place) -> NDArray[np.float32]:
+    def draw(self, picture: Picture, state: State, place: FacePlace) -> NDArray[np.float32]:
         """Paint the person over `picture`, in place; returns the landmarks (478, 2) in pixels."""
         landmarks = self.puppet.draw(picture, state, place)
         self._continue(picture, place)
         return np.asarray(landmarks, np.float32)
 
-    def _continue(self, picture: Picture, place: Place) -> None:
+    def _continue(self, picture: Picture, place: FacePlace) -> None:
         """Below the portrait its last row goes on to the picture's lower edge: small faces are far away."""
         height, width = picture.shape[:2]
         scale = place.height / self._face
@@ -86,7 +86,7 @@ class PhotoActor:
         dim = np.linspace(1, 0.8, height - top, dtype=np.float32)[:, None, None]
         picture[top:] = picture[top:] * (1 - alpha) + self.canvas.image[last, near] * alpha * dim
 
-    def backdrop(self, height: int, width: int, place: Place) -> Picture:
+    def backdrop(self, height: int, width: int, place: FacePlace) -> Picture:
         """The photo's own surroundings, continued over the whole picture."""
         image, origin = surroundings(self.photo)
         scale = place.height / (self._face / 2)  # of the surroundings, which are at half the photo's scale

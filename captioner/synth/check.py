@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.synth.actor import Actor, Place
+from captioner.synth.actor import Actor, FacePlace
 from captioner.synth.identity import State
 from captioner.synth.story.tale import Role, Story, timeline
-from captioner.synth.teacher import RESPONDS, Reading, Teacher, rise
+from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, rise
 
 SIDE = 224  # pixels of the pictures that are read; what the final frame looks like does not matter here
 WALL = 150.0  # grey behind the person; its own surroundings would take longer to paint than to read
@@ -20,12 +20,12 @@ _WITH = {1: 2}  # the whole brow rises: the reader then sees its outer end, as i
 READS = 3  # apex frames read at most
 
 
-class Check:
+class ShowCheck:
     """Draws and reads; a few ms a picture to draw, some 20 to read."""
 
     def __init__(self, bundle: Path) -> None:
         self.teacher = Teacher(bundle)
-        self._rest: WeakKeyDictionary[Actor, Reading | None] = WeakKeyDictionary()
+        self._rest: WeakKeyDictionary[Actor, TeacherReading | None] = WeakKeyDictionary()
 
     def close(self) -> None:
         """Free the reader; left to the end of the interpreter, that fails noisily."""
@@ -48,9 +48,9 @@ class Check:
             missed += [au for au in aus if rise(au, rest, now) < RESPONDS[au] * min(1.0, told[au])]
         return tuple(sorted(missed)) or None
 
-    def _read(self, actor: Actor, state: State) -> Reading | None:
+    def _read(self, actor: Actor, state: State) -> TeacherReading | None:
         picture = np.full((SIDE, SIDE, 3), WALL, np.float32)
-        actor.draw(picture, state, Place(SIDE / 2, SIDE / 2, 0.7 * SIDE))
+        actor.draw(picture, state, FacePlace(SIDE / 2, SIDE / 2, 0.7 * SIDE))
         return self.teacher.read(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
 
 

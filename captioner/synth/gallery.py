@@ -1,4 +1,4 @@
-"""Made clips to look at: a contact sheet of apex frames, and a page that plays them."""
+"""Synthetic clips to look at: a contact sheet of apex frames, and a page that plays them."""
 
 import json
 import logging

@@ -23,7 +23,7 @@ RESPONDS: dict[int, float] = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class TeacherReading:
     """A face as the teacher sees it: landmarks (478, 3) in pixels, blendshapes by name, and what they miss.
 
     `aspect` is the openness of the person's (left, right) eye, `nose` the distance of the nose wings from the inner
@@ -37,7 +37,7 @@ class Reading:
     gap: float
 
 
-def read_geometry(landmarks: NDArray[np.float32], blendshapes: dict[str, float]) -> Reading:
+def read_geometry(landmarks: NDArray[np.float32], blendshapes: dict[str, float]) -> TeacherReading:
     """The reading of landmarks (478, 3) in pixels."""
 
     def apart(a: int, b: int) -> float:
@@ -48,10 +48,10 @@ def read_geometry(landmarks: NDArray[np.float32], blendshapes: dict[str, float])
     left = (apart(385, 380) + apart(387, 373)) / (2 * max(apart(263, 362), 1e-6))
     right = (apart(158, 153) + apart(160, 144)) / (2 * max(apart(33, 133), 1e-6))
     nose = (apart(327, 362) / unit, apart(98, 133) / unit)
-    return Reading(landmarks, blendshapes, (left, right), nose, apart(13, 14) / unit)
+    return TeacherReading(landmarks, blendshapes, (left, right), nose, apart(13, 14) / unit)
 
 
-def rise(au: int, rest: Reading, now: Reading) -> float:
+def rise(au: int, rest: TeacherReading, now: TeacherReading) -> float:
     """How much more of an AU the reading `now` shows than `rest` does, on the side of the face that shows more."""
     if au == 5:
         return max(b - a for a, b in zip(rest.aspect, now.aspect, strict=True))
@@ -92,7 +92,7 @@ class Teacher:
                 f"{str(path)!r} is no face landmarker; give MediaPipe's face_landmarker.task"
             ) from None
 
-    def read(self, image: NDArray[np.uint8]) -> Reading | None:
+    def read(self, image: NDArray[np.uint8]) -> TeacherReading | None:
         """The face in an image (H, W, 3), or None where there is none."""
         picture = self._image(image_format=self._format, data=np.ascontiguousarray(image))
         if self._quiet:  # the first picture is when the graph logs how it starts

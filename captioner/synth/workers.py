@@ -62,7 +62,7 @@ def _differences(found: Any, asked: Mapping[str, Any]) -> str:
     return f"{ {name: found.get(name) for name in names} }, asked for { {name: asked.get(name) for name in names} }"
 
 
-def run(
+def run_jobs(
     make: Callable[[Job], Made],
     jobs: Sequence[Job],
     workers: int,

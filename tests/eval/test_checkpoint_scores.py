@@ -7,13 +7,13 @@ import pytest
 
 from captioner.inference.predictor import ActionUnit, Caption
 from captioner.lexicon.phrases import PHRASES
-from captioner.synth.clips import make_clips
+from captioner.synth.maker import make_drawn_clips
 from eval.__main__ import main
 from eval.checkpoint import evidence_accuracy
 
 
 def test_scores_of_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = make_clips(tmp_path / "clips", 10, seed=5, workers=1)
+    manifest = make_drawn_clips(tmp_path / "clips", 10, seed=5)
     words = ["checkpoint", "default", "--manifest", str(manifest), "--split", "train", "--clips", "4"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out

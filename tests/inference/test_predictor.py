@@ -23,9 +23,8 @@ from captioner.inference.predictor import Caption, Captioner, pick_device
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
 from captioner.model.tokenizer import Tokenizer
-from captioner.synth.drawn.stills import render, sample_scene
 from captioner.video.reading import read_clip, write_video
-from tests.helpers import CAPTIONS, ROOT, tiny_config
+from tests.helpers import CAPTIONS, ROOT, drawn_portrait, tiny_config
 
 EXAMPLE = ROOT / "examples" / "smile.mp4"
 
@@ -89,9 +88,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three clips of drawn faces, of different sizes and lengths."""
     paths = []
     for seed, side in enumerate((96, 112, 128)):
-        scene = sample_scene(np.random.default_rng([992, seed]))
+        story, frames = drawn_portrait(seed, side)
         paths.append(tmp_path_factory.mktemp("drawn") / f"{seed}.mp4")
-        write_video(paths[-1], render(scene, side), scene.fps)
+        write_video(paths[-1], (frame.picture for frame in frames), story.fps)
     return paths
 
 

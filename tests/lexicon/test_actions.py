@@ -6,8 +6,8 @@ import torch
 
 from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.model.checkpoint import load, locate
-from captioner.synth.story.grammar import write
-from captioner.synth.story.tale import Settings, sample_story
+from captioner.synth.story.grammar import write_captions
+from captioner.synth.story.tale import StorySettings, sample_story
 from prompts.phrase_scores import PhraseProbes
 
 
@@ -35,8 +35,8 @@ def test_every_wording_is_found_as_its_action() -> None:
 def test_captions_of_stories_tell_actions_that_are_done() -> None:
     told = true = 0
     for seed in range(60):
-        story = sample_story(np.random.default_rng([5, seed]), Settings())
-        for caption in write(story, [{"gender": "person"}] * 2, np.random.default_rng(seed)):
+        story = sample_story(np.random.default_rng([5, seed]), StorySettings())
+        for caption in write_captions(story, [{"gender": "person"}] * 2, np.random.default_rng(seed)):
             for found in find_actions(caption):
                 told += 1
                 true += bool(found & set(story.roles[0].actions))

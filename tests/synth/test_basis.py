@@ -27,11 +27,11 @@ from captioner.synth.photo.basis import (
     UPPER_LIDS,
     UPPER_LIP,
     load_basis,
-    similarity,
+    rotations_and_scales,
 )
 from captioner.synth.photo.mesh import rotation
 from captioner.synth.photo.photo_set import PhotoSet
-from captioner.synth.teacher import RESPONDS, Reading, Teacher, read_geometry, rise
+from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, read_geometry, rise
 
 BASIS = load_basis()
 BROWS, CORNERS, EYES = [105, 66, 63, 334, 296, 293], [61, 291], [159, 145, 386, 374]
@@ -93,7 +93,7 @@ def test_alignment_finds_pose_and_size() -> None:
 
 def test_similarity_never_mirrors() -> None:
     points = np.random.default_rng(0).normal(size=(3, 20, 3)).astype(np.float32)
-    rotations, _ = similarity(points, points[0] * np.array([-1, 1, 1], np.float32))
+    rotations, _ = rotations_and_scales(points, points[0] * np.array([-1, 1, 1], np.float32))
     np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-4)
 
 
@@ -158,7 +158,7 @@ def test_learning_needs_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "20 near frontal photos for training; at least 100" in capsys.readouterr().err
 
 
-def reading(points: NDArray[Any], **scores: float) -> Reading:
+def reading(points: NDArray[Any], **scores: float) -> TeacherReading:
     names = {name: 0.1 for each in BLENDSHAPES.values() for name in each}
     return read_geometry(100 * points, names | scores)
 

@@ -11,8 +11,8 @@ from captioner.synth import check
 from captioner.synth.cast import PhotoCast
 from captioner.synth.identity import State
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
-from captioner.synth.story.tale import Look, Role, Shot, Story
-from captioner.synth.teacher import Reading
+from captioner.synth.story.tale import CameraPose, Grade, Role, Story
+from captioner.synth.teacher import TeacherReading
 from tests.synth.test_photos import folder
 
 
@@ -78,11 +78,11 @@ class Eye:
     def __init__(self, gain: float | None) -> None:
         self.gain, self.reads = gain, 0
 
-    def read(self, image: np.ndarray) -> Reading | None:
+    def read(self, image: np.ndarray) -> TeacherReading | None:
         self.reads += 1
         smile = float(image[0, 0, 0]) / 200 * (self.gain or 0)
         scores = {"mouthSmileLeft": smile, "mouthSmileRight": 0.0}
-        return None if self.gain is None else Reading(np.zeros((478, 3), np.float32), scores, (0, 0), (0, 0), 0)
+        return None if self.gain is None else TeacherReading(np.zeros((478, 3), np.float32), scores, (0, 0), (0, 0), 0)
 
 
 @pytest.mark.parametrize(("gain", "missed"), [(0.9, None), (0.1, (12,)), (None, ())])
@@ -92,8 +92,8 @@ def test_the_check_compares_apex_and_rest(
     monkeypatch.setattr(check, "Teacher", lambda _: Eye(gain))
     states = tuple(State({12: level}, yaw=9, blink=1, speech=1) for level in (0.0, 0.3, 0.8, 0.8, 0.1))
     role = Role(states, (None,) * 5, {12: 0.8}, ("smile",), ("talks",))
-    story = Story(1, 5, "happiness", ("happiness",), (role,), (Shot(),) * 5, Look())
-    checker, actor = check.Check(Path("bundle")), Mime()
+    story = Story(1, 5, "happiness", ("happiness",), (role,), (CameraPose(),) * 5, Grade())
+    checker, actor = check.ShowCheck(Path("bundle")), Mime()
     assert checker.missed(actor, story) == missed
     reads = checker.teacher.reads
     assert checker.missed(actor, story) == missed

@@ -22,7 +22,7 @@ from tests.synth.test_photos import folder
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import make_clips
+import make_clips as command
 
 from captioner.data.manifest import read_manifest
 from captioner.errors import CaptionerError, ConfigError
@@ -30,9 +30,11 @@ from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth import maker, workers
 from captioner.synth.gallery import contact_sheet, write_page
 from captioner.synth.labels import read_record
-from captioner.synth.maker import Job, Options, make_all
+from captioner.synth.maker import ClipJob, ClipMaker, MakerPlan, MakerResult, make_clips, share_out
+from captioner.synth.options import MakerOptions
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.synth.story.tale import PHOTO_AUS
+from captioner.synth.survey import describe_result
 from captioner.video.reading import read_clip
 
 SHARED = ROOT.parent / "shared"
@@ -40,8 +42,8 @@ SCRIPT = ROOT / "scripts" / "make_clips.py"
 TINY = ["--size", "64", "--seconds", "1", "--fps", "8", "--captions", "2"]
 
 
-def tiny(out: Path, clips: int = 6, **changes: object) -> Options:
-    return Options(out, clips, **{"seed": 5, "height": 64, "width": 64, "seconds": (1.0, 1.0), "fps": (8.0, 8.0),
+def tiny(out: Path, clips: int = 6, **changes: object) -> MakerOptions:
+    return MakerOptions(out, clips, **{"seed": 5, "height": 64, "width": 64, "seconds": (1.0, 1.0), "fps": (8.0, 8.0),
                                   "val": 0.2, "test": 0.2, "captions": 2, **changes})  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -58,17 +60,17 @@ def contents(out: Path) -> dict[str, bytes]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of ten drawn clips."""
     out = tmp_path_factory.mktemp("clips") / "made"
-    make_all(tiny(out, 10))
+    make_clips(tiny(out, 10))
     return out
 
 
 def test_clips_do_not_depend_on_the_number_of_workers(made: Path, tmp_path: Path) -> None:
-    assert make_all(tiny(tmp_path / "two", 10, workers=2)).made == 10
+    assert make_clips(tiny(tmp_path / "two", 10, workers=2)).made == 10
     assert contents(tmp_path / "two") == contents(made)
 
 
 def test_another_seed_gives_other_clips(made: Path, tmp_path: Path) -> None:
-    make_all(tiny(tmp_path / "other", 2, seed=6, val=0, test=0))
+    make_clips(tiny(tmp_path / "other", 2, seed=6, val=0, test=0))
     captions = [line["captions"] for line in lines_of(tmp_path / "other" / "manifest.jsonl")]
     assert captions != [line["captions"] for line in lines_of(made / "manifest.jsonl")[:2]]
 
@@ -123,9 +125,9 @@ def test_labels_fit_the_film(made: Path) -> None:
 
 def test_a_folder_can_grow_and_keeps_what_it_has(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
-    first = make_all(tiny(out, 4))
+    first = make_clips(tiny(out, 4))
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("videos/*")}
-    second = make_all(tiny(out, 10))
+    second = make_clips(tiny(out, 10))
     assert (first.made, second.made, second.kept) == (4, 6, 4)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert contents(out) == contents(made)
@@ -134,14 +136,14 @@ def test_a_folder_can_grow_and_keeps_what_it_has(made: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("harm", ["no labels", "cut labels", "no video"])
 def test_an_unfinished_clip_is_made_again(made: Path, tmp_path: Path, harm: str) -> None:
     out = tmp_path / "out"
-    make_all(tiny(out, 2, val=0, test=0))
+    make_clips(tiny(out, 2, val=0, test=0))
     labels, video = sorted(out.glob("labels/*"))[1], sorted(out.glob("videos/*"))[1]
     whole = contents(out)
     if harm == "cut labels":
         labels.write_bytes(labels.read_bytes()[:-20])
     else:
         (labels if harm == "no labels" else video).unlink()
-    result = make_all(tiny(out, 2, val=0, test=0))
+    result = make_clips(tiny(out, 2, val=0, test=0))
     assert (result.made, result.kept) == (1, 1)
     assert contents(out) == whole
 
@@ -180,7 +182,7 @@ def test_a_killed_run_goes_on(made: Path, tmp_path: Path) -> None:
     assert not (out / "manifest.jsonl").exists()
     (out / "videos" / ".drawn5_train_000005-half.mp4").touch()
     (out / "videos" / ".of-others").touch()
-    result = make_all(tiny(out, 10))
+    result = make_clips(tiny(out, 10))
     assert (out / "videos" / ".of-others").exists()
     (out / "videos" / ".of-others").unlink()
     assert result.kept >= 2 and result.made >= 1
@@ -202,8 +204,9 @@ def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path) -> None:
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     begun = [tmp_path / "0", tmp_path / "1"]
-    code = "import pathlib, time; from captioner.synth.workers import run; " + (
-        f"print(list(run(pathlib.Path.touch, [pathlib.Path({str(begun[0])!r}), pathlib.Path({str(begun[1])!r})], 2)))"
+    code = "import pathlib, time; from captioner.synth.workers import run_jobs; " + (
+        f"paths = [pathlib.Path({str(begun[0])!r}), pathlib.Path({str(begun[1])!r})]; "
+        "print(list(run_jobs(pathlib.Path.touch, paths, 2)))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
     wait_for(lambda: all(path.exists() for path in begun))
@@ -213,7 +216,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
 
 
 def run_main(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
-    status = make_clips.main(list(flags))
+    status = command.main(list(flags))
     printed = capsys.readouterr()
     return status, printed.out, printed.err
 
@@ -263,10 +266,10 @@ def test_bad_flags_end_with_one_line(
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("flags", [["--size", "10x20x30"], ["--size", "big"], ["--fps", "12-"], ["--manner", "mood"]])
+@pytest.mark.parametrize("flags", [["--size", "10x20x30"], ["--size", "big"], ["--fps", "12-"], ["--style", "mood"]])
 def test_flags_that_cannot_be_read(tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        make_clips.main(["--out", str(tmp_path), *flags])
+        command.main(["--out", str(tmp_path), *flags])
     error = capsys.readouterr().err
     assert flags[1] in error
     assert re.search(r"give N or WxH|give A or A-B|choose from", error)
@@ -274,12 +277,12 @@ def test_flags_that_cannot_be_read(tmp_path: Path, flags: list[str], capsys: pyt
 
 def test_a_folder_of_other_clips_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds clips made with \{'fps': \[8\.0, 8\.0\]\}, asked for \{'fps': \[9"):
-        make_all(tiny(made, fps=(9.0, 9.0)))
+        make_clips(tiny(made, fps=(9.0, 9.0)))
     with pytest.raises(ConfigError, match=r"\{'source': 'drawn', 'photos': None\}|'manner'"):
-        make_all(tiny(made, manner="feelings"))
+        make_clips(tiny(made, style="feelings"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"file is a file; --out names a folder"):
-        make_all(tiny(tmp_path / "file"))
+        make_clips(tiny(tmp_path / "file"))
 
 
 def test_a_full_disk_ends_with_one_line_and_nothing_half(
@@ -319,30 +322,30 @@ class Doubtful:
 
 
 @pytest.fixture
-def crew(tmp_path: Path) -> maker._Crew:
-    return maker._Crew(maker._plan(tiny(tmp_path / "crew")))
+def clip_maker(tmp_path: Path) -> ClipMaker:
+    return ClipMaker(MakerPlan.of(tiny(tmp_path / "clip_maker")))
 
 
-def test_a_clip_that_does_not_show_its_action_units_is_made_anew(crew: maker._Crew) -> None:
-    crew.__dict__["check"] = Doubtful(2)
-    done = crew.make(Job("train", 0))
+def test_a_clip_that_does_not_show_its_action_units_is_made_anew(clip_maker: ClipMaker) -> None:
+    clip_maker.__dict__["check"] = Doubtful(2)
+    done = clip_maker.make(ClipJob("train", 0))
     assert (done.made, done.rejected) == (True, ((4, 12), ()))
-    record = read_record(crew.options.out / "labels" / f"{done.name}.safetensors")
+    record = read_record(clip_maker.options.out / "labels" / f"{done.name}.safetensors")
     assert record is not None
     assert record["line"]["extra"]["attempt"] == 2
     assert record["line"]["group"] == "face_train_00001", "after two attempts another person plays"
-    result = maker.Result(Path())
-    maker._count(result, done)
+    result = MakerResult(Path())
+    result.count(done)
     assert result.rejected == {"AU 4": 1, "AU 12": 1, "no face": 1}
     result.checked, result.captions = True, ["A woman nods. The frown."]
-    assert "check: 2 attempts rejected (67%): AU 4 1, AU 12 1, no face 1" in make_clips.report(result)
+    assert "check: 2 attempts rejected (67%): AU 4 1, AU 12 1, no face 1" in describe_result(result)
 
 
-def test_a_clip_that_never_shows_them_is_given_up(crew: maker._Crew) -> None:
-    crew.__dict__["check"] = Doubtful(99)
-    done = crew.make(Job("train", 0))
+def test_a_clip_that_never_shows_them_is_given_up(clip_maker: ClipMaker) -> None:
+    clip_maker.__dict__["check"] = Doubtful(99)
+    done = clip_maker.make(ClipJob("train", 0))
     assert (done.made, done.kept, len(done.rejected)) == (False, False, maker.ATTEMPTS)
-    assert not list(crew.options.out.glob("*/*"))
+    assert not list(clip_maker.options.out.glob("*/*"))
 
 
 def test_a_split_without_photos_is_refused_at_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,15 +361,15 @@ def test_a_split_without_photos_is_refused_at_the_door(tmp_path: Path, capsys: p
 
 
 def test_backgrounds_are_shared_out_among_the_splits() -> None:
-    from captioner.synth.film.backdrop import Pictures
+    from captioner.synth.film.backdrop import BackdropFolder
 
-    pictures = Pictures.__new__(Pictures)
+    pictures = BackdropFolder.__new__(BackdropFolder)
     pictures.paths = [Path(f"{number:02d}.jpg") for number in range(30)]
-    shares = {split: {path.name for path in some.paths} for split, some in maker._by_split(pictures).items()}
+    shares = {split: {path.name for path in some.paths} for split, some in share_out(pictures).items()}
     assert [len(shares[split]) for split in ("train", "val", "test")] == [24, 3, 3]
     assert len(shares["train"] | shares["val"] | shares["test"]) == 30
     pictures.paths = pictures.paths[:3]
-    assert list(maker._by_split(pictures)) == ["train"]
+    assert list(share_out(pictures)) == ["train"]
 
 
 def test_the_page_escapes_and_links(made: Path, tmp_path: Path) -> None:
@@ -396,19 +399,19 @@ def test_the_contact_sheet_shows_that_many_clips(made: Path, tmp_path: Path) -> 
 
 def test_jobs_run_in_order_and_hand_on_their_errors() -> None:
     # functions that bring nothing with them: the processes start at once
-    assert list(workers.run(math.sqrt, [25, 1, 9, 0], 2, chunk=2)) == [5, 1, 3, 0]
-    running = workers.run(math.sqrt, [0, 1, -1, 4], 2)
+    assert list(workers.run_jobs(math.sqrt, [25, 1, 9, 0], 2, chunk=2)) == [5, 1, 3, 0]
+    running = workers.run_jobs(math.sqrt, [0, 1, -1, 4], 2)
     assert [next(running), next(running)] == [0, 1]
     with pytest.raises(ValueError, match="math"):
         next(running)
     with pytest.raises(CaptionerError, match=r"a worker process was killed \(out of memory\?\); run the same command"):
-        list(workers.run(os._exit, [1, 1], 2))
+        list(workers.run_jobs(os._exit, [1, 1], 2))
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "faces").is_dir(), reason="the photos are not in the repository")
 def test_photos_come_alive(tmp_path: Path) -> None:
     out = tmp_path / "photos"
-    make_all(tiny(out, 3, faces=SHARED / "data" / "faces", height=96, width=96, val=0.33, test=0.33))
+    make_clips(tiny(out, 3, faces=SHARED / "data" / "faces", height=96, width=96, val=0.33, test=0.33))
     records = read_manifest(out / "manifest.jsonl", labels=MAFW_LABELS)
     photos = PhotoSet(SHARED / "data" / "faces")
     split = {f"person_{p}": int(s) for p, s in zip(photos.table["person"], photos.table["split"], strict=True)}

@@ -9,17 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.actors import PhotoActor
 from captioner.synth.film.grade import LUMA
-from captioner.synth.film.stage import film
+from captioner.synth.film.stage import film_story
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import OVAL, load_basis
 from captioner.synth.photo.colour import colourise
 from captioner.synth.photo.outline import find_head
 from captioner.synth.photo.photo_set import Photo, PhotoSet
-from captioner.synth.photo.portrait import portrait, skin_colour, surroundings
-from captioner.synth.story.tale import Look, Role, Shot, Story
+from captioner.synth.photo.portrait import complete_person, skin_colour, surroundings
+from captioner.synth.story.tale import CameraPose, Grade, Role, Story
 
 FACES = Path(__file__).parents[2].parent / "shared" / "data" / "faces"
 SIZE = 192
@@ -86,7 +86,7 @@ def test_the_outline_follows_a_tilted_head() -> None:
 
 def test_the_photo_goes_on_beyond_its_border_without_a_step() -> None:
     photo = fake()
-    canvas = portrait(photo, np.random.default_rng(0))
+    canvas = complete_person(photo, np.random.default_rng(0))
     head = find_head(photo)
     checked = 0
     for x in range(50, 142, 4):  # the upper border lies within the hair here
@@ -101,7 +101,7 @@ def test_the_photo_goes_on_beyond_its_border_without_a_step() -> None:
 
 def test_the_face_itself_is_untouched() -> None:
     photo = fake()
-    canvas = portrait(photo, np.random.default_rng(1))
+    canvas = complete_person(photo, np.random.default_rng(1))
     left, top = (round(v) for v in canvas.offset)
     inside = canvas.image[top + 60 : top + 150, left + 60 : left + 130]
     assert np.abs(inside - photo.image[60:150, 60:130]).max() < 1.5
@@ -111,7 +111,7 @@ def test_the_face_itself_is_untouched() -> None:
 def test_nothing_of_the_old_surroundings_is_left_in_the_soft_edge() -> None:
     tones = []
     for wall in (100, 170, 235):
-        canvas = portrait(fake(wall=wall), np.random.default_rng(2))
+        canvas = complete_person(fake(wall=wall), np.random.default_rng(2))
         above = canvas.alpha[: round(canvas.offset[1]) + 40]
         soft = (above > 0.3) & (above < 0.9)
         assert soft.sum() > 150  # an edge, not a cut
@@ -122,7 +122,7 @@ def test_nothing_of_the_old_surroundings_is_left_in_the_soft_edge() -> None:
 
 def test_a_person_reaches_from_head_to_shoulders() -> None:
     photo = fake()
-    canvas = portrait(photo, np.random.default_rng(3))
+    canvas = complete_person(photo, np.random.default_rng(3))
     height, width = canvas.alpha.shape
     assert canvas.image.shape == (height, width, 3)
     assert canvas.image.min() >= 0 and canvas.image.max() <= 255
@@ -141,14 +141,14 @@ def test_a_chin_below_the_border_is_continued_as_skin() -> None:
     photo = fake(10.0)
     chin = photo.landmarks[152, :2]
     assert chin[1] > SIZE + 3
-    canvas = portrait(photo, np.random.default_rng(4))
+    canvas = complete_person(photo, np.random.default_rng(4))
     for y in np.arange(SIZE - 4, chin[1] - 3):
         assert abs(float(at(canvas.image, canvas.offset, float(chin[0]), float(y))[0]) - SKIN) < 35
 
 
 def test_the_generator_dresses_the_person_and_nothing_else() -> None:
     photo = fake()
-    one, same, other = (portrait(photo, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    one, same, other = (complete_person(photo, np.random.default_rng(seed)) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one.image, same.image)
     shoulder = round(float(photo.landmarks[152, 1]) + one.offset[1]) + 120
     assert not np.array_equal(one.image[-80:], other.image[-80:])
@@ -160,18 +160,18 @@ def test_the_generator_dresses_the_person_and_nothing_else() -> None:
 
 
 def test_clothes_vary() -> None:
-    looks = {portrait(fake(), np.random.default_rng(seed)).image[-40:].mean().round() for seed in range(8)}
+    looks = {complete_person(fake(), np.random.default_rng(seed)).image[-40:].mean().round() for seed in range(8)}
     assert len(looks) > 3
 
 
 def test_a_grey_photo_makes_a_grey_person() -> None:
-    canvas = portrait(fake(), np.random.default_rng(7))
+    canvas = complete_person(fake(), np.random.default_rng(7))
     assert np.ptp(canvas.image, axis=2).max() < 1e-2
 
 
 def test_light_from_one_side_falls_on_the_body_too() -> None:
     def right_over_left(light: float) -> float:
-        canvas = portrait(fake(light=light), np.random.default_rng(8))
+        canvas = complete_person(fake(light=light), np.random.default_rng(8))
         middle, low = round(96 + canvas.offset[0]), canvas.image.shape[0] - 60
         return float(
             canvas.image[low:, middle + 60 : middle + 120].mean()
@@ -213,26 +213,26 @@ def test_darker_tints_carry_more_colour_and_coloured_photos_stay() -> None:
 
 def told(height: float, **look: object) -> Story:
     role = Role((State(),), ((0.5, 0.4, height),), {}, (), ("still",))
-    base = Look(backdrop="texture", seed=2)
-    return Story(1.0, 1.0, "neutral", ("neutral",), (role,), (Shot(),), replace(base, **look))  # type: ignore[arg-type]
+    base = Grade(backdrop="texture", seed=2)
+    return Story(1.0, 1.0, "neutral", ("neutral",), (role,), (CameraPose(),), replace(base, **look))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("height", [1 / 12, 0.3, 0.7])
 def test_a_photo_is_filmed_at_any_size_and_stands_on_the_lower_edge(height: float) -> None:
     actor = PhotoActor(fake(), load_basis(), np.random.default_rng(0))
-    frame = next(film(told(height), [actor], 160, 160))
+    frame = next(film_story(told(height), [actor], 160, 160))
     assert frame.boxes[0] is not None
     x0, y0, x1, y1 = frame.boxes[0]
     assert y1 - y0 == pytest.approx(height * 160, rel=0.05)
     assert (x0 + x1) / 2 == pytest.approx(80, abs=3)
     empty = next(
-        film(replace(told(height), roles=(replace(told(height).roles[0], places=(None,)),)), [actor], 160, 160)
+        film_story(replace(told(height), roles=(replace(told(height).roles[0], places=(None,)),)), [actor], 160, 160)
     )
     assert empty.boxes == (None,)
     below = round(min(159, y1 + 0.3 * (y1 - y0)))
     assert frame.picture[below, 80] is not None
     covered = np.zeros((160, 160, 3), np.float32)
-    actor.draw(covered, State(), Place(80, 64, height * 160))
+    actor.draw(covered, State(), FacePlace(80, 64, height * 160))
     assert (covered[below:, 80].min(axis=1) > 3).all()  # no gap from the neck to the lower edge
 
 
@@ -241,14 +241,14 @@ def test_one_grey_person_makes_the_whole_picture_grey() -> None:
     grey, tinted = PhotoActor(fake(), basis, rng), PhotoActor(fake(), basis, rng, (200.0, 150.0, 120.0))
     assert grey.grey and not tinted.grey
     assert grey.looks == {"gender": "person"}
-    plain, coloured = (next(film(told(0.4), [actor], 96, 96)).picture.astype(int) for actor in (grey, tinted))
+    plain, coloured = (next(film_story(told(0.4), [actor], 96, 96)).picture.astype(int) for actor in (grey, tinted))
     assert np.ptp(plain, axis=2).max() <= 1
     assert np.ptp(coloured, axis=2).max() > 25
 
 
 def test_the_own_backdrop_goes_on_from_the_photo() -> None:
     actor = PhotoActor(fake(), load_basis(), np.random.default_rng(0))
-    picture = actor.backdrop(120, 200, Place(100, 60, 50))
+    picture = actor.backdrop(120, 200, FacePlace(100, 60, 50))
     assert picture.shape == (120, 200, 3)
     assert np.abs(picture - WALL).max() < 40
 
@@ -258,7 +258,7 @@ def test_real_photos_become_whole_people() -> None:
     photos = PhotoSet(FACES)
     for row in photos.rows("train")[:120:12]:
         photo = photos.photo(int(row))
-        canvas = portrait(colourise(photo, (214.0, 164.0, 130.0)), np.random.default_rng(int(row)))
+        canvas = complete_person(colourise(photo, (214.0, 164.0, 130.0)), np.random.default_rng(int(row)))
         assert np.isfinite(canvas.image).all()
         assert canvas.image.min() >= 0 and canvas.image.max() <= 255
         inside = np.round(

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import LOWER_LIDS, MESH_POINTS, UPPER_LIDS, load_basis
 from captioner.synth.photo.features import coverage
@@ -23,7 +23,7 @@ from tests.helpers import ROOT
 SHARED = ROOT.parent / "shared"
 BASIS = load_basis()
 SIZE = 192
-PLACE = Place(96, 100, 150)
+PLACE = FacePlace(96, 100, 150)
 CORNERS, BROWS = [61, 291], [105, 334]
 
 
@@ -57,7 +57,7 @@ def puppet() -> Puppet:
     return Puppet(PHOTO, BASIS)
 
 
-def shoot(puppet: Puppet, state: State, place: Place = PLACE) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def shoot(puppet: Puppet, state: State, place: FacePlace = PLACE) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     picture = np.full((SIZE, SIZE, 3), 128, np.float32)
     return picture, puppet.draw(picture, state, place)
 
@@ -72,7 +72,7 @@ def random_state(rng: np.random.Generator) -> State:
 def test_rest_is_the_canvas(puppet: Puppet) -> None:
     low, high = PHOTO.landmarks[:, :2].min(0), PHOTO.landmarks[:, :2].max(0)
     centre = (low + high) / 2
-    picture, landmarks = shoot(puppet, State(), Place(centre[0], centre[1], high[1] - low[1]))
+    picture, landmarks = shoot(puppet, State(), FacePlace(centre[0], centre[1], high[1] - low[1]))
     np.testing.assert_allclose(landmarks, PHOTO.landmarks[:, :2], atol=0.01)
     inside = np.s_[20:-20, 20:-20]
     assert np.abs(picture - PHOTO.image)[inside].mean() < 0.2
@@ -80,11 +80,11 @@ def test_rest_is_the_canvas(puppet: Puppet) -> None:
 
 
 def test_place_says_where_and_how_large(puppet: Puppet) -> None:
-    _, landmarks = shoot(puppet, State(), Place(80, 90, 60))
+    _, landmarks = shoot(puppet, State(), FacePlace(80, 90, 60))
     low, high = landmarks.min(0), landmarks.max(0)
     np.testing.assert_allclose((low + high) / 2, (80, 90), atol=0.01)
     assert high[1] - low[1] == pytest.approx(60, abs=0.01)
-    _, larger = shoot(puppet, State(scale=1.5, x=0.1), Place(80, 90, 60))
+    _, larger = shoot(puppet, State(scale=1.5, x=0.1), FacePlace(80, 90, 60))
     assert np.ptp(larger[:, 1]) == pytest.approx(90, abs=0.01)
     assert larger[:, 0].mean() - landmarks[:, 0].mean() == pytest.approx(0.1 * SIZE, abs=1)
 
@@ -230,11 +230,11 @@ def test_movement_is_smooth(puppet: Puppet) -> None:
 
 
 def test_faces_outside_the_picture_do_no_harm(puppet: Puppet) -> None:
-    picture, landmarks = shoot(puppet, State({27: 1.0}), Place(-400, -400, 100))
+    picture, landmarks = shoot(puppet, State({27: 1.0}), FacePlace(-400, -400, 100))
     assert (picture == 128).all()
     assert landmarks.shape == (478, 2)
-    shoot(puppet, State({27: 1.0, 43: 0.5}), Place(5, 190, 150))
-    shoot(puppet, State({27: 1.0, 43: 0.5}), Place(96, 96, 6))
+    shoot(puppet, State({27: 1.0, 43: 0.5}), FacePlace(5, 190, 150))
+    shoot(puppet, State({27: 1.0, 43: 0.5}), FacePlace(96, 96, 6))
 
 
 def test_a_bare_photo_fades_out_and_keeps_its_chin() -> None:
@@ -300,7 +300,7 @@ def test_a_frame_costs_little(puppet: Puppet) -> None:
     for _ in range(5):
         start = time.process_time()
         for _ in range(4):
-            puppet.draw(picture, state, Place(112, 112, 150))
+            puppet.draw(picture, state, FacePlace(112, 112, 150))
         costs.append((time.process_time() - start) / 4)
     assert min(costs) < 0.03  # 8 ms on an idle core; shared ones are slower
 
@@ -317,7 +317,7 @@ def test_real_photos_show_what_they_are_told() -> None:
         puppet = Puppet(photos.photo(row), BASIS)
 
         def read(state: State, puppet: Puppet = puppet) -> NDArray[np.uint8]:
-            return shoot(puppet, state, Place(96, 96, 130))[0].clip(0, 255).astype(np.uint8)
+            return shoot(puppet, state, FacePlace(96, 96, 130))[0].clip(0, 255).astype(np.uint8)
 
         rest = teacher.read(read(State()))
         assert rest is not None

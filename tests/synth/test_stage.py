@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.actors import DrawnActor
-from captioner.synth.drawn.paint import draw
-from captioner.synth.film.backdrop import Pictures, backdrop
-from captioner.synth.film.grade import Grade, Subject
-from captioner.synth.film.stage import Frame, film
+from captioner.synth.drawn.paint import draw_face
+from captioner.synth.film.backdrop import BackdropFolder, backdrop
+from captioner.synth.film.grade import Grader, Subject
+from captioner.synth.film.stage import Frame, film_story
 from captioner.synth.identity import State, sample_face
 from captioner.synth.photo.photo_set import PhotoError
-from captioner.synth.story.tale import Box, Look, Role, Shot, Story
+from captioner.synth.story.tale import Box, CameraPose, Grade, Role, Story
 
 SIZE = 96
 CENTRE: Box = (0.5, 0.5, 0.4)
@@ -29,23 +29,23 @@ def actor(seed: int = 0) -> DrawnActor:
 
 
 def story(
-    places: Sequence[Box | None], *more: Sequence[Box | None], shots: Sequence[Shot] = (), **look: object
+    places: Sequence[Box | None], *more: Sequence[Box | None], camera: Sequence[CameraPose] = (), **grade: object
 ) -> Story:
     roles = tuple(Role((State(),) * len(p), tuple(p), {}, (), ("still",)) for p in (places, *more))
-    shown = tuple(shots) or (Shot(),) * len(places)
-    base = Look(backdrop="gradient")
-    return Story(1.0, float(len(places)), "neutral", ("neutral",), roles, shown, replace(base, **look))  # type: ignore[arg-type]
+    shown = tuple(camera) or (CameraPose(),) * len(places)
+    base = Grade(backdrop="gradient")
+    return Story(1.0, float(len(places)), "neutral", ("neutral",), roles, shown, replace(base, **grade))  # type: ignore[arg-type]
 
 
 def shoot(told: Story, height: int = SIZE, width: int = SIZE) -> list[Frame]:
-    return list(film(told, [actor(i) for i in range(len(told.roles))], height, width))
+    return list(film_story(told, [actor(i) for i in range(len(told.roles))], height, width))
 
 
-STILL = Shot()
+STILL = CameraPose()
 
 
-def one(shot: Shot = STILL, place: Box = CENTRE, **look: object) -> Frame:
-    return shoot(story([place], shots=[shot], **look))[0]
+def one(shot: CameraPose = STILL, place: Box = CENTRE, **grade: object) -> Frame:
+    return shoot(story([place], camera=[shot], **grade))[0]
 
 
 def box(frame: Frame, role: int = 0) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def test_frames_have_the_size_asked_for_and_repeat_exactly() -> None:
     assert [f.picture.shape for f in first] == [(64, 96, 3)] * 2
     assert first[0].picture.dtype == np.uint8
     assert all(np.array_equal(a.picture, b.picture) for a, b in zip(first, second, strict=True))
-    other = shoot(replace(told, look=replace(told.look, seed=5)), 64, 96)
+    other = shoot(replace(told, grade=replace(told.grade, seed=5)), 64, 96)
     assert not np.array_equal(first[0].picture, other[0].picture)
 
 
@@ -96,21 +96,22 @@ def test_who_is_away_or_outside_has_neither_box_nor_landmarks() -> None:
 
 
 def test_zoom_enlarges_about_the_middle_of_the_picture() -> None:
-    near, far = one(Shot(zoom=1.5), (0.4, 0.5, 0.3)), one(place=(0.4, 0.5, 0.3))
+    near, far = one(CameraPose(zoom=1.5), (0.4, 0.5, 0.3)), one(place=(0.4, 0.5, 0.3))
     grown = box(near)[3] - box(near)[1]
     assert grown == pytest.approx(1.5 * (box(far)[3] - box(far)[1]), rel=0.03)
     np.testing.assert_allclose(middle(near) - SIZE / 2, 1.5 * (middle(far) - SIZE / 2), atol=1.0)
 
 
 def test_the_camera_shifts_by_picture_heights() -> None:
-    still, moved = shoot(story([CENTRE]), 64, 128)[0], shoot(story([CENTRE], shots=[Shot(dx=0.2, dy=-0.1)]), 64, 128)[0]
+    still = shoot(story([CENTRE]), 64, 128)[0]
+    moved = shoot(story([CENTRE], camera=[CameraPose(dx=0.2, dy=-0.1)]), 64, 128)[0]
     np.testing.assert_allclose(middle(moved) - middle(still), [0.2 * 64, -0.1 * 64], atol=0.5)
 
 
 def test_roll_turns_picture_and_landmarks_clockwise() -> None:
     level, rolled = (
         one(place=(0.3, 0.5, 0.3), backdrop="texture"),
-        one(Shot(roll=12), (0.3, 0.5, 0.3), backdrop="texture"),
+        one(CameraPose(roll=12), (0.3, 0.5, 0.3), backdrop="texture"),
     )
     assert level.landmarks[0] is not None and rolled.landmarks[0] is not None
     angle = np.radians(12)
@@ -126,7 +127,7 @@ def test_roll_turns_picture_and_landmarks_clockwise() -> None:
 
 
 def test_roll_and_shift_together_follow_the_order_of_a_shot() -> None:
-    plain, both = one(), one(Shot(roll=10, dx=0.15))
+    plain, both = one(), one(CameraPose(roll=10, dx=0.15))
     assert plain.landmarks[0] is not None and both.landmarks[0] is not None
     angle = np.radians(10)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -134,23 +135,26 @@ def test_roll_and_shift_together_follow_the_order_of_a_shot() -> None:
     np.testing.assert_allclose(both.landmarks[0], expected, atol=0.01)
 
 
-@pytest.mark.parametrize("shot", [Shot(roll=9), Shot(roll=-14, zoom=1.2), Shot(dx=0.3, dy=-0.2), Shot(zoom=0.8)])
-def test_no_corner_is_left_unfilled(shot: Shot) -> None:
-    picture = one(shot, backdrop="gradient").picture
+@pytest.mark.parametrize(
+    "pose",
+    [CameraPose(roll=9), CameraPose(roll=-14, zoom=1.2), CameraPose(dx=0.3, dy=-0.2), CameraPose(zoom=0.8)],
+)
+def test_no_corner_is_left_unfilled(pose: CameraPose) -> None:
+    picture = one(pose, backdrop="gradient").picture
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert corners.min() > 15
 
 
 def test_the_backdrop_stays_within_a_take_and_changes_with_a_cut() -> None:
     away: list[Box | None] = [None] * 3
-    frames = shoot(story(away, shots=[Shot(), Shot(), Shot(cut=1)], backdrop="texture", seed=1))
+    frames = shoot(story(away, camera=[CameraPose(), CameraPose(), CameraPose(cut=1)], backdrop="texture", seed=1))
     np.testing.assert_array_equal(frames[0].picture, frames[1].picture)
     assert not np.array_equal(frames[1].picture, frames[2].picture)
 
 
 def test_the_backdrop_moves_with_the_camera() -> None:
-    shots = [Shot(), Shot(dx=12 / SIZE)]
-    first, second = shoot(story([None, None], shots=shots, backdrop="texture", seed=3))
+    camera = [CameraPose(), CameraPose(dx=12 / SIZE)]
+    first, second = shoot(story([None, None], camera=camera, backdrop="texture", seed=3))
     moved, still = second.picture[:, 12:].astype(float), first.picture.astype(float)
     assert np.abs(moved - still[:, :-12]).mean() < 1.5
     assert np.abs(moved - still[:, 12:]).mean() > 2
@@ -221,23 +225,23 @@ def test_noise_has_the_strength_asked_for_and_changes_from_frame_to_frame() -> N
 
 
 def test_blur_is_given_for_pictures_of_224_pixels() -> None:
-    look = Look(blur=1.0)
+    look = Grade(blur=1.0)
     step = np.zeros((224, 224, 3), np.float32)
     step[:, 112:] = 200
-    soft = Grade(look, 224, 224)(step, 0)[100, :, 0].astype(int)
+    soft = Grader(look, 224, 224)(step, 0)[100, :, 0].astype(int)
     width = int(((soft > 20) & (soft < 180)).sum())
     assert 2 <= width <= 5
-    small = Grade(look, 56, 56)(step[:56, 84:140], 0)[20, :, 0].astype(int)
+    small = Grader(look, 56, 56)(step[:56, 84:140], 0)[20, :, 0].astype(int)
     assert int(((small > 20) & (small < 180)).sum()) < width
 
 
 def test_small_and_dim_faces_are_spared() -> None:
-    look, flat = Look(noise=14.0, blur=1.4), np.full((224, 224, 3), 100, np.float32)
+    look, flat = Grade(noise=14.0, blur=1.4), np.full((224, 224, 3), 100, np.float32)
     flat[:, 112:] = 140
 
     def harm(subject: Subject) -> tuple[float, float]:
-        hard = Grade(replace(look, blur=0.0), 224, 224, subject)(flat, 0).astype(float)
-        soft = Grade(replace(look, noise=0.0), 224, 224, subject)(flat, 0).astype(float)
+        hard = Grader(replace(look, blur=0.0), 224, 224, subject)(flat, 0).astype(float)
+        soft = Grader(replace(look, noise=0.0), 224, 224, subject)(flat, 0).astype(float)
         return float((hard - flat).std()), float(np.abs(soft - flat).sum())
 
     large, small, dim = harm(Subject()), harm(Subject(smallest=25.0)), harm(Subject(level=40.0))
@@ -249,10 +253,10 @@ def test_small_and_dim_faces_are_spared() -> None:
 def test_a_drawn_face_is_the_same_over_a_picture_as_on_its_own() -> None:
     """The stage's drawn person is the one whose stills train the experts."""
     face = sample_face(np.random.default_rng(3))
-    own = draw(face, State({12: 0.8}), 128).astype(float)
+    own = draw_face(face, State({12: 0.8}), 128).astype(float)
     unit = face.height * 128 / 2
     picture = np.full((128, 128, 3), 90, np.float32)
-    DrawnActor(face).draw(picture, State({12: 0.8}), Place(64, 0.52 * 128 + 0.1 * unit, 1.8 * unit))
+    DrawnActor(face).draw(picture, State({12: 0.8}), FacePlace(64, 0.52 * 128 + 0.1 * unit, 1.8 * unit))
     inner = (slice(45, 90), slice(45, 83))
     light = own[inner].mean() / picture[inner].mean()  # stills are lit from a side
     assert np.abs(own[inner] - light * picture[inner]).mean() < 8
@@ -270,7 +274,7 @@ def test_drawn_actors_say_what_they_look_like() -> None:
 
 def test_every_role_needs_an_actor() -> None:
     with pytest.raises(PhotoError, match="1 actors for 2 roles; give one actor a role"):
-        list(film(story([CENTRE], [CENTRE]), [actor()], SIZE, SIZE))
+        list(film_story(story([CENTRE], [CENTRE]), [actor()], SIZE, SIZE))
 
 
 def test_unknown_backdrops_are_named() -> None:
@@ -300,25 +304,25 @@ def test_pictures_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     (tmp_path / "cut.png").write_bytes((tmp_path / "green.png").read_bytes()[:60])
     (tmp_path / "notes.txt").write_text("not meant")
     with caplog.at_level(logging.WARNING):
-        pictures = Pictures(tmp_path)
+        pictures = BackdropFolder(tmp_path)
     assert len(pictures) == 2
     assert [record.getMessage() for record in caplog.records] == [
         "backdrops skipped, cannot be read: broken.jpg, cut.png"
     ]
     seen = {tuple(pictures.backdrop(np.random.default_rng(i), 40, 60).mean((0, 1)).round()) for i in range(10)}
     assert seen == {(10.0, 200.0, 30.0), (128.0, 128.0, 128.0)}
-    frame = next(film(story([CENTRE], backdrop="picture"), [actor()], SIZE, SIZE, pictures))
+    frame = next(film_story(story([CENTRE], backdrop="picture"), [actor()], SIZE, SIZE, pictures))
     assert frame.picture.shape == (SIZE, SIZE, 3)
 
 
 def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=r"holds no readable picture; wanted \.jpg"):
-        Pictures(tmp_path)
+        BackdropFolder(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(PhotoError, match="holds no readable picture"):
-        Pictures(tmp_path)
+        BackdropFolder(tmp_path)
     with pytest.raises(PhotoError, match="is not a folder; give one with pictures"):
-        Pictures(tmp_path / "nowhere")
+        BackdropFolder(tmp_path / "nowhere")
 
 
 def test_faces_are_never_larger_than_asked_when_the_drawn_head_turns() -> None:

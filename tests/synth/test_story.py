@@ -5,15 +5,14 @@ import pytest
 
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth.identity import DRAWN_AUS, State
-from captioner.synth.scenario import SALIENT, SUBTLE
-from captioner.synth.story.camera import Look, Shot, filmed, inside
-from captioner.synth.story.motion import LIMITS, episode, ramp
-from captioner.synth.story.plot import ACTIONS, HIDDEN, SHUT, named, showable
-from captioner.synth.story.tale import PHOTO_AUS, Role, Settings, Story, phrases_true, sample_story, timeline
+from captioner.synth.story.camera import CameraPose, Grade, inside, through_camera
+from captioner.synth.story.motion import LIMITS, episode, smooth_step
+from captioner.synth.story.plot import ACTIONS, CONFLICTS, SALIENT, SHUT, SUBTLE, phrases_shown, showable
+from captioner.synth.story.tale import PHOTO_AUS, Role, Story, StorySettings, phrases_true, sample_story, timeline
 
 
-def story(seed: int, settings: Settings | None = None) -> Story:
-    return sample_story(np.random.default_rng(seed), settings or Settings())
+def story(seed: int, settings: StorySettings | None = None) -> Story:
+    return sample_story(np.random.default_rng(seed), settings or StorySettings())
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +35,14 @@ def test_the_same_generator_gives_the_same_story() -> None:
 
 
 def test_settings_are_kept() -> None:
-    settings = Settings(seconds=(1, 8), fps=(8, 30), people=1, one_sided=False, aus=DRAWN_AUS, aspect=16 / 9)
+    settings = StorySettings(seconds=(1, 8), fps=(8, 30), people=1, one_sided=False, aus=DRAWN_AUS, aspect=16 / 9)
     made = [story(seed, settings) for seed in range(150)]
     for one in made:
         assert 1 <= one.seconds <= 8 and 8 <= one.fps <= 30
         assert len(one.roles) == 1 and one.arrangement == "alone"
-        assert one.look.backdrop != "picture"
+        assert one.grade.backdrop != "picture"
         main = one.roles[0]
-        assert len(main.states) == len(main.places) == len(one.shots) == round(one.seconds * one.fps)
+        assert len(main.states) == len(main.places) == len(one.camera) == round(one.seconds * one.fps)
         assert {au for state in main.states for au in state.aus} <= {*DRAWN_AUS, SHUT}
         assert not any(state.sides for state in main.states)
         if SHUT in main.peaks:  # a drawn face closes its eyes by a blink
@@ -54,14 +53,14 @@ def test_settings_are_kept() -> None:
 
 
 def test_pictures_are_backdrops_only_where_there_are_some() -> None:
-    kinds = {story(seed, Settings(pictures=True)).look.backdrop for seed in range(60)}
+    kinds = {story(seed, StorySettings(pictures=True)).grade.backdrop for seed in range(60)}
     assert kinds == {"own", "gradient", "texture", "picture"}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_finer_frame_rate_shows_the_same_movements(seed: int) -> None:
-    coarse, fine = (story(seed, Settings((2.0, 6.0), (fps, fps))) for fps in (10.0, 30.0))
-    assert coarse.seconds == fine.seconds and coarse.look == fine.look
+    coarse, fine = (story(seed, StorySettings((2.0, 6.0), (fps, fps))) for fps in (10.0, 30.0))
+    assert coarse.seconds == fine.seconds and coarse.grade == fine.grade
     for few, many in zip(coarse.roles, fine.roles, strict=True):
         assert few.actions == many.actions and few.manners == many.manners
         count = min(len(few.states), len(many.states[::3]))
@@ -75,7 +74,7 @@ def test_a_finer_frame_rate_shows_the_same_movements(seed: int) -> None:
 def test_a_ramp_takes_its_seconds() -> None:
     for fps in (8, 30):
         t = np.arange(0, 4, 1 / fps)
-        curve = ramp(t, 1.0, 0.5)
+        curve = smooth_step(t, 1.0, 0.5)
         assert curve[t <= 1.0].max() == 0 and curve[t >= 1.5].min() == 1
         assert 0.4 < np.interp(1.25, t, curve) < 0.6
 
@@ -129,8 +128,8 @@ def test_phrases_never_hide_each_other_and_the_rest_is_faint(stories: list[Story
         for person in one.roles:
             names = person.phrases
             assert names == phrases_true(person)
-            assert set(names) == set(named(person.peaks))  # none was dropped as hidden
-            assert not any(frozenset((a, b)) in HIDDEN for a in names for b in names if a != b)
+            assert set(names) == set(phrases_shown(person.peaks))  # none was dropped as hidden
+            assert not any(frozenset((a, b)) in CONFLICTS for a in names for b in names if a != b)
             for au in person.states[0].aus:
                 seen = [state.aus[au] for state, place in zip(person.states, person.places, strict=True) if place]
                 assert max(seen) <= SUBTLE or max(seen) >= SALIENT
@@ -143,7 +142,7 @@ def test_everything_occurs(stories: list[Story]) -> None:
     assert {one.arrangement for one in stories} == {"alone", "beside", "behind", "reverse"}
     assert {name for one in stories for name in one.roles[0].phrases} == set(showable(PHOTO_AUS))
     assert 0.1 < np.mean([len(one.mixture) == 2 for one in stories]) < 0.3
-    assert {shot.cut for one in stories for shot in one.shots} == {0, 1, 2}
+    assert {shot.cut for one in stories for shot in one.camera} == {0, 1, 2}
     counts = {name: sum(name in one.roles[0].phrases for one in stories) for name in showable(PHOTO_AUS)}
     assert sorted(counts, key=counts.__getitem__)[-2:] == ["open_mouth", "frown"]
 
@@ -151,11 +150,11 @@ def test_everything_occurs(stories: list[Story]) -> None:
 @pytest.mark.parametrize("aspect", [1.0, 16 / 9, 9 / 16])
 def test_faces_stay_in_the_picture(aspect: float) -> None:
     for seed in range(150):
-        one = story(seed, Settings(aspect=aspect))
+        one = story(seed, StorySettings(aspect=aspect))
         for person in one.roles:
             kept = [
-                inside(filmed(place, shot, aspect), aspect, one.look.letterbox)
-                for place, shot in zip(person.places, one.shots, strict=True)
+                inside(through_camera(place, shot, aspect), aspect, one.grade.letterbox)
+                for place, shot in zip(person.places, one.camera, strict=True)
                 if place is not None
             ]
             if {"enters", "leaves"} & set(person.actions):
@@ -169,7 +168,7 @@ def test_faces_are_of_all_sizes_and_none_floats(stories: list[Story]) -> None:
     assert np.mean((largest > 0.25) & (largest < 0.75)) > 0.6
     for one in stories:
         for place in (place for person in one.roles for place in person.places if place):
-            assert (1 - one.look.letterbox - place[1]) / place[2] < 0.5 + 3.7
+            assert (1 - one.grade.letterbox - place[1]) / place[2] < 0.5 + 3.7
 
 
 def test_two_people_do_not_cover_each_other(stories: list[Story]) -> None:
@@ -196,7 +195,7 @@ def test_captions_are_about_the_more_prominent_of_two_people(stories: list[Story
 def test_only_one_person_is_filmed_at_a_time_in_reverse_shots(stories: list[Story]) -> None:
     for one in (one for one in stories if one.arrangement == "reverse"):
         assert all((a is None) != (b is None) for a, b in zip(*(p.places for p in one.roles), strict=True))
-        assert max(shot.cut for shot in one.shots) >= 1
+        assert max(shot.cut for shot in one.camera) >= 1
 
 
 def test_what_is_done_can_be_seen(stories: list[Story]) -> None:
@@ -241,18 +240,18 @@ def test_contempt_is_often_one_sided(stories: list[Story]) -> None:
 
 
 def test_light_reaches_from_dim_to_bright(stories: list[Story]) -> None:
-    looks = [one.look for one in stories]
+    looks = [one.grade for one in stories]
     assert min(look.exposure for look in looks) < 0.3 and max(look.exposure for look in looks) > 1.2
     assert 0.02 < np.mean([look.saturation == 0 for look in looks]) < 0.2
     assert all(look.tint is None or 0 < min(look.tint) <= max(look.tint) < 270 for look in looks)
     assert all(18 <= look.crf <= 34 and 0 <= look.letterbox <= 0.13 for look in looks)
-    assert Look() == Look(exposure=1.0, tint=None) and Shot().zoom == 1
+    assert Grade() == Grade(exposure=1.0, tint=None) and CameraPose().zoom == 1
 
 
 def test_a_place_follows_the_camera() -> None:
-    assert filmed((0.5, 0.5, 0.4), Shot(zoom=1.5, roll=20), 1.0) == pytest.approx((0.5, 0.5, 0.6))
-    assert filmed((0.7, 0.5, 0.2), Shot(dx=0.1), 2.0) == pytest.approx((0.75, 0.5, 0.2))
-    assert filmed((0.75, 0.5, 0.2), Shot(roll=90), 1.0) == pytest.approx((0.5, 0.75, 0.2))  # clockwise
+    assert through_camera((0.5, 0.5, 0.4), CameraPose(zoom=1.5, roll=20), 1.0) == pytest.approx((0.5, 0.5, 0.6))
+    assert through_camera((0.7, 0.5, 0.2), CameraPose(dx=0.1), 2.0) == pytest.approx((0.75, 0.5, 0.2))
+    assert through_camera((0.75, 0.5, 0.2), CameraPose(roll=90), 1.0) == pytest.approx((0.5, 0.75, 0.2))  # clockwise
     assert inside((0.5, 0.5, 0.5), 1.0) == pytest.approx(1.0)
     assert inside((0.0, 0.5, 0.5), 1.0) == pytest.approx(0.5)
     assert inside((0.5, 0.25, 0.5), 1.0, bar=0.25) == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""draw(face, state, size): the picture of a drawn face, one function a part of it, from back to front."""
+"""draw_face(face, state, size): the picture of a drawn face, one function a part of it, from back to front."""
 
 from functools import lru_cache
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from captioner.synth.drawn.strokes import DARK, Pen, Points, ellipse, mirror, smooth
+from captioner.synth.drawn.strokes import DARK, Pen, Points, ellipse, mirror, smooth_curve
 from captioner.synth.identity import RGB, Face, State, mix
 
 SUPERSAMPLING = 2
@@ -23,7 +23,7 @@ HAIRLINE = -0.8  # a face reaches from here to its chin at 1
 Intensities = dict[int, float]  # of every AU up to 27
 
 
-def draw(face: Face, state: State, size: int) -> NDArray[np.uint8]:
+def draw_face(face: Face, state: State, size: int) -> NDArray[np.uint8]:
     """The picture of `face` in `state`, uint8 (size, size, 3)."""
     image = _backdrop(face, SUPERSAMPLING * size).copy()
     paint(Pen(image, face, state), face, state)
@@ -88,7 +88,7 @@ def _body(pen: Pen, face: Face) -> None:
         half = face.width * 1.32
         shape = [(-half, reach), (-half, 0.0), (-0.8 * half, -0.75), (0, -1.14), (0.8 * half, -0.75),
                  (half, 0.0), (half, reach), (0, reach + 0.05)]  # fmt: skip
-        pen.fill(pen.outline(smooth(shape, closed=True)), mix(face.hair_colour, DARK, 0.25))
+        pen.fill(pen.outline(smooth_curve(shape, closed=True)), mix(face.hair_colour, DARK, 0.25))
     elif face.hair == "bun":
         pen.fill(pen.outline(ellipse(0, -1.14, 0.34, 0.27)), mix(face.hair_colour, DARK, 0.2))
     # Shoulders reach to the lower edge of the picture, whatever the scale; neither they nor the neck turn.
@@ -119,7 +119,7 @@ def _head(pen: Pen, face: Face, jaw: float) -> None:
     lit = outline * (0.95, 0.98) + (0.03 * np.sign(face.light[0]), -0.01)
     pen.fill(pen.outline(lit), face.skin)
     if face.beard == "beard":
-        inner = smooth([(0.62, 0.35), (0.46, 0.84), (0.0, 0.97), (-0.46, 0.84), (-0.62, 0.35)])
+        inner = smooth_curve([(0.62, 0.35), (0.46, 0.84), (0.0, 0.97), (-0.46, 0.84), (-0.62, 0.35)])
         inner = np.stack([inner[:, 0] * face.width / 0.76, inner[:, 1] + _jaw_shift(inner[:, 1], jaw)], axis=1)
         lower = outline[outline[:, 1] > 0.18] * (1.02, 1.03)
         strap = np.concatenate([pen.outline(lower), pen.surface(inner)[::-1]])
@@ -148,11 +148,11 @@ def _nose(pen: Pen, face: Face, au: Intensities) -> None:
     wide = face.nose_width * (1 + 0.32 * au[9])
     tip = face.nose_length + 0.05 - 0.04 * au[9] - 0.02 * au[10]
     side = 1.0 if face.light[0] < 0 else -1.0  # away from the light
-    bridge = smooth([(0.03 * side, 0.0), (0.10 * side, tip - 0.06), (0.02 * side, tip)], closed=True)
+    bridge = smooth_curve([(0.03 * side, 0.0), (0.10 * side, tip - 0.06), (0.02 * side, tip)], closed=True)
     pen.patch(bridge, DARK, 0.12)
     pen.patch(ellipse(0, 0.12, 0.115, 0.15), DARK, 0.24 * au[9])
     x, y = np.array([-1.0, -0.8, 0.0, 0.8, 1.0]) * wide, np.array([-0.05, 0.02, 0.05, 0.02, -0.05]) + tip
-    pen.stroke(pen.surface(smooth(np.stack([x, y], axis=1))), mix(face.skin, DARK, 0.22), 0.04)
+    pen.stroke(pen.surface(smooth_curve(np.stack([x, y], axis=1))), mix(face.skin, DARK, 0.22), 0.04)
     for nostril in (-0.5, 0.5):
         pen.patch(ellipse(nostril * wide, tip + 0.015, 0.032, 0.02, 8), DARK, 0.7)
     for row in (0.04, 0.125, 0.21):
@@ -201,8 +201,8 @@ def _mouth(pen: Pen, face: Face, au: Intensities, speech: float) -> None:
     top = _lower_by(upper, -0.068 * full * (1 - 0.25 * au[10]) * _BOW)
     bottom = _lower_by(lower, 0.088 * full * (1 + 0.35 * au[17]) * _POUT)
     _around_lips(pen, au, upper)
-    pen.fill(pen.surface(np.concatenate([smooth(top), smooth(bottom)[::-1]])), face.lips)
-    edge_top, edge_bottom = smooth(upper), smooth(lower)
+    pen.fill(pen.surface(np.concatenate([smooth_curve(top), smooth_curve(bottom)[::-1]])), face.lips)
+    edge_top, edge_bottom = smooth_curve(upper), smooth_curve(lower)
     if gap + 0.1 * au[10] > 0.02:
         pen.fill(pen.surface(np.concatenate([edge_top, edge_bottom[::-1]])), THROAT)
         height = np.minimum(edge_bottom[:, 1] - edge_top[:, 1], 0.075) * (0.95 if gap < 0.05 else 0.8)
@@ -212,7 +212,7 @@ def _mouth(pen: Pen, face: Face, au: Intensities, speech: float) -> None:
         pen.fill(pen.surface(ellipse(0, lower[3, 1] - 0.09, 0.6 * lower[-1, 0], 0.085)), TONGUE)
     pen.stroke(pen.surface(edge_top), mix(face.lips, DARK, 0.85), 0.03 + 0.045 * au[24])
     if face.beard != "none":
-        ridge = smooth(upper * (0.85, 1) - (0, 0.085))
+        ridge = smooth_curve(upper * (0.85, 1) - (0, 0.085))
         thick = 0.045 * np.sqrt(1 - np.linspace(-1, 1, len(ridge)) ** 2)
         moustache = np.concatenate([ridge - (0, 0.02), _lower_by(ridge, thick)[::-1]])
         pen.fill(pen.surface(moustache), mix(face.hair_colour, DARK, 0.25))
@@ -292,7 +292,7 @@ def _brows(pen: Pen, face: Face, au: Intensities) -> None:
     lift = au[1] * _INNER_RAISE + au[2] * _OUTER_RAISE + 0.03 * au[5]
     drop = au[4] * (1 - 0.6 * au[1]) * _LOWERING + au[9] * _NOSE_PULL
     y = face.brow_y + _BROW_REST + face.brow_tilt * _BROW_TILT - lift + drop
-    centre = smooth(np.stack([face.eye_gap + _BROW_X - au[4] * _SQUEEZE, y], axis=1))
+    centre = smooth_curve(np.stack([face.eye_gap + _BROW_X - au[4] * _SQUEEZE, y], axis=1))
     half = face.brow_thick / 2 * np.linspace(1.1, 0.35, len(centre))
     strip = np.concatenate([_lower_by(centre, -half), _lower_by(centre, half)[::-1]])
     for side in (strip, mirror(strip)):
@@ -309,16 +309,16 @@ def _front_hair(pen: Pen, face: Face) -> None:
     parting = {"long": -0.18, "bob": 0.16, "quiff": 0.2}.get(face.hair, 0.0)
     line = [(0.985 * w, 0.0), (0.93 * w, -0.30), (0.74 * w, -0.62), (0.40 * w, -0.74), (parting, -0.79),
             (-0.40 * w, -0.74), (-0.74 * w, -0.62), (-0.93 * w, -0.30), (-0.985 * w, 0.0)]  # fmt: skip
-    cap = np.concatenate([pen.outline(smooth(dome)), pen.surface(smooth(line))])
+    cap = np.concatenate([pen.outline(smooth_curve(dome)), pen.surface(smooth_curve(line))])
     pen.fill(cap, face.hair_colour)
     if parting:
-        strand = smooth([(parting, -0.81), (parting * 0.5, -0.95), (-0.4 * parting, -1.04)])
+        strand = smooth_curve([(parting, -0.81), (parting * 0.5, -0.95), (-0.4 * parting, -1.04)])
         pen.stroke(pen.outline(strand), mix(face.hair_colour, WHITE, 0.2), 0.025)
     if face.hair in ("long", "bob"):
         reach = 1.0 if face.hair == "long" else 0.62
         lock = [(1.10 * w, -0.35), (1.24 * w, 0.1), (1.16 * w, reach), (0.96 * w, 0.95 * reach),
                 (0.99 * w, 0.1), (0.93 * w, -0.3)]  # fmt: skip
-        curve = smooth(lock, closed=True)
+        curve = smooth_curve(lock, closed=True)
         for side in (curve, mirror(curve)):
             pen.fill(pen.outline(side), mix(face.hair_colour, DARK, 0.08))
 

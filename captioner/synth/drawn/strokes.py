@@ -38,7 +38,7 @@ def _spline(count: int, closed: bool, steps: int = 5) -> Points:
     return np.array(rows)
 
 
-def smooth(points: Curve, closed: bool = False) -> Points:
+def smooth_curve(points: Curve, closed: bool = False) -> Points:
     """A smooth curve through control points (n, 2)."""
     control = np.asarray(points, dtype=float)
     return _spline(len(control), closed) @ control
@@ -102,7 +102,7 @@ class Pen:
         if strength > 0.04:
             # It has to be darker still where the skin is dark.
             colour = mix(self.skin, DARK, (0.75 + 0.2 * (1 - sum(self.skin) / 700)) * strength)
-            curve = smooth(points)
+            curve = smooth_curve(points)
             for side in (curve, mirror(curve)):
                 self.stroke(self.surface(side), colour, width * (0.6 + 0.4 * strength))
 

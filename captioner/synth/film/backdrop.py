@@ -29,7 +29,7 @@ _GREENS: tuple[RGB, ...] = ((70, 92, 48), (96, 118, 62), (52, 74, 44), (124, 136
 _SPINES: tuple[RGB, ...] = ((112, 44, 38), (44, 62, 92), (150, 132, 92), (60, 84, 64), (196, 184, 160), (52, 46, 44))
 
 
-class Pictures:
+class BackdropFolder:
     """The pictures of a folder, cut at random to backdrops; those that cannot be read are named once and skipped."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -73,7 +73,7 @@ def _opens(path: Path) -> bool:
     return True
 
 
-def backdrop(kind: str, rng: Rng, height: int, width: int, pictures: Pictures | None = None) -> Picture:
+def backdrop(kind: str, rng: Rng, height: int, width: int, pictures: BackdropFolder | None = None) -> Picture:
     """Surroundings of a kind, float32 (height, width, 3); `own` ones are the actor's to paint."""
     if kind == "gradient":
         return _gradient(rng, height, width)

@@ -11,7 +11,7 @@ from captioner import video
 from captioner.synth.actor import Picture
 
 if TYPE_CHECKING:
-    from captioner.synth.story.tale import Look
+    from captioner.synth.story.tale import Grade
 
 LUMA = np.array(video.LUMA, np.float32)
 _MIDDLE = 116.0  # the grey that contrast turns around
@@ -33,24 +33,24 @@ class Subject:
     grey: bool = False
 
 
-class Grade:
+class Grader:
     """One take's grading of pictures (H, W, 3); what does not change from frame to frame is computed once."""
 
-    def __init__(self, look: "Look", height: int, width: int, subject: Subject = Subject()) -> None:
+    def __init__(self, grade: "Grade", height: int, width: int, subject: Subject = Subject()) -> None:
         level = max(subject.level, 1.0)
-        exposure = max(look.exposure, min(1.0, _DIMMEST / level))
-        saturation = 0.0 if subject.grey else look.saturation
-        warm = 1 + 0.11 * look.warmth * np.array([1.0, 0.1, -1.0], np.float32)
+        exposure = max(grade.exposure, min(1.0, _DIMMEST / level))
+        saturation = 0.0 if subject.grey else grade.saturation
+        warm = 1 + 0.11 * grade.warmth * np.array([1.0, 0.1, -1.0], np.float32)
         # a row vector times this matrix: towards its own grey, then warmer
         colour = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * np.outer(LUMA, np.ones(3))
-        self._matrix = (colour * (1 if subject.grey else warm) * exposure * look.contrast).astype(np.float32)
-        self._offset = np.float32(min(_MIDDLE, level) * exposure * (1 - look.contrast))
-        self._gain = _gain(look, height, width, subject.x)
-        self._blur = min(look.blur * height / _REFERENCE, _BLURRIEST * subject.smallest)
-        self._bars = round(look.letterbox * height)
-        noise = min(look.noise, _GRAINIEST * exposure * level * min(1.0, subject.smallest / _COARSE))
-        self._noise = _noise(look, noise, height, width) if noise > 0 else None
-        self._look, self._size = look, (height, width)
+        self._matrix = (colour * (1 if subject.grey else warm) * exposure * grade.contrast).astype(np.float32)
+        self._offset = np.float32(min(_MIDDLE, level) * exposure * (1 - grade.contrast))
+        self._gain = _gain(grade, height, width, subject.x)
+        self._blur = min(grade.blur * height / _REFERENCE, _BLURRIEST * subject.smallest)
+        self._bars = round(grade.letterbox * height)
+        noise = min(grade.noise, _GRAINIEST * exposure * level * min(1.0, subject.smallest / _COARSE))
+        self._noise = _noise(grade, noise, height, width) if noise > 0 else None
+        self._settings, self._size = grade, (height, width)
 
     def __call__(self, picture: Picture, frame: int) -> NDArray[np.uint8]:
         """The graded picture, uint8; `frame` only chooses the grain."""
@@ -64,7 +64,7 @@ class Grade:
         if self._gain is not None:
             graded *= self._gain
         if self._noise is not None:
-            y, x = np.random.default_rng((self._look.seed, frame)).integers(0, _SLACK + 1, 2)
+            y, x = np.random.default_rng((self._settings.seed, frame)).integers(0, _SLACK + 1, 2)
             graded += self._noise[y : y + height, x : x + width]
         graded += 0.5
         if self._bars:
@@ -75,22 +75,22 @@ class Grade:
 _SLACK = 61  # pixels by which the grain is larger than the picture, so that every frame cuts another one
 
 
-def _gain(look: "Look", height: int, width: int, face: float) -> NDArray[np.float32] | None:
-    if not (look.vignette or look.side_light):
+def _gain(grade: "Grade", height: int, width: int, face: float) -> NDArray[np.float32] | None:
+    if not (grade.vignette or grade.side_light):
         return None
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     side = np.tanh((x / width - face) * width / height / 0.22)
     far = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) / 0.5
-    gain = (1 + 0.45 * look.side_light * side) * (1 - 0.8 * min(1.0, look.vignette) * far)
+    gain = (1 + 0.45 * grade.side_light * side) * (1 - 0.8 * min(1.0, grade.vignette) * far)
     return np.asarray(gain[..., None], np.float32)
 
 
-def _noise(look: "Look", strength: float, height: int, width: int) -> NDArray[np.float32]:
+def _noise(grade: "Grade", strength: float, height: int, width: int) -> NDArray[np.float32]:
     """Grain, mostly of brightness, a little of colour where there is any."""
-    rng = np.random.default_rng((look.seed, 7))
+    rng = np.random.default_rng((grade.seed, 7))
     shape = (height + _SLACK, width + _SLACK)
     bright = rng.standard_normal((*shape, 1), dtype=np.float32)
     coloured = rng.standard_normal((*shape, 3), dtype=np.float32)
-    share = 0.4 * min(1.0, look.saturation)
+    share = 0.4 * min(1.0, grade.saturation)
     grain = np.sqrt(1 - share**2) * bright + share * coloured
     return np.asarray(strength * grain, np.float32)

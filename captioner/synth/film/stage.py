@@ -1,4 +1,4 @@
-"""film(story, actors, height, width): the frames of a story, people before backdrops, through its camera."""
+"""film_story(story, actors, height, width): the frames of a story, people before backdrops, through its camera."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from captioner.synth.actor import Actor, Picture, Place
-from captioner.synth.film.backdrop import Pictures, backdrop
-from captioner.synth.film.grade import LUMA, Grade, Subject
+from captioner.synth.actor import Actor, FacePlace, Picture
+from captioner.synth.film.backdrop import BackdropFolder, backdrop
+from captioner.synth.film.grade import LUMA, Grader, Subject
 from captioner.synth.photo.photo_set import PhotoError
 
 if TYPE_CHECKING:
-    from captioner.synth.story.tale import Look, Shot, Story
+    from captioner.synth.story.tale import CameraPose, Grade, Story
 
 Points = NDArray[np.float32]
 Bounds = tuple[float, float, float, float]  # left, top, right, bottom
@@ -36,15 +36,15 @@ class Frame:
     boxes: tuple[Bounds | None, ...]
 
 
-def film(
-    story: "Story", actors: Sequence[Actor], height: int, width: int, pictures: Pictures | None = None
+def film_story(
+    story: "Story", actors: Sequence[Actor], height: int, width: int, pictures: BackdropFolder | None = None
 ) -> Iterator[Frame]:
     """The frames of a story, `actors[i]` playing `roles[i]`; the same story and actors give the same frames."""
     if len(actors) != len(story.roles):
         raise PhotoError(f"{len(actors)} actors for {len(story.roles)} roles; give one actor a role")
     take: _Take | None = None
-    for frame, shot in enumerate(story.shots):
-        if take is None or shot.cut != take.cut:
+    for frame, pose in enumerate(story.camera):
+        if take is None or pose.cut != take.cut:
             take = _Take(story, frame, actors, (height, width), pictures)
         yield take.shoot(frame)
 
@@ -52,14 +52,14 @@ def film(
 class _View:
     """The camera at one frame: content to picture, and what an upright picture needs beyond the edges to be rolled."""
 
-    def __init__(self, shot: "Shot", height: int, width: int) -> None:
-        angle = np.radians(shot.roll)
-        self.zoom, self.roll = shot.zoom, shot.roll
+    def __init__(self, pose: "CameraPose", height: int, width: int) -> None:
+        angle = np.radians(pose.roll)
+        self.zoom, self.roll = pose.zoom, pose.roll
         self.centre = np.array([width / 2, height / 2])
         self.turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # of row vectors
         # The roll comes last here, so the shift has to be turned back before it.
-        self.shift = np.array([shot.dx, shot.dy]) * height @ self.turn.T
-        self.margin = int(np.ceil(0.5 * abs(np.sin(angle)) * max(height, width))) + 2 if shot.roll else 0
+        self.shift = np.array([pose.dx, pose.dy]) * height @ self.turn.T
+        self.margin = int(np.ceil(0.5 * abs(np.sin(angle)) * max(height, width))) + 2 if pose.roll else 0
 
     def upright(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Content pixels -> pixels of the picture before its roll, whose origin lies `margin` further out."""
@@ -83,13 +83,18 @@ class _Take:
     """What stays between two cuts: the backdrop and the grading."""
 
     def __init__(
-        self, story: "Story", start: int, actors: Sequence[Actor], size: tuple[int, int], pictures: Pictures | None
+        self,
+        story: "Story",
+        start: int,
+        actors: Sequence[Actor],
+        size: tuple[int, int],
+        pictures: BackdropFolder | None,
     ) -> None:
         self.story, self.actors, self.size = story, actors, size
-        self.cut = story.shots[start].cut
+        self.cut = story.camera[start].cut
         height, width = size
-        frames = [i for i in range(start, len(story.shots)) if story.shots[i].cut == self.cut]
-        views = [_View(story.shots[i], height, width) for i in frames]
+        frames = [i for i in range(start, len(story.camera)) if story.camera[i].cut == self.cut]
+        views = [_View(story.camera[i], height, width) for i in frames]
         self.views = dict(zip(frames, views, strict=True))
         corners = np.array([view.seen(height, width) for view in views])  # (frames, 2, 2)
         self.origin = np.floor(corners[:, 0].min(0)) - 1
@@ -97,14 +102,14 @@ class _Take:
         extent = np.ceil((corners[:, 1].max(0) + 1 - self.origin) * self.fineness).astype(int)
         star, place = self._star(frames)
         scene = _scene(
-            story.look, self.cut, int(extent[1]), int(extent[0]), actors[star], self._inside(place), pictures
+            story.grade, self.cut, int(extent[1]), int(extent[0]), actors[star], self._inside(place), pictures
         )
         self.scene = Image.fromarray(np.clip(scene + 0.5, 0, 255).astype(np.uint8))
         middle = views[0].rolled(views[0].upright(np.array([[place.x, place.y]])))[0, 0] / width
-        self.grade = Grade(story.look, height, width, self._subject(float(np.clip(middle, 0.1, 0.9))))
+        self.grader = Grader(story.grade, height, width, self._subject(float(np.clip(middle, 0.1, 0.9))))
         self._last: tuple[tuple[float, ...], Picture] | None = None
 
-    def _star(self, frames: Sequence[int]) -> tuple[int, Place]:
+    def _star(self, frames: Sequence[int]) -> tuple[int, FacePlace]:
         """Whom the take shows first, and where: surroundings fit that person."""
         for index, role in enumerate(self.story.roles):
             for frame in frames:
@@ -115,9 +120,9 @@ class _Take:
     def _subject(self, x: float) -> Subject:
         story = self.story
         sizes = [
-            box[2] * shot.zoom
+            box[2] * pose.zoom
             for role in story.roles
-            for box, shot in zip(role.places, story.shots, strict=True)
+            for box, pose in zip(role.places, story.camera, strict=True)
             if box is not None
         ]
         return Subject(
@@ -127,15 +132,15 @@ class _Take:
             any(actor.grey for actor in self.actors),
         )
 
-    def _place(self, box: tuple[float, float, float] | None) -> Place:
+    def _place(self, box: tuple[float, float, float] | None) -> FacePlace:
         assert box is not None
         height, width = self.size
-        return Place(box[0] * width, box[1] * height, box[2] * height)
+        return FacePlace(box[0] * width, box[1] * height, box[2] * height)
 
-    def _inside(self, place: Place) -> Place:
+    def _inside(self, place: FacePlace) -> FacePlace:
         """A place of the content, in pixels of the backdrop."""
         x, y = (np.array([place.x, place.y]) - self.origin) * self.fineness
-        return Place(float(x), float(y), place.height * self.fineness)
+        return FacePlace(float(x), float(y), place.height * self.fineness)
 
     def _behind(self, view: _View) -> Picture:
         """The part of the backdrop that the camera sees, as float32 to be painted over."""
@@ -162,11 +167,11 @@ class _Take:
         for index in sorted(present, key=lambda i: (story.roles[i].places[frame][2], -i)):  # type: ignore[index]
             role, place = story.roles[index], self._place(story.roles[index].places[frame])
             x, y = view.upright(np.array([place.x, place.y])).tolist()
-            shown = Place(x, y, place.height * view.zoom)
+            shown = FacePlace(x, y, place.height * view.zoom)
             points = view.rolled(self.actors[index].draw(picture, role.states[frame], shown))
             landmarks = {i: p for i, p in landmarks.items() if _covered(p, points) < _HIDDEN}
             landmarks[index] = points
-        graded = self.grade(self._roll(picture, view), frame)
+        graded = self.grader(self._roll(picture, view), frame)
         shown_points = tuple(self._visible(landmarks.get(index)) for index in range(len(story.roles)))
         return Frame(graded, shown_points, tuple(None if p is None else _bounds(p, *self.size) for p in shown_points))
 
@@ -205,21 +210,21 @@ def _bounds(points: Points, height: int, width: int) -> Bounds:
 
 
 def _scene(
-    look: "Look", cut: int, height: int, width: int, actor: Actor, place: Place, pictures: Pictures | None
+    grade: "Grade", cut: int, height: int, width: int, actor: Actor, place: FacePlace, pictures: BackdropFolder | None
 ) -> Picture:
     """The backdrop of a take: a part of the clip's one place, in a tone that goes with the person."""
-    if look.backdrop == "own":
+    if grade.backdrop == "own":
         return actor.backdrop(height, width, place)
     tall, wide = round(_SPARE * height), round(_SPARE * width)
     # behind somebody far away things are small
-    far = float(np.clip(0.35 * height / max(place.height, 1.0), 1.0, 1.8)) if look.backdrop == "texture" else 1.0
+    far = float(np.clip(0.35 * height / max(place.height, 1.0), 1.0, 1.8)) if grade.backdrop == "texture" else 1.0
     whole = backdrop(
-        look.backdrop, np.random.default_rng((look.seed, 1)), round(far * tall), round(far * wide), pictures
+        grade.backdrop, np.random.default_rng((grade.seed, 1)), round(far * tall), round(far * wide), pictures
     )
     if far > 1:
         drawn = Image.fromarray(np.clip(whole + 0.5, 0, 255).astype(np.uint8))
         whole = np.asarray(drawn.resize((wide, tall), Image.Resampling.BOX), np.float32)
-    rng = np.random.default_rng((look.seed, 2, cut))
+    rng = np.random.default_rng((grade.seed, 2, cut))
     y, x = int(rng.integers(tall - height + 1)), int(rng.integers(wide - width + 1))
     part = whole[y : y + height, x : x + width]
     if cut and rng.random() < 0.5:

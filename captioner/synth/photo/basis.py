@@ -70,11 +70,11 @@ class Basis:
 
     def align(self, landmarks: Points) -> tuple[Points, float]:
         """Rotation (3, 3) and scale that carry mean-face displacements to those of `landmarks` (478, 3)."""
-        rotation, scale = similarity(landmarks[None, list(STABLE)], self.mean[list(STABLE)])
+        rotation, scale = rotations_and_scales(landmarks[None, list(STABLE)], self.mean[list(STABLE)])
         return rotation[0].T, float(1 / scale[0])
 
 
-def similarity(points: Points, target: Points) -> tuple[Points, Points]:
+def rotations_and_scales(points: Points, target: Points) -> tuple[Points, Points]:
     """Rotations (N, 3, 3) and scales (N,) with scale * (points - centre) @ rotation nearest target (K, 3)."""
     points = points - points.mean(1, keepdims=True)
     u, s, vt = np.linalg.svd(np.einsum("nki,kj->nij", points, target - target.mean(0)))

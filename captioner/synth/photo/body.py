@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from captioner.synth.actor import Picture
-from captioner.synth.drawn.strokes import Points, smooth
+from captioner.synth.drawn.strokes import Points, smooth_curve
 from captioner.synth.film.backdrop import smooth_noise
 from captioner.synth.identity import RGB, mix
 
@@ -121,7 +121,7 @@ def _silhouette(build: Build) -> Points:
     neck = build.neck / build.face
     slope = [(neck, 0.11), (neck + 0.05, 0.21), (neck + 0.20, 0.31), (0.80, 0.41), (1.03, 0.52), (1.17, 0.70),
              (1.23, 1.0), (1.26, 1.5), (1.27, 2.5), (1.27, 4.0)]  # fmt: skip
-    return np.concatenate([smooth(slope), [(0, 4.0)]])
+    return np.concatenate([smooth_curve(slope), [(0, 4.0)]])
 
 
 def _wear(sheet: _Sheet, clothes: Clothes, skin: RGB, neck: float) -> None:

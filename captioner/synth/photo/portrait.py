@@ -19,7 +19,7 @@ _SOFT_HAIR, _SOFT_JAW = 0.026, 0.011  # half width of the outline's soft edge, i
 _INSET = 1.5  # pixels; a photo's outermost ones suffer from its compression
 
 
-def portrait(photo: Photo, rng: np.random.Generator) -> Canvas:
+def complete_person(photo: Photo, rng: np.random.Generator) -> Canvas:
     """The person of a photo with all that the photo cuts off; `rng` dresses them."""
     head = _groomed(photo, find_head(photo), rng)
     left, top, width, height = _extent(photo, head)
@@ -220,7 +220,7 @@ def surroundings(photo: Photo) -> tuple[Picture, tuple[float, float]]:
     rows, columns = slice(-top, -top + photo.image.shape[0]), slice(-left, -left + photo.image.shape[1])
     image[rows, columns], weight[rows, columns] = photo.image, known
     small, small_weight = _halve(image, weight)
-    filled = gaussian_filter(spread(small, small_weight), (14, 14, 0), mode="nearest")  # out of focus
+    filled = gaussian_filter(spread_colours(small, small_weight), (14, 14, 0), mode="nearest")  # out of focus
     return filled, (-left / 2, -top / 2)
 
 
@@ -235,12 +235,12 @@ def _halve(image: Picture, weight: NDArray[np.float32]) -> tuple[Picture, NDArra
     return c / np.maximum(w, 1e-6)[..., None], np.minimum(w / 2, 1)
 
 
-def spread(image: Picture, weight: NDArray[np.float32]) -> Picture:
+def spread_colours(image: Picture, weight: NDArray[np.float32]) -> Picture:
     """The image where weight is 1; where it is 0, what lies around, the smoother the further away."""
     if min(weight.shape) <= 2:
         mean = (image * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
         return np.broadcast_to(mean, image.shape).astype(np.float32)
-    coarse = spread(*_halve(image, weight))
+    coarse = spread_colours(*_halve(image, weight))
     grown = coarse.repeat(2, 0).repeat(2, 1)[: weight.shape[0], : weight.shape[1]]
     grown = gaussian_filter(grown, (1.2, 1.2, 0), mode="nearest")
     share = weight[..., None]

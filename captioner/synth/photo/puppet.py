@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import avg_pool2d, grid_sample
 
-from captioner.synth.actor import Picture, Place
+from captioner.synth.actor import FacePlace, Picture
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import IRISES, MESH_POINTS, Basis
 from captioner.synth.photo.features import Eye, Mouth
@@ -56,7 +56,7 @@ class Puppet:
         self._levels = _pyramid(self.canvas)
         self._triangles = _opaque(self.canvas.alpha, self.net)
 
-    def draw(self, picture: Picture, state: State, place: Place) -> Array:
+    def draw(self, picture: Picture, state: State, place: FacePlace) -> Array:
         """Paint the person over `picture` (H, W, 3), in place; returns the landmarks (478, 2) in its pixels."""
         width = picture.shape[1]
         scale = place.height * state.scale / self._height

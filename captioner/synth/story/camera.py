@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.synth.identity import SKINS
-from captioner.synth.story.motion import GROWN, SHRUNK, Curve, Window, ramp, wave
+from captioner.synth.story.motion import GROWN, SHRUNK, Curve, Window, smooth_step, wave
 
 Box = tuple[float, float, float]  # face centre x (share of width), y and face height (shares of height)
 Spots = tuple[Box | None, ...]  # of every role in one take
@@ -16,11 +16,12 @@ FACE_WIDTH = 0.78  # face heights
 BUST = 2.5  # the lower edge is at most so many face heights under the chin: nobody floats
 CLEARLY = 1.15  # more prominent than the other person the main one is, at least
 APART = 1.28  # the least distance of two faces, in the sum of their half widths: hair needs room
+FRAMINGS: tuple[str, ...] = ("film", "portrait")
 DIM = 0.45  # an exposure up to here is darkness
 
 
 @dataclass(frozen=True)
-class Shot:
+class CameraPose:
     """The camera at one frame: what it films is zoomed and rolled (degrees, clockwise) about the picture's
     centre, then shifted by `dx`, `dy` picture heights to the right and down; `cut` counts the takes from 0."""
 
@@ -32,7 +33,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Look:
+class Grade:
     """How a clip was lit, filmed and stored; the defaults change nothing.
 
     `exposure` 0.2 dim .. 1.3 bright; `warmth` -1 .. 1; `saturation` 0 is grey; `side_light` -1 .. 1 (from the
@@ -66,7 +67,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Staging:
     """The staging: where each role is in each take, when takes start (seconds), how roles come and go.
 
     `arrangement` is alone, beside, behind or reverse (the two are filmed in turn); `side` is where the second
@@ -81,15 +82,15 @@ class Plan:
     times: tuple[Window, ...]  # when the passage of each role begins and ends
 
 
-def filmed(box: Box, shot: Shot, aspect: float) -> Box:
+def through_camera(box: Box, pose: CameraPose, aspect: float) -> Box:
     """Where a place ends up in the picture once the camera has moved."""
     x, y = (box[0] - 0.5) * aspect, box[1] - 0.5
-    angle = np.radians(shot.roll)
+    angle = np.radians(pose.roll)
     right, down = np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
     return (
-        float(0.5 + (shot.zoom * right + shot.dx) / aspect),
-        float(0.5 + shot.zoom * down + shot.dy),
-        box[2] * shot.zoom,
+        float(0.5 + (pose.zoom * right + pose.dx) / aspect),
+        float(0.5 + pose.zoom * down + pose.dy),
+        box[2] * pose.zoom,
     )
 
 
@@ -165,9 +166,9 @@ def _takes(rng: np.random.Generator, seconds: float, reverse: bool) -> tuple[flo
     return 0.0, seconds * rng.uniform(0.25, 0.4), seconds * rng.uniform(0.55, 0.75)
 
 
-def sample_plan(
+def sample_staging(
     rng: np.random.Generator, seconds: float, aspect: float, people: int, bar: float, passage: str, leans: bool
-) -> Plan:
+) -> Staging:
     """A staging; a given `passage` (enters, leaves) or `leans` of the main person keep it to one take.
 
     Of two people the first is clearly the more prominent: captions describe them.
@@ -177,19 +178,25 @@ def sample_plan(
     kinds = ("beside", "beside", "behind") if single or seconds < 2.4 else ("beside", "beside", "behind", "reverse")
     arrangement = kinds[int(rng.integers(len(kinds)))] if second else "alone"
     for _ in range(50):  # of plans for two one in three is drawn again
-        plan = _draw_plan(rng, seconds, aspect, bar, passage, leans, arrangement)
-        if not second or prominence(plan, 0, seconds) > CLEARLY * prominence(plan, 1, seconds):
+        staging = _draw_staging(rng, seconds, aspect, bar, passage, leans, arrangement)
+        if not second or prominence(staging, 0, seconds) > CLEARLY * prominence(staging, 1, seconds):
             break
-    return plan
+    return staging
 
 
-def prominence(plan: Plan, role: int, seconds: float) -> float:
+def sample_portrait(rng: np.random.Generator, seconds: float) -> Staging:
+    """The staging of a portrait: one take of one person, head and shoulders, as the experts for drawn faces know it."""
+    box = (0.5 + rng.uniform(-0.06, 0.06), rng.uniform(0.53, 0.58), rng.uniform(0.46, 0.57))
+    return Staging("alone", (0.0,), ((box,),), 0, ("",), ((0.0, seconds),))
+
+
+def prominence(staging: Staging, role: int, seconds: float) -> float:
     """How large, how central and how long a role is in the picture: by this, viewers know whom a clip is about."""
-    begin, finish = plan.times[role]
-    low = 0.5 * (begin + finish) if plan.passages[role] == "enters" else 0.0
-    high = 0.5 * (begin + finish) if plan.passages[role] == "leaves" else seconds
+    begin, finish = staging.times[role]
+    low = 0.5 * (begin + finish) if staging.passages[role] == "enters" else 0.0
+    high = 0.5 * (begin + finish) if staging.passages[role] == "leaves" else seconds
     total = 0.0
-    for start, end, spots in zip(plan.starts, (*plan.starts[1:], seconds), plan.takes, strict=True):
+    for start, end, spots in zip(staging.starts, (*staging.starts[1:], seconds), staging.takes, strict=True):
         spot = spots[role]
         if spot is not None:
             x, y, height = spot
@@ -198,9 +205,9 @@ def prominence(plan: Plan, role: int, seconds: float) -> float:
     return total
 
 
-def _draw_plan(
+def _draw_staging(
     rng: np.random.Generator, seconds: float, aspect: float, bar: float, passage: str, leans: bool, arrangement: str
-) -> Plan:
+) -> Staging:
     single, second = bool(passage or leans), arrangement != "alone"
     starts = (0.0,) if single else _takes(rng, seconds, arrangement == "reverse")
     side = int(rng.choice((-1, 1))) if second else 0
@@ -224,7 +231,7 @@ def _draw_plan(
         comes = arrangement != "reverse" and len(starts) == 1 and not passage and rng.random() < 0.12
         passages.append(("enters", "leaves")[int(rng.integers(2))] if comes else "")
         times.append(_when(rng, seconds, passages[1]))
-    return Plan(arrangement, starts, tuple(takes), side, tuple(passages), tuple(times))
+    return Staging(arrangement, starts, tuple(takes), side, tuple(passages), tuple(times))
 
 
 def _when(rng: np.random.Generator, seconds: float, passage: str) -> Window:
@@ -237,11 +244,13 @@ def _when(rng: np.random.Generator, seconds: float, passage: str) -> Window:
     return seconds - margin - length, seconds - margin
 
 
-def window(plan: Plan, role: int, seconds: float) -> Window:
+def window(staging: Staging, role: int, seconds: float) -> Window:
     """The longest time in which a role is in the picture, not counting its coming and going."""
-    ends = (*plan.starts[1:], seconds)
+    ends = (*staging.starts[1:], seconds)
     spans = [
-        (start, end) for start, end, take in zip(plan.starts, ends, plan.takes, strict=True) if take[role] is not None
+        (start, end)
+        for start, end, take in zip(staging.starts, ends, staging.takes, strict=True)
+        if take[role] is not None
     ]
     joined = [spans[0]]
     for start, end in spans[1:]:
@@ -250,37 +259,39 @@ def window(plan: Plan, role: int, seconds: float) -> Window:
         else:
             joined.append((start, end))
     start, end = max(joined, key=lambda span: span[1] - span[0])
-    begin, finish = plan.times[role]
-    if plan.passages[role] == "enters":
+    begin, finish = staging.times[role]
+    if staging.passages[role] == "enters":
         return finish, end
-    return (start, begin) if plan.passages[role] == "leaves" else (start, end)
+    return (start, begin) if staging.passages[role] == "leaves" else (start, end)
 
 
-def track(rng: np.random.Generator, t: Curve, plan: Plan, role: int, size: Curve, bob: Curve, aspect: float) -> Track:
+def track(
+    rng: np.random.Generator, t: Curve, staging: Staging, role: int, size: Curve, bob: Curve, aspect: float
+) -> Track:
     """The way of a role's face, from its places in the takes and what its head does."""
-    take = np.searchsorted(plan.starts, t + 1e-9, side="right") - 1
-    spots = [spots[role] for spots in plan.takes]
+    take = np.searchsorted(staging.starts, t + 1e-9, side="right") - 1
+    spots = [spots[role] for spots in staging.takes]
     boxes = np.array([spot or (0.5, 0.5, 0.3) for spot in spots])[take]
     seen = np.array([spot is not None for spot in spots])[take]
     height = boxes[:, 2] * size
     x = boxes[:, 0] + 0.015 * boxes[:, 2] * wave(rng, t, 0.1, 0.4)
     y = boxes[:, 1] + bob * height
-    if plan.passages[role]:
+    if staging.passages[role]:
         half = 0.5 * FACE_WIDTH * height / aspect
         # Nobody walks through the other person: in and out on one's own side.
-        right = (role == 1) == (plan.side > 0) if plan.side else bool(rng.random() < 0.5)
+        right = (role == 1) == (staging.side > 0) if staging.side else bool(rng.random() < 0.5)
         outside = 1 + 1.1 * half if right else -1.1 * half
-        begin, finish = plan.times[role]
-        share = ramp(t, begin, finish - begin)
-        away = 1 - share if plan.passages[role] == "enters" else share
+        begin, finish = staging.times[role]
+        share = smooth_step(t, begin, finish - begin)
+        away = 1 - share if staging.passages[role] == "enters" else share
         x = x + away * (outside - x)
         seen = seen & (x > -0.9 * half) & (x < 1 + 0.9 * half)
     return Track(x, y, height, seen)
 
 
-def sample_shots(
+def sample_camera(
     rng: np.random.Generator, t: Curve, starts: Sequence[float], tracks: Sequence[Track], aspect: float, bar: float
-) -> tuple[Shot, ...]:
+) -> tuple[CameraPose, ...]:
     """The camera over the frames: still, hand-held, zooming or panning, as far as nobody leaves the picture by it."""
     take = np.searchsorted(starts, t + 1e-9, side="right") - 1
     kind, dx, dy = rng.random(), np.zeros(len(t)), np.zeros(len(t))
@@ -297,29 +308,30 @@ def sample_shots(
         zoom = 1 + rng.uniform(0.12, 0.3) * (glide if rng.random() < 0.6 else 1 - glide)
     if rng.random() < 0.06:
         roll = roll + rng.normal(0, 2.5)
-    shots = [Shot(float(dx[i]), float(dy[i]), float(zoom[i]), float(roll[i]), int(take[i])) for i in range(len(t))]
-    if all(_kept(one, shots, aspect, bar) for one in tracks):
-        return tuple(shots)
-    return tuple(Shot(cut=int(number)) for number in take)
+    curves = zip(dx.tolist(), dy.tolist(), zoom.tolist(), roll.tolist(), take.tolist(), strict=True)
+    poses = [CameraPose(*values) for values in curves]
+    if all(_kept(one, poses, aspect, bar) for one in tracks):
+        return tuple(poses)
+    return tuple(CameraPose(cut=int(number)) for number in take)
 
 
 def _glide(rng: np.random.Generator, t: Curve) -> Curve:
     """0 to 1, slowly, over most of the clip."""
     length = max(1.0, float(t[-1]))
-    return ramp(t, rng.uniform(-0.2, 0.2) * length, rng.uniform(0.7, 1.2) * length)
+    return smooth_step(t, rng.uniform(-0.2, 0.2) * length, rng.uniform(0.7, 1.2) * length)
 
 
-def _kept(one: Track, shots: Sequence[Shot], aspect: float, bar: float) -> bool:
+def _kept(one: Track, poses: Sequence[CameraPose], aspect: float, bar: float) -> bool:
     """Whether the camera cuts off next to nothing of a face; every fourth frame tells."""
-    for i in range(0, len(shots), 4):
+    for i in range(0, len(poses), 4):
         if one.seen[i]:
             box = (float(one.x[i]), float(one.y[i]), float(one.height[i]))
-            if inside(filmed(box, shots[i], aspect), aspect, bar) < min(0.88, inside(box, aspect, bar) - 0.02):
+            if inside(through_camera(box, poses[i], aspect), aspect, bar) < min(0.88, inside(box, aspect, bar) - 0.02):
                 return False
     return True
 
 
-def sample_look(rng: np.random.Generator, pictures: bool) -> Look:
+def sample_grade(rng: np.random.Generator, pictures: bool) -> Grade:
     """Light, lens and storage of a clip, from studio to night."""
     light = int(rng.choice(4, p=(0.68, 0.18, 0.07, 0.07)))
     low, high = ((0.8, 1.15), (DIM, 0.8), (0.2, DIM), (1.15, 1.3))[light]
@@ -328,7 +340,7 @@ def sample_look(rng: np.random.Generator, pictures: bool) -> Look:
     kinds = ("own", "own", "gradient", "texture") + ("picture",) * 3 * pictures
     skin = np.array(SKINS[int(rng.integers(len(SKINS)))]) + rng.uniform(-10, 10, 3)
     tinted, grey = rng.random() < 0.75, rng.random() < 0.08
-    return Look(
+    return Grade(
         exposure=exposure,
         contrast=float(rng.uniform(0.75, 1.25)),
         warmth=float(np.clip(rng.normal(0, 0.35), -1, 1)),
@@ -343,3 +355,8 @@ def sample_look(rng: np.random.Generator, pictures: bool) -> Look:
         seed=int(rng.integers(2**31)),
         tint=(float(skin[0]), float(skin[1]), float(skin[2])) if tinted and not grey else None,
     )
+
+
+def even_light(rng: np.random.Generator) -> Grade:
+    """The light of a portrait: nothing is damaged, some are a little darker than others."""
+    return Grade(exposure=float(rng.uniform(0.85, 1.08)), seed=int(rng.integers(2**31)))

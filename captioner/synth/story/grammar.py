@@ -6,21 +6,19 @@
     face      = "The " phrase {", " phrase} [" and " phrase] "."
     feelings  = "a sad man shakes his head and looks down in front of the camera"
 
-Manner "faces" is that of MAFW and never uses a word for an emotion; "feelings" is that of EmVidCap: one short
+Style "faces" is that of MAFW and never uses a word for an emotion; "feelings" is that of EmVidCap: one short
 sentence in lower case with one of its emotion words. Wordings are in `words.py`.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from captioner.errors import ConfigError, unknown
 from captioner.lexicon.actions import ACTIONS
-from captioner.lexicon.phrases import PHRASES, find_phrases
+from captioner.lexicon.phrases import PHRASES
 from captioner.synth.story.camera import DIM
 from captioner.synth.story.tale import Story
 from captioner.synth.story.words import (
@@ -36,7 +34,7 @@ from captioner.synth.story.words import (
     TAILS,
 )
 
-MANNERS: tuple[str, ...] = ("faces", "feelings")
+STYLES: tuple[str, ...] = ("faces", "feelings")
 WEAK, MARKED = 0.72, 0.88  # peaks up to and from which a phrase may be called slight, or deep and the like
 FAR, NEAR = 0.16, 0.66  # face heights (shares of the picture) that count as far away and as a close-up
 FAVOURITE = 0.6  # of the time the first of several wordings is used
@@ -56,14 +54,14 @@ _PRONOUNS = {"woman": ("her", "her", "she"), "man": ("his", "him", "he"), "perso
 Looks = Mapping[str, str]
 
 
-def write(
-    story: Story, looks: Sequence[Looks], rng: np.random.Generator, n: int = 3, manner: str = "faces"
+def write_captions(
+    story: Story, looks: Sequence[Looks], rng: np.random.Generator, n: int = 3, style: str = "faces"
 ) -> list[str]:
     """`n` captions that are true of the story; `looks[i]` says what is known of person i (gender, hair, ...)."""
-    if manner not in MANNERS:
-        raise ConfigError(unknown("manner", manner, MANNERS))
+    if style not in STYLES:
+        raise ConfigError(unknown("style", style, STYLES))
     writer = _Writer(story, looks, rng)
-    return [writer.faces(whole=i < n - 1) if manner == "faces" else writer.feelings() for i in range(n)]
+    return [writer.faces(whole=i < n - 1) if style == "faces" else writer.feelings() for i in range(n)]
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,14 @@ class _Writer:
             self.words["where"] = self._prefer(PLACES[story.arrangement]).format(**self.words)
 
     def faces(self, whole: bool = False) -> str:
-        """A caption in MAFW's manner; a `whole` one names all salient phrases."""
+        """A caption in MAFW's style; a `whole` one names all salient phrases."""
         listed = self._listed(whole)
         verb, listed = self._facial_verb(listed)
         sentences = [self._event(verb), *self._others(), self._face_sentence(listed)]
         return " ".join(sentence for sentence in sentences if sentence)
 
     def feelings(self) -> str:
-        """A caption in EmVidCap's manner."""
+        """A caption in EmVidCap's style."""
         words = [EMOTIONS[emotion] for emotion in self.story.mixture]
         feeling = words[int(self.rng.integers(len(words)))]
         adjective, adverb = self._any(feeling.adjectives), self._any(feeling.adverbs)
@@ -222,7 +220,7 @@ class _Writer:
         """Words for light and distance, where they are out of the ordinary."""
         heights = [place[2] for place in self.role.places if place is not None]
         found: list[str] = []
-        if self.story.look.exposure < DIM:
+        if self.story.grade.exposure < DIM:
             found += SETTINGS["dark"]
         if max(heights) <= FAR:
             found += SETTINGS["far"]
@@ -236,7 +234,7 @@ class _Writer:
         share = 0.1 if _SOCIAL & set(self.role.actions) else 0.5  # who was named already needs no sentence
         if len(self.story.roles) > 1 and self._chance(share):
             sentences.append(self._second())
-        shots = self.story.shots
+        shots = self.story.camera
         zoom = shots[-1].zoom / shots[0].zoom
         if not ZOOMED > zoom > 1 / ZOOMED and self._chance(0.3):
             options = SETTINGS["zooms in"] if zoom > 1 else SETTINGS["zooms out"]
@@ -325,37 +323,3 @@ def _list(items: list[str]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def statistics(captions: Sequence[str]) -> dict[str, Any]:
-    """Length in words, vocabulary, phrases a caption, the share of captions with each phrase, distinct captions."""
-    tokens = [re.findall(r"[\w'-]+", caption.lower()) for caption in captions]
-    words = np.array([len(found) for found in tokens] or [0])
-    phrases = [{found.name for found in find_phrases(caption)} for caption in captions]
-    counts = Counter(name for names in phrases for name in names)
-    total = max(1, len(captions))
-    return {
-        "captions": len(captions),
-        "words": {
-            "mean": round(float(words.mean()), 2),
-            "p5": float(np.percentile(words, 5)),
-            "p95": float(np.percentile(words, 95)),
-        },
-        "vocabulary": len({word for found in tokens for word in found}),
-        "phrases_per_caption": round(sum(map(len, phrases)) / total, 2),
-        "phrases": {name: round(count / total, 4) for name, count in counts.most_common()},
-        "distinct": round(len(set(captions)) / total, 4),
-    }
-
-
-def format_statistics(found: Mapping[str, Any]) -> str:
-    """What `statistics` found, as lines to print."""
-    words = found["words"]
-    lines = [
-        f"captions {found['captions']}, distinct {found['distinct']:.1%}, vocabulary {found['vocabulary']} words",
-        f"words a caption: mean {words['mean']:.1f}, 5 % have up to {words['p5']:.0f}, 95 % up to {words['p95']:.0f}",
-        f"facial phrases a caption: {found['phrases_per_caption']:.2f}",
-    ]
-    width = max(map(len, found["phrases"]), default=0)
-    lines += [f"  {name:<{width}} {share:6.1%}" for name, share in found["phrases"].items()]
-    return "\n".join(lines)

@@ -61,7 +61,7 @@ class Motion:
     manners: dict[str, str] = field(default_factory=dict)
 
 
-def ramp(t: Curve, start: float, length: float) -> Curve:
+def smooth_step(t: Curve, start: float, length: float) -> Curve:
     """0 before `start`, 1 from `start + length` on, smooth between."""
     u = np.clip((t - start) / max(length, 1e-6), 0, 1)
     return u * u * (3 - 2 * u)
@@ -92,10 +92,10 @@ def _arc(rng: np.random.Generator, t: Curve, window: Window) -> Curve:
     onset = min(rng.uniform(0.15, 0.6), 0.3 * length)
     begin = start - onset if rng.random() < 0.25 else start + 0.35 * length * rng.random() ** 1.5
     hold = max(min(0.34, length / 3), (end - begin - onset) * rng.uniform(0.3, 1.0))
-    curve = ramp(t, begin, onset)
+    curve = smooth_step(t, begin, onset)
     if rng.random() < 0.6:
         left = rng.uniform(0.0, 0.3)
-        curve = curve - (1 - left) * ramp(t, begin + onset + hold, rng.uniform(0.25, 1.0)) * curve
+        curve = curve - (1 - left) * smooth_step(t, begin + onset + hold, rng.uniform(0.25, 1.0)) * curve
     return curve * (1 - rng.uniform(0.0, 0.05) * (1 + wave(rng, t, 0.5, 2.0)))
 
 
@@ -104,9 +104,9 @@ def shut(rng: np.random.Generator, t: Curve, window: Window, held: bool) -> Curv
     start, end = window
     length = end - start
     begin = start - 1 if held else start + rng.uniform(0.05, 0.4) * length
-    closed = ramp(t, begin, min(rng.uniform(0.12, 0.4), 0.25 * length))
+    closed = smooth_step(t, begin, min(rng.uniform(0.12, 0.4), 0.25 * length))
     opening = max(begin, start) + rng.uniform(0.5, 1.2) * max(1.0, length)
-    return closed * (1 - ramp(t, opening, 0.25))
+    return closed * (1 - smooth_step(t, opening, 0.25))
 
 
 def talking(rng: np.random.Generator, t: Curve, window: Window) -> Curve:
@@ -115,7 +115,7 @@ def talking(rng: np.random.Generator, t: Curve, window: Window) -> Curve:
     now, gate = window[0] - rng.uniform(0.0, 0.8), np.zeros(len(t))
     while now < window[1]:
         stop = now + rng.uniform(1.0, 3.0)
-        gate = np.maximum(gate, ramp(t, now, 0.12) * (1 - ramp(t, stop, 0.15)))
+        gate = np.maximum(gate, smooth_step(t, now, 0.12) * (1 - smooth_step(t, stop, 0.15)))
         now = stop + rng.uniform(0.3, 0.8)
     return np.clip(beat, 0, 1) * gate * rng.uniform(0.6, 1.0)
 
@@ -175,7 +175,7 @@ def perform(
 def _add_ramp(rng: np.random.Generator, t: Curve, window: Window, action: str, side: int, motion: Motion) -> None:
     room = window[1] - window[0]
     length = min(float(np.exp(rng.uniform(np.log(0.22), np.log(1.4)))), 0.5 * room)
-    curve = ramp(t, window[0] + rng.uniform(0.08, 0.7) * (room - length), length)
+    curve = smooth_step(t, window[0] + rng.uniform(0.08, 0.7) * (room - length), length)
     if action not in _STEADY and not QUICK < length < SLOW:
         motion.manners[action] = "slowly" if length >= SLOW else "suddenly"
     strength = rng.uniform(0.9, 1.05)

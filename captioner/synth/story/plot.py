@@ -7,33 +7,81 @@ import numpy as np
 
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, phrases_of
-from captioner.synth.scenario import CONFLICTS, PROTOTYPES
+from captioner.synth.identity import DRAWN_AUS
 
 # AUs a photo can be made to show; 43 closes the eyes, as a blink does.
 PHOTO_AUS: tuple[int, ...] = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 27, 43)
 SHUT = 43
 
-# More prototypes than two seconds of a drawn face have room for.
-_MORE: dict[str, tuple[str, ...]] = {
-    "anger": ("frown open_mouth", "frown", "frown wrinkled_nose", "frown narrowed_eyes open_mouth"),
-    "disgust": ("frown raised_upper_lip", "wrinkled_nose", "frown wrinkled_nose open_mouth"),
-    "fear": ("frown open_mouth", "raised_brows wide_eyes open_mouth", "wide_eyes wide_open_mouth"),
-    "happiness": ("smile raised_cheeks narrowed_eyes", "smile wide_open_mouth", "dimples"),
-    "neutral": ("",),
-    "sadness": ("frown open_mouth", "frown closed_eyes", "closed_eyes lip_corners_down", "frown"),
-    "surprise": ("wide_eyes open_mouth", "raised_brows wide_eyes open_mouth"),
-    "contempt": ("smile", "dimples", "dimples narrowed_eyes", "frown dimples"),
-    "anxiety": ("frown open_mouth", "frown", "frown pressed_lips", "frown wide_eyes"),
-    "helplessness": ("frown open_mouth", "frown", "raised_inner_brows closed_eyes", "frown pressed_lips"),
-    "disappointment": ("frown", "frown lip_corners_down", "frown pressed_lips", "closed_eyes"),
-}
-# Beside what scenario.CONFLICTS lists: phrases that AUs of photos add.
+SUBTLE = 0.2  # faint AUs reach up to here; no caption names them
+SALIENT = 0.55  # the smallest peak of an AU that captions name
+
+# Phrases that show an emotion. They do not decide it: `FREE` of the clips choose theirs without looking at the emotion.
+PROTOTYPES: dict[str, tuple[str, ...]] = {
+    "anger": (
+        "frown narrowed_eyes", "frown pressed_lips", "frown wide_eyes", "frown wide_open_mouth", "frown open_mouth",
+        "frown", "frown wrinkled_nose", "frown narrowed_eyes open_mouth",
+    ),
+    "disgust": (
+        "wrinkled_nose raised_upper_lip", "frown wrinkled_nose", "wrinkled_nose narrowed_eyes",
+        "raised_upper_lip lip_corners_down", "frown raised_upper_lip", "wrinkled_nose",
+        "frown wrinkled_nose open_mouth",
+    ),
+    "fear": (
+        "raised_brows wide_eyes stretched_lips", "wide_eyes open_mouth", "raised_inner_brows wide_eyes",
+        "wide_eyes stretched_lips", "frown open_mouth", "raised_brows wide_eyes open_mouth",
+        "wide_eyes wide_open_mouth",
+    ),
+    "happiness": (
+        "smile raised_cheeks", "smile", "smile open_mouth", "raised_cheeks smile open_mouth",
+        "smile raised_cheeks narrowed_eyes", "smile wide_open_mouth", "dimples",
+    ),
+    "neutral": ("", "", "raised_brows", "open_mouth", ""),
+    "sadness": (
+        "raised_inner_brows lip_corners_down", "frown lip_corners_down", "lip_corners_down raised_chin",
+        "raised_inner_brows frown", "frown open_mouth", "frown closed_eyes", "closed_eyes lip_corners_down", "frown",
+    ),
+    "surprise": (
+        "raised_brows wide_eyes", "raised_brows open_mouth", "raised_brows wide_open_mouth",
+        "raised_brows wide_eyes wide_open_mouth", "wide_eyes open_mouth", "raised_brows wide_eyes open_mouth",
+    ),
+    "contempt": (
+        "smile narrowed_eyes", "raised_upper_lip", "raised_brows pressed_lips", "narrowed_eyes raised_chin", "smile",
+        "dimples", "dimples narrowed_eyes", "frown dimples",
+    ),
+    "anxiety": (
+        "frown stretched_lips", "raised_inner_brows pressed_lips", "puckered_lips frown",
+        "raised_inner_brows open_mouth", "frown open_mouth", "frown", "frown pressed_lips", "frown wide_eyes",
+    ),
+    "helplessness": (
+        "raised_inner_brows raised_chin", "frown raised_chin", "raised_brows lip_corners_down", "frown open_mouth",
+        "frown", "raised_inner_brows closed_eyes", "frown pressed_lips",
+    ),
+    "disappointment": (
+        "lip_corners_down", "frown puckered_lips", "lip_corners_down pressed_lips", "puckered_lips", "frown",
+        "frown lip_corners_down", "frown pressed_lips", "closed_eyes",
+    ),
+}  # fmt: skip
+
+# Phrases that would hide each other: never together, so that a perfect observer can name everything.
 _HIDES: dict[str, str] = {
+    "raised_brows": "raised_inner_brows frown",
+    "wide_eyes": "narrowed_eyes raised_cheeks closed_eyes",
+    "narrowed_eyes": "raised_cheeks closed_eyes",
+    "raised_cheeks": "closed_eyes",
+    "raised_upper_lip": "smile stretched_lips puckered_lips pressed_lips open_mouth wide_open_mouth",
+    "smile": "lip_corners_down raised_chin stretched_lips puckered_lips",
     "dimples": "smile lip_corners_down puckered_lips stretched_lips open_mouth wide_open_mouth raised_chin",
+    "lip_corners_down": "stretched_lips puckered_lips wide_open_mouth",
+    "raised_chin": "pressed_lips open_mouth wide_open_mouth puckered_lips stretched_lips",
+    "puckered_lips": "stretched_lips pressed_lips open_mouth wide_open_mouth",
+    "stretched_lips": "pressed_lips wide_open_mouth",
+    "pressed_lips": "open_mouth wide_open_mouth",
+    "open_mouth": "wide_open_mouth",
 }
-HIDDEN: frozenset[frozenset[str]] = CONFLICTS | {
+CONFLICTS: frozenset[frozenset[str]] = frozenset(
     frozenset((name, other)) for name, others in _HIDES.items() for other in others.split()
-}
+)
 
 # How often emotions occur: MAFW's counts, evened out so that rare ones are not too rare, and fewer neutral ones.
 _COUNTS = np.array((1390, 639, 625, 1242, 400, 1470, 1072, 236, 916, 262, 182)) ** 0.6
@@ -71,14 +119,15 @@ _BLIND = frozenset(("closed_eyes", "narrowed_eyes", "raised_cheeks"))
 
 def together(name: str, others: Iterable[str]) -> bool:
     """Whether a phrase can be seen beside the others."""
-    return all(name != other and frozenset((name, other)) not in HIDDEN for other in others)
+    return all(name != other and frozenset((name, other)) not in CONFLICTS for other in others)
 
 
 def aus_of(name: str) -> tuple[int, ...]:
+    """The AUs that show a phrase."""
     return (SHUT,) if name == "closed_eyes" else PHRASES[name].aus
 
 
-def named(aus: Iterable[int]) -> tuple[str, ...]:
+def phrases_shown(aus: Iterable[int]) -> tuple[str, ...]:
     return phrases_of(aus) + (("closed_eyes",) if SHUT in aus else ())
 
 
@@ -95,6 +144,22 @@ def ways(name: str, aus: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 def showable(aus: tuple[int, ...]) -> tuple[str, ...]:
     """The phrases that actors with these AUs can show."""
     return tuple(name for name in PHRASES if ways(name, aus))
+
+
+# what every kind of actor can show a little of
+_FAINT: tuple[str, ...] = tuple(name for name in showable(DRAWN_AUS) if name != "closed_eyes")
+
+
+def subtle_aus(rng: np.random.Generator, names: tuple[str, ...]) -> dict[int, float]:
+    """Up to three faint AUs, away from those of the salient phrases `names`."""
+    faint: dict[int, float] = {}
+    allowed = [name for name in _FAINT if together(name, set(names) - {"dimples"})]  # which leave room for any
+    for _ in range(int(rng.integers(0, 4))):
+        if allowed:
+            options = ways(allowed[int(rng.integers(len(allowed)))], DRAWN_AUS)
+            aus = options[int(rng.integers(len(options)))]
+            faint.update(dict.fromkeys(aus, float(rng.uniform(0.05, SUBTLE))))
+    return faint
 
 
 def sample_mixture(rng: np.random.Generator) -> tuple[str, ...]:
@@ -125,7 +190,7 @@ def sample_phrases(rng: np.random.Generator, mixture: tuple[str, ...], aus: tupl
 
 
 def _prototype(rng: np.random.Generator, emotion: str) -> list[str]:
-    options = PROTOTYPES[emotion] + _MORE[emotion]
+    options = PROTOTYPES[emotion]
     return options[int(rng.integers(len(options)))].split()
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from captioner.synth.identity import State
-from captioner.synth.scenario import SALIENT, subtle_aus
 from captioner.synth.story.camera import (
     Box,
-    Look,
-    Plan,
-    Shot,
+    CameraPose,
+    Grade,
+    Staging,
     Track,
-    sample_look,
-    sample_plan,
-    sample_shots,
+    even_light,
+    sample_camera,
+    sample_grade,
+    sample_portrait,
+    sample_staging,
     track,
     window,
 )
@@ -26,19 +27,23 @@ from captioner.synth.story.motion import Curve, Motion, Window, episode, lopside
 from captioner.synth.story.plot import (
     BODY,
     PHOTO_AUS,
+    SALIENT,
     SHUT,
     SILENT,
     answer_to,
     aus_of,
-    named,
+    phrases_shown,
     sample_actions,
     sample_mixture,
     sample_phrases,
+    subtle_aus,
     together,
     ways,
 )
 
-__all__ = ["PHOTO_AUS", "Look", "Role", "Settings", "Shot", "Story", "phrases_true", "sample_story", "timeline"]
+__all__ = [
+    "PHOTO_AUS", "CameraPose", "Grade", "Role", "Story", "StorySettings", "phrases_true", "sample_story", "timeline",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,17 +76,18 @@ class Story:
     emotion: str
     mixture: tuple[str, ...]
     roles: tuple[Role, ...]
-    shots: tuple[Shot, ...]
-    look: Look
+    camera: tuple[CameraPose, ...]
+    grade: Grade
     arrangement: str = "alone"
 
 
 @dataclass(frozen=True)
-class Settings:
+class StorySettings:
     """What stories may hold: ranges of seconds and fps, the most people, AUs the actors can show.
 
     `pictures`: a folder of background pictures is there; `one_sided`: actors can show an AU on one side;
-    `aspect`: width / height of the picture.
+    `aspect`: width / height of the picture; `framing` is film (any) or portrait: one person fills the picture, in even
+    light, before a camera that stays where it is.
     """
 
     seconds: tuple[float, float] = (3.0, 3.0)
@@ -91,6 +97,7 @@ class Settings:
     aus: tuple[int, ...] = PHOTO_AUS
     one_sided: bool = True
     aspect: float = 1.0
+    framing: str = "film"
 
 
 def timeline(scene: Story | Role, au: int) -> Curve:
@@ -110,7 +117,7 @@ def phrases_true(role: Role) -> tuple[str, ...]:
         if max(values) >= SALIENT:
             long = sum(value > SALIENT / 2 for value in values) / len(values)
             salience[au] = max(values) * (0.5 + 0.5 * long)
-    weights = {name: max(salience.get(au, 0.0) for au in aus_of(name)) for name in named(salience)}
+    weights = {name: max(salience.get(au, 0.0) for au in aus_of(name)) for name in phrases_shown(salience)}
     chosen: tuple[str, ...] = ()
     for name in sorted(weights, key=weights.__getitem__, reverse=True):
         if together(name, chosen):
@@ -124,7 +131,7 @@ class _Clock:
 
     t: Curve
     seconds: float
-    settings: Settings
+    settings: StorySettings
 
 
 def _faces(
@@ -168,17 +175,17 @@ def _states(curves: dict[int, Curve], sides: dict[int, tuple[float, float]], mot
 
 
 def _role(
-    rng: np.random.Generator, clock: _Clock, plan: Plan, index: int, names: tuple[str, ...],
+    rng: np.random.Generator, clock: _Clock, staging: Staging, index: int, names: tuple[str, ...],
     actions: tuple[str, ...], mixture: tuple[str, ...],
 ) -> tuple[Role, Track]:  # fmt: skip
-    when = window(plan, index, clock.seconds)
+    when = window(staging, index, clock.seconds)
     if "closes_eyes" in actions and "closed_eyes" not in names:
         names = (*names, "closed_eyes")
     curves, sides = _faces(rng, clock, when, names, mixture, held="closes_eyes" not in actions)
-    motion = perform(rng, clock.t, clock.seconds, when, actions, -plan.side if index else plan.side)
+    motion = perform(rng, clock.t, clock.seconds, when, actions, -staging.side if index else staging.side)
     if SHUT in curves and SHUT not in clock.settings.aus:
         motion.blink = np.maximum(motion.blink, curves[SHUT])
-    way = track(rng, clock.t, plan, index, motion.size, motion.bob, clock.settings.aspect)
+    way = track(rng, clock.t, staging, index, motion.size, motion.bob, clock.settings.aspect)
     boxes = zip(way.x.tolist(), way.y.tolist(), way.height.tolist(), strict=True)
     places = tuple(box if seen else None for box, seen in zip(boxes, way.seen.tolist(), strict=True))
     role = Role(_states(curves, sides, motion), places, {}, (), actions, motion.manners)
@@ -187,39 +194,47 @@ def _role(
     return replace(role, peaks=salient, phrases=phrases_true(role)), way
 
 
-def _second(rng: np.random.Generator, clock: _Clock, plan: Plan, actions: tuple[str, ...]) -> tuple[Role, Track]:
+def _second(rng: np.random.Generator, clock: _Clock, staging: Staging, actions: tuple[str, ...]) -> tuple[Role, Track]:
     """The other person, who has feelings of their own and answers the first one's `actions`."""
     mixture = sample_mixture(rng)[:1]
     # A calmer face than the first one's, which captions describe.
     names = sample_phrases(rng, mixture, clock.settings.aus)[: int(rng.integers(0, 3))]
-    start, end = window(plan, 1, clock.seconds)
-    if plan.arrangement == "behind":
+    start, end = window(staging, 1, clock.seconds)
+    if staging.arrangement == "behind":
         done = sample_actions(rng, names, end - start, social=False)
     else:
         done = answer_to(rng, actions, names, end - start)
     if "talks_to" in done:
         names = tuple(name for name in names if name not in SILENT)
-    if plan.passages[1]:
-        done = (plan.passages[1], *(action for action in done if action != "still"))
-    return _role(rng, clock, plan, 1, names, done, mixture)
+    if staging.passages[1]:
+        done = (staging.passages[1], *(action for action in done if action != "still"))
+    return _role(rng, clock, staging, 1, names, done, mixture)
 
 
-def sample_story(rng: np.random.Generator, settings: Settings = Settings()) -> Story:
+def sample_story(rng: np.random.Generator, settings: StorySettings = StorySettings()) -> Story:
     """A random clip; the same generator state gives the same story, at any frame rate."""
     fps, seconds = float(rng.uniform(*settings.fps)), float(rng.uniform(*settings.seconds))
     clock = _Clock(np.arange(max(2, round(seconds * fps))) / fps, seconds, settings)
-    mixture, look = sample_mixture(rng), sample_look(rng, settings.pictures)
+    portrait = settings.framing == "portrait"
+    mixture = sample_mixture(rng)
+    grade = even_light(rng) if portrait else sample_grade(rng, settings.pictures)
     names = sample_phrases(rng, mixture, settings.aus)
-    able = BODY if seconds >= 2 else BODY[:2]
+    able = BODY if seconds >= 2 and not portrait else BODY[:2]
     body = able[int(rng.integers(len(able)))] if rng.random() < 0.2 else ""
     passage = body if body in ("enters", "leaves") else ""
     leans = bool(body) and not passage
-    plan = sample_plan(rng, seconds, settings.aspect, settings.people, look.letterbox, passage, leans)
-    start, end = window(plan, 0, seconds)
-    actions = sample_actions(rng, names, end - start, plan.arrangement in ("beside", "reverse"), body)
-    cast = [_role(rng, clock, plan, 0, names, actions, mixture)]
-    if plan.side:
-        cast.append(_second(rng, clock, plan, actions))
-    shots = sample_shots(rng, clock.t, plan.starts, [way for _, way in cast], settings.aspect, look.letterbox)
+    if portrait:
+        staging = sample_portrait(rng, seconds)
+    else:
+        staging = sample_staging(rng, seconds, settings.aspect, settings.people, grade.letterbox, passage, leans)
+    start, end = window(staging, 0, seconds)
+    actions = sample_actions(rng, names, end - start, staging.arrangement in ("beside", "reverse"), body)
+    cast = [_role(rng, clock, staging, 0, names, actions, mixture)]
+    if staging.side:
+        cast.append(_second(rng, clock, staging, actions))
+    if portrait:
+        camera = (CameraPose(),) * len(clock.t)
+    else:
+        camera = sample_camera(rng, clock.t, staging.starts, [way for _, way in cast], settings.aspect, grade.letterbox)
     roles = tuple(role for role, _ in cast)
-    return Story(seconds, fps, mixture[0], mixture, roles, shots, look, plan.arrangement)
+    return Story(seconds, fps, mixture[0], mixture, roles, camera, grade, staging.arrangement)

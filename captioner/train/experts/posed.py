@@ -18,14 +18,13 @@ from captioner.faces.points import MESH_68
 from captioner.files import atomic
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import ABSENT, PRESENT, au_labels
-from captioner.synth.actor import Place
+from captioner.synth.actor import FacePlace
 from captioner.synth.actors import PhotoActor
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import load_basis
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 from captioner.synth.photo.puppet import RECIPE as PUPPET
-from captioner.synth.scenario import subtle_aus
-from captioner.synth.story.plot import PHOTO_AUS, sample_phrases, showable, together, ways
+from captioner.synth.story.plot import PHOTO_AUS, sample_phrases, showable, subtle_aus, together, ways
 from captioner.train.experts.portraits import align
 from captioner.video import LUMA
 from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
@@ -129,7 +128,7 @@ def _draw(rng: np.random.Generator, actor: PhotoActor, state: State) -> tuple[ND
     wide = torch.nn.functional.interpolate(blobs, (SIDE, SIDE), mode="bilinear")[0, 0].numpy()
     tone = rng.uniform(0, 255) + (wide - 0.5) * rng.uniform(0, 200)
     picture = np.repeat(np.clip(tone, 0, 255)[..., None], 3, axis=2).astype(np.float32)
-    place = Place(SIDE / 2, SIDE * 0.52, SIDE * rng.uniform(0.6, 0.76))
+    place = FacePlace(SIDE / 2, SIDE * 0.52, SIDE * rng.uniform(0.6, 0.76))
     landmarks = actor.draw(picture, state, place)
     grey = picture @ np.array(LUMA, np.float32)
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8), landmarks
