@@ -6,6 +6,7 @@ story/   what happens: plot, motion, camera, tale (stories of any length); what 
 film/    how it looks: stage (frames), backdrop, grade (light and damage)
 photo/   animated photos: photo_set (a folder of faces), basis (action units as motion), learn_basis, skin, mesh,
          puppet, features, shade (face), outline, portrait, body (head and shoulders), colour (for grey photos)
+body3d/  people of the package anny, drawn by OpenGL: pictures that teach the experts
 drawn/   the drawn face: strokes (its pen) and paint
 who      identity (Face, State), actor and actors (what a camera can film), cast (who plays in which clip)
 on disk  options, maker, check and teacher (does it show?), labels, gallery, survey (numbers), workers (processes)

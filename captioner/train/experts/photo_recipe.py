@@ -48,7 +48,7 @@ from captioner.train.experts.portraits import (
 from captioner.train.experts.posed import SIDE, Posed, posed, taught
 from captioner.train.experts.real_faces import RealFacesRecipe, named_by_landmarker, teachers, train_on_real
 from captioner.train.experts.renders import rendered
-from captioner.train.experts.votes import clear_faces
+from captioner.train.experts.votes import clear_faces, guarded_threshold
 from captioner.train.fitting import RunState, best_device
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig
@@ -235,6 +235,12 @@ def describe_experts(
     usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
     judges = [*(known[name] for name in ("portraits", "renders", "oblique") if name in known), stills, films]
     found, thresholds = judge_units(au, view, [part for part in judges if part is not None], recipe.au.held)
+    if recipe.real.steps:
+        faces, votes = read_ferplus(recipe.ferplus, 0)
+        emotions = clear_faces(votes)
+        chosen = torch.nonzero(emotions >= 0)[:4000, 0]
+        scores, four = au_scores(au, view, faces.pixels[chosen], faces.frames[chosen]), list(MAIN_AUS).index(4)
+        thresholds[four] = guarded_threshold(thresholds[four].item(), scores, emotions[chosen])
     learned = taught(table.aus) & (found >= card.LEARNED)
     return ExpertsSpec(
         er=er.config,

@@ -45,6 +45,8 @@ AIMS: Mapping[tuple[str, int], float] = {
     ("anger", 4): 0.85, ("sadness", 4): 0.85, ("sadness", 15): 0.82, ("sadness", 17): 0.70, ("disgust", 9): 0.93,
     ("surprise", 2): 0.86, ("surprise", 5): 0.93, ("happiness", 6): 0.84, ("happiness", 12): 0.97, ("fear", 1): 0.88,
 }  # fmt: skip
+# Of clear faces of these emotions at most such a share may pass AU4's threshold: lowered brows are no anger detector.
+PASSING: Mapping[str, float] = {"neutral": 0.10, "happiness": 0.08, "surprise": 0.03}
 _PACE = 40.0  # how much faster the map learns than the net, whose rate it shares
 
 
@@ -108,6 +110,14 @@ def vote_areas(scores: Tensor, emotions: Tensor) -> dict[tuple[str, int], float]
         )
         areas[name, au] = ranking(scores[:, [PLACE[au]]], truth[:, None])[0].item()
     return areas
+
+
+def guarded_threshold(threshold: float, scores: Tensor, emotions: Tensor) -> float:
+    """AU4's threshold, raised until no more faces pass it than PASSING allows; scores (N, A), emotions (N,)."""
+    for name, most in PASSING.items():
+        if (faces := emotions == FERPLUS_LABELS.index(name)).any():
+            threshold = max(threshold, torch.quantile(scores[faces, PLACE[4]], 1 - most).item())
+    return threshold
 
 
 def shortfall(areas: Mapping[tuple[str, int], float]) -> float:

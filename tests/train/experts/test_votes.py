@@ -7,12 +7,14 @@ from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.experts.votes import (
     AIMS,
     DIRECT,
+    PASSING,
     PLACE,
     SETTLED,
     UNITS,
     EmotionMap,
     clear_faces,
     direct_loss,
+    guarded_threshold,
     shortfall,
     vote_areas,
 )
@@ -63,6 +65,16 @@ def test_clear_faces_need_seven_votes_and_neutral_ones_eight() -> None:
     votes[2, [4, 3]] = torch.tensor([7.0, 3.0])
     votes[3, [4, 3]] = torch.tensor([6.0, 4.0])
     assert clear_faces(votes).tolist() == [-1, 0, 4, -1]
+
+
+def test_few_smiling_faces_pass_the_threshold_of_lowered_brows() -> None:
+    emotions = torch.full((100,), FERPLUS_LABELS.index("happiness"))
+    scores = torch.zeros(100, len(MAIN_AUS))
+    scores[:, PLACE[4]] = torch.linspace(0, 0.99, 100)
+    threshold = guarded_threshold(0.5, scores, emotions)
+    assert (scores[:, PLACE[4]] >= threshold).float().mean() <= PASSING["happiness"] + 0.005
+    assert guarded_threshold(0.95, scores, emotions) == 0.95  # never lowered
+    assert guarded_threshold(0.5, scores, torch.full((100,), -1)) == 0.5
 
 
 def test_areas_say_which_aims_are_missed() -> None:
