@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -15,6 +16,10 @@ VIDEO_SUFFIXES = frozenset((
     ".ogv", ".ts", ".vob", ".webm", ".wmv",
 ))
 # fmt: on
+# What folders of weights hold, of whatever kind.
+WEIGHT_FILES = frozenset(
+    ("config.json", "model.safetensors", "tokenizer.json", "text_tokenizer.json", "persons.txt", "CARD.md")
+)
 SHIPPED = Path(__file__).parent / "weights"  # the folders of weights that come with this package
 
 
@@ -66,6 +71,53 @@ def write_text(path: str | Path, text: str, durable: bool = False) -> None:
     """`text` in the file at `path`, UTF-8 with plain line feeds, written atomically."""
     with atomic(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def staged(folder: str | Path) -> Iterator[Path]:
+    """A folder to write into that becomes the weights folder `folder` on success and vanishes on failure.
+
+    A reader finds the old one or the new one, after a crash too (see `recover`). Of the old one what a weights folder
+    holds goes; whatever else lies there stays.
+    """
+    folder = Path(folder).absolute()
+    staging, old = folder.with_name(f".{folder.name}.writing"), _old(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        for file in staging.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600, which other users of a shared folder cannot read
+            sync(file)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _take_along(old, recover(folder))  # of a crash before
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    _take_along(old, folder)
+
+
+def recover(folder: Path) -> Path:
+    """The folder, put back from its predecessor if a crash fell between the two renames of `staged`."""
+    old = _old(folder)
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    return folder
+
+
+def _old(folder: Path) -> Path:
+    folder = folder.absolute()  # "." has no name
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _take_along(old: Path, folder: Path) -> None:
+    """What is no part of the weights moves from the old folder to the new one; the old one goes."""
+    for entry in old.iterdir() if old.is_dir() else ():
+        if entry.name not in WEIGHT_FILES and not (folder / entry.name).exists():
+            entry.rename(folder / entry.name)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def missing(path: str | Path) -> str:

@@ -92,7 +92,7 @@ def swinbert(args: argparse.Namespace) -> None:
     digest = sha256(args.source)
     meta = {"licence": "see CARD.md", "converted_from": f"SwinBERT {args.source.name}, sha256 {digest}"}
     text = card(args.source.name, digest, model.config, report)
-    checkpoint.save(args.out, model, tokenizer, meta=meta, card=text)
+    checkpoint.save_checkpoint(args.out, model, tokenizer, meta=meta, card=text)
     print(f"{args.out}: {sizes(model.config)}")
     tell(report)
 

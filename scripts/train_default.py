@@ -82,7 +82,7 @@ def clips(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """The best checkpoint in half precision, with its card."""
     best = Path(options.out) / "best"
-    loaded = checkpoint.load(best)
+    loaded = checkpoint.load_checkpoint(best)
     network, config = loaded.model, loaded.model.config
     tables = []
     for style in config.styles:
@@ -101,7 +101,7 @@ def export(options: argparse.Namespace) -> None:
         crops=config.experts.frames, clips=sum(r.split == "test" for r in records), tables="\n\n".join(tables),
     )  # fmt: skip
     meta = {**loaded.meta, "licence": "Apache-2.0", "training_data": f"{len(learned)} made (synthetic) clips"}
-    checkpoint.save(options.weights, network, loaded.tokenizer, meta=meta, card=card, half=True)
+    checkpoint.save_checkpoint(options.weights, network, loaded.tokenizer, meta=meta, card=card, half=True)
     log.info("%s: %.1f MB", options.weights, sum(f.stat().st_size for f in options.weights.iterdir()) / 1e6)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from captioner.emotion.settings import PEClipConfig
 from captioner.emotion.tower import Decoder
 from captioner.emotion.vision import VisionTower
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import SHIPPED, missing
-from captioner.model.checkpoint import recover, state_of, swap_in
+from captioner.files import SHIPPED, missing, recover, staged
+from captioner.model.checkpoint import state_of
 from captioner.model.weights import fill, read_weights
 from captioner.version import __version__
 
@@ -29,28 +28,21 @@ FILES = ("config.json", "model.safetensors")
 
 
 @torch.no_grad()
-def save(
+def save_pe_clip(
     folder: str | Path, model: PEClip, *, meta: Mapping[str, Any] | None = None, card: str = "", half: bool = False
 ) -> None:
-    """Write the folder and swap it in. The category vectors are stored as they are now, however they were made."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    """Write the folder, whole or not. The category vectors are stored as they are now, however they were made."""
     fixed = copy.copy(model)
     fixed._modules = dict(model._modules) | {"classifier": Anchors(model.classifier().detach().clone())}
     about = {**(meta or {}), "format": FORMAT, "kind": KIND, "version": __version__, "emotion": to_dict(model.config)}
-    (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    save_file(state_of(fixed, half), staging / "model.safetensors", metadata={"format": "pt"})
-    if card:
-        (staging / "CARD.md").write_text(card, encoding="utf-8")
-    for file in staging.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600, which other users of a shared folder cannot read
-    swap_in(staging, folder)
+    with staged(folder) as staging:
+        (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        save_file(state_of(fixed, half), staging / "model.safetensors", metadata={"format": "pt"})
+        if card:
+            (staging / "CARD.md").write_text(card, encoding="utf-8")
 
 
-def find(source: str | Path) -> Path:
+def find_pe_clip(source: str | Path) -> Path:
     """The folder of that path, or of a shipped recogniser by that name."""
     shipped = SHIPPED / source
     return shipped if not Path(source).exists() and (shipped / FILES[0]).is_file() else Path(source)
@@ -61,9 +53,9 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{FILES[0]}") if KIND in path.read_text("utf-8"))
 
 
-def load(source: str | Path) -> PEClip:
+def load_pe_clip(source: str | Path) -> PEClip:
     """The recogniser in a folder, or a shipped one by name, in evaluation mode and without gradients."""
-    folder = recover(find(source))
+    folder = recover(find_pe_clip(source))
     for name in FILES:
         if not (folder / name).is_file():
             raise CheckpointError(

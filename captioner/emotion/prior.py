@@ -32,9 +32,9 @@ class EmotionPrior:
     """A trained PE-CLIP and the digest of its files."""
 
     def __init__(self, source: str) -> None:
-        path = folder.find(source)
+        path = folder.find_pe_clip(source)
         try:
-            self.model: PEClip = folder.load(path)
+            self.model: PEClip = folder.load_pe_clip(path)
         except CheckpointError as error:
             raise CheckpointError(f"model.emotion_prior_source: {error}") from None
         digest = hashlib.sha256()

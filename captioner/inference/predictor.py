@@ -86,7 +86,7 @@ class Captioner:
     ) -> "Captioner":
         """A captioner by shipped name, checkpoint folder or hub repository; `faces` replaces its face reader."""
         chosen = pick_device(device)
-        loaded = checkpoint.load(name, offline=local_files_only, revision=revision, cache_dir=cache_dir)
+        loaded = checkpoint.load_checkpoint(name, offline=local_files_only, revision=revision, cache_dir=cache_dir)
         if faces in BACKENDS and faces != "builtin":
             open_reader(faces, local_files_only)  # what it has to fetch, it fetches now and not amid the clips
         return cls(loaded, chosen, faces)
@@ -94,7 +94,9 @@ class Captioner:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
         loaded = self.checkpoint
-        checkpoint.save(folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card)
+        checkpoint.save_checkpoint(
+            folder, self.model, self.tokenizer, foreign=loaded.foreign, meta=loaded.meta, card=loaded.card
+        )
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner") -> str:
         """Upload the checkpoint folder to the hub; returns the commit's address."""

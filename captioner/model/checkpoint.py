@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from captioner.config import ModelConfig
 from captioner.config_io import build_config, to_dict
 from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.files import SHIPPED, list_models
+from captioner.files import SHIPPED, list_models, recover, staged
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.row_names import in_own_order, own_names, stored_names
 from captioner.model.tokenizer import Tokenizer
@@ -76,7 +75,7 @@ def locate(
         raise CheckpointError(f"model {name!r} cannot be fetched from the hub: {cause}") from None
 
 
-def save(
+def save_checkpoint(
     folder: str | Path,
     model: EmotionCaptioner,
     tokenizer: Tokenizer,
@@ -85,50 +84,18 @@ def save(
     meta: Mapping[str, Any] | None = None,
     card: str = "",
     half: bool = False,
-    extra: Mapping[str, "Tensor"] | None = None,
-    extra_meta: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint folder and swap it in; `extra` and `extra_meta` are a trainer's state."""
-    folder = Path(folder)
-    staging = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    """Write a checkpoint folder, whole or not at all; `half` stores matrices in 16 bits."""
     about = {**(meta or {}), "format": FORMAT, "version": __version__, "model": to_dict(model.config)}
     about["names"] = own_names(model.config)
-    (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    save_file(state_of(model, half), staging / "model.safetensors", metadata={"format": "pt"})
-    tokenizer.save(staging / "tokenizer.json")
-    if foreign is not None:
-        foreign.save(str(staging / "text_tokenizer.json"))
-    if card:
-        (staging / "CARD.md").write_text(card, encoding="utf-8")
-    if extra is not None:
-        save_file(dict(extra), staging / "trainer.safetensors")
-        (staging / "trainer.json").write_text(json.dumps(extra_meta or {}) + "\n", encoding="utf-8")
-    for file in staging.iterdir():
-        file.chmod(0o644)  # safetensors writes 0600, which other users of a shared folder cannot read
-    swap_in(staging, folder)
-
-
-def swap_in(staging: Path, folder: Path) -> None:
-    """Make `staging` the folder; a reader finds the old one or the new one, after a crash too (see `recover`)."""
-    for file in staging.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(folder: Path) -> Path:
-    """The folder, put back from its predecessor if a crash fell between the two renames."""
-    old = folder.with_name(f".{folder.name}.old")
-    if not folder.exists() and old.exists():
-        old.rename(folder)
-    return folder
+    with staged(folder) as staging:
+        (staging / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        save_file(state_of(model, half), staging / "model.safetensors", metadata={"format": "pt"})
+        tokenizer.save(staging / "tokenizer.json")
+        if foreign is not None:
+            foreign.save(str(staging / "text_tokenizer.json"))
+        if card:
+            (staging / "CARD.md").write_text(card, encoding="utf-8")
 
 
 def state_of(model: nn.Module, half: bool = False) -> dict[str, Tensor]:
@@ -147,7 +114,7 @@ def state_of(model: nn.Module, half: bool = False) -> dict[str, Tensor]:
     return state
 
 
-def load(name: str | Path | None = None, **where: Any) -> Checkpoint:
+def load_checkpoint(name: str | Path | None = None, **where: Any) -> Checkpoint:
     """A checkpoint by shipped name, folder or hub repository, in evaluation mode."""
     folder = recover(locate(str(name) if name is not None else None, **where))
     for file in FILES:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import nn
 
 from captioner.config import ExpertsConfig
 from captioner.config_io import build_config, check
 from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.files import SHIPPED, atomic, write_text
+from captioner.files import SHIPPED, recover, staged
 from captioner.model.row_names import FORMAT_1
 from captioner.model.weights import fill, read_weights
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -146,22 +146,21 @@ def save_experts(
 
     With `whole_au` false the matrices of the AU net's backbone are rounded too.
     """
-    folder = Path(folder)
     state = nn.ModuleDict({"er": er, "au": au}).state_dict()
     # The AU net's head stays whole: rounding tips its graph of nearest nodes, a step function (untrained scores
     # moved by .03). Vectors do too: they cost nothing, and variances may leave the range of float16.
     rounded = ("er.",) if whole_au else ("er.", "au.backbone.")
     halved = {key for key, value in state.items() if key.startswith(rounded) and value.dim() > 1}
     stored = {key: value.half() if key in halved else value for key, value in state.items()}
-    with atomic(folder / "model.safetensors") as path:
-        path.write_bytes(save({key: value.contiguous() for key, value in stored.items()}))
-    write_text(folder / "config.json", json.dumps(dataclasses.asdict(spec), indent=1) + "\n")
-    write_text(folder / "CARD.md", card)
+    with staged(folder) as staging:
+        save_file({key: value.contiguous() for key, value in stored.items()}, staging / "model.safetensors")
+        (staging / "config.json").write_text(json.dumps(dataclasses.asdict(spec), indent=1) + "\n", encoding="utf-8")
+        (staging / "CARD.md").write_text(card, encoding="utf-8")
 
 
 def find_experts(source: str | Path) -> Path:
     """The folder that a path or the name of shipped experts means."""
-    for folder in (Path(source), SHIPPED / source):
+    for folder in (recover(Path(source)), SHIPPED / source):
         if (folder / "config.json").is_file():
             return folder
     shipped = sorted(folder.name for folder in SHIPPED.glob("*experts"))

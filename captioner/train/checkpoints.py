@@ -24,8 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from captioner.errors import CheckpointError
-from captioner.files import write_text
-from captioner.model import checkpoint
+from captioner.files import recover, write_text
 from captioner.model.weights import read_weights
 from captioner.train.processes import Processes
 
@@ -164,7 +163,7 @@ class CheckpointStore:
         return read_checkpoint(Path(chosen)) if chosen else None
 
     def _search(self) -> SavedRun | None:
-        checkpoint.recover(self.out / LAST)
+        recover(self.out / LAST)
         folders = [self.out / name for name in (LAST, BEFORE, _RETIRED)]
         if not folders[0].exists():
             folders.insert(0, self.out / _STAGING)  # complete if the kill came before its last renaming

@@ -371,7 +371,7 @@ class Trainer:
 
     def write_model(self, folder: Path) -> None:
         """The plain model's folder."""
-        checkpoint.save(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=self.meta)
+        checkpoint.save_checkpoint(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=self.meta)
 
     def save(self, needed: bool = False) -> bool:
         """Write `last`; whether it is there. A failure is logged and training goes on, unless it is `needed`."""

@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = model_of()
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
-    folder.save(path, model)
+    folder.save_pe_clip(path, model)
     return path
 
 
@@ -52,7 +52,7 @@ def config_of(source: Path, *more: str, labels: list[str] = LABELS) -> ModelConf
 
 
 def test_belief_is_the_recognisers_in_the_captioners_order(source: Path, video: Path) -> None:
-    model = folder.load(source)
+    model = folder.load_pe_clip(source)
     wanted = model.predict(model.features(read_frames(video, 32, 6)[None])).probs
     seen = look(video, config_of(source))
     assert seen.prior is not None

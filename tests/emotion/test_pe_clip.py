@@ -304,31 +304,31 @@ def test_a_saved_folder_predicts_the_same(tmp_path: Path, override: str) -> None
     model = model_of(override)
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.4)
-    folder.save(tmp_path / "pe", model, meta={"licence": "none"}, card="# A card\n")
-    back = folder.load(tmp_path / "pe")
+    folder.save_pe_clip(tmp_path / "pe", model, meta={"licence": "none"}, card="# A card\n")
+    back = folder.load_pe_clip(tmp_path / "pe")
     frames = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8)
     torch.testing.assert_close(back.features(frames), model.features(frames))
     torch.testing.assert_close(back.predict(features()).probs, model.predict(features()).probs)
     assert to_dict(back.config) == to_dict(model.config)
     assert not any(p.requires_grad for p in back.parameters())
-    folder.save(tmp_path / "half", model, half=True)
-    small = folder.load(tmp_path / "half")
+    folder.save_pe_clip(tmp_path / "half", model, half=True)
+    small = folder.load_pe_clip(tmp_path / "half")
     torch.testing.assert_close(small.predict(features()).probs, model.predict(features()).probs, atol=0.1, rtol=0)
 
 
 def test_damaged_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no trained PE-CLIP: no such file"):
-        folder.load(tmp_path / "none")
-    folder.save(tmp_path / "pe", model_of())
+        folder.load_pe_clip(tmp_path / "none")
+    folder.save_pe_clip(tmp_path / "pe", model_of())
     about = json.loads((tmp_path / "pe" / "config.json").read_text())
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about | {"kind": "captioner"}))
     with pytest.raises(CheckpointError, match=r"is not a PE-CLIP's config\.json: kind 'pe_clip'"):
-        folder.load(tmp_path / "pe")
+        folder.load_pe_clip(tmp_path / "pe")
     about["emotion"]["segments"] = 0
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="segments is 0: at least 1"):
-        folder.load(tmp_path / "pe")
+        folder.load_pe_clip(tmp_path / "pe")
     about["emotion"] |= {"segments": 6, "labels": [*LABELS, "trust"]}
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match=r"1 of another shape \(classifier\.vectors"):
-        folder.load(tmp_path / "pe")
+        folder.load_pe_clip(tmp_path / "pe")

@@ -70,7 +70,7 @@ def save(folder: Path, seed: int) -> None:
     with torch.no_grad():  # or a random net tells all clips apart by nothing
         for value in model.parameters():
             value.mul_(3.0 if value.ndim > 1 else 1.0)
-    checkpoint.save(folder, model, tokenizer)
+    checkpoint.save_checkpoint(folder, model, tokenizer)
 
 
 @pytest.fixture(scope="module")

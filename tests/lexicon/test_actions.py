@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from captioner.lexicon.actions import ACTIONS, find_actions
-from captioner.model.checkpoint import load, locate
+from captioner.model.checkpoint import load_checkpoint, locate
 from captioner.synth.story.grammar import write_captions
 from captioner.synth.story.tale import StorySettings, sample_story
 from prompts.phrase_scores import PhraseProbes
@@ -58,6 +58,6 @@ def test_a_lift_says_how_much_likelier_an_action_is_than_usual() -> None:
 
 
 def test_the_shipped_captioner_judges_every_action() -> None:
-    reading = load(locate("default")).model.visual.reading
+    reading = load_checkpoint(locate("default")).model.visual.reading
     assert reading.deed_weight.shape[0] == len(ACTIONS)
     assert reading.deed_weight.any(1).all()

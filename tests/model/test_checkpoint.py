@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import captioner
 from captioner.errors import CheckpointError
-from captioner.files import SHIPPED
+from captioner.files import SHIPPED, recover
 from captioner.inference.predictor import Captioner
 from captioner.model import checkpoint
 from captioner.model.captioner import EmotionCaptioner
@@ -23,19 +23,19 @@ from tests.helpers import CAPTIONS, tiny_config, with_vocabulary
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     torch.manual_seed(0)
     model = EmotionCaptioner(with_vocabulary(tiny_config("text.share_words=true"), tokenizer))
-    checkpoint.save(tmp_path / "model", model, tokenizer, meta={"licence": "Apache-2.0"}, card="# A card\n")
+    checkpoint.save_checkpoint(tmp_path / "model", model, tokenizer, meta={"licence": "Apache-2.0"}, card="# A card\n")
     return tmp_path / "model"
 
 
 def refusal(folder: Path | str) -> str:
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(folder)
+        checkpoint.load_checkpoint(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_round_trip(folder: Path, tmp_path: Path) -> None:
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.load_checkpoint(folder)
     assert loaded.meta["licence"] == "Apache-2.0"
     assert loaded.tokenizer.encode(CAPTIONS[0], 40)[0] == loaded.tokenizer.cls_id
     assert not loaded.model.training
@@ -68,12 +68,12 @@ def test_saved_and_loaded_says_the_same(folder: Path, tmp_path: Path) -> None:
 
 
 def test_half_precision_storage(folder: Path, tmp_path: Path) -> None:
-    loaded = checkpoint.load(folder)
-    checkpoint.save(tmp_path / "half", loaded.model, loaded.tokenizer, half=True)
+    loaded = checkpoint.load_checkpoint(folder)
+    checkpoint.save_checkpoint(tmp_path / "half", loaded.model, loaded.tokenizer, half=True)
     stored = load_file(tmp_path / "half" / "model.safetensors")
     sizes = {name: value.dtype.itemsize for name, value in stored.items() if value.is_floating_point()}
     assert all((size == 2) == (stored[n].ndim > 1 and not n.startswith("experts.au.")) for n, size in sizes.items())
-    back = checkpoint.load(tmp_path / "half").model
+    back = checkpoint.load_checkpoint(tmp_path / "half").model
     for (name, a), b in zip(loaded.model.state_dict().items(), back.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3, msg=name)
 
@@ -144,7 +144,7 @@ def test_unknown_name_lists_what_ships() -> None:
 
 def test_hub_name_offline() -> None:
     with pytest.raises(CheckpointError, match="not in the cache"):
-        checkpoint.load("nobody/nothing-here", offline=True)
+        checkpoint.load_checkpoint("nobody/nothing-here", offline=True)
 
 
 def test_extra_tensor_is_refused(folder: Path) -> None:
@@ -155,22 +155,46 @@ def test_extra_tensor_is_refused(folder: Path) -> None:
 
 def test_a_failed_save_leaves_the_old_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.load_checkpoint(folder)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(folder, loaded.model, loaded.tokenizer)
+        checkpoint.save_checkpoint(folder, loaded.model, loaded.tokenizer)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    checkpoint.load(folder)
+    checkpoint.load_checkpoint(folder)
 
 
 def test_a_crash_between_the_renames_is_healed(folder: Path) -> None:
     folder.rename(folder.with_name(f".{folder.name}.old"))
-    assert checkpoint.recover(folder) == folder
-    checkpoint.load(folder)
+    assert recover(folder) == folder
+    checkpoint.load_checkpoint(folder)
+
+
+def test_what_is_no_part_of_a_checkpoint_stays_when_it_is_written_anew(folder: Path) -> None:
+    loaded = checkpoint.load_checkpoint(folder)
+    (folder / "features").mkdir()
+    (folder / "features" / "kept").write_text("mine")
+    (folder / "text_tokenizer.json").write_text("{}")  # of a text encoder that the new captioner does not have
+    checkpoint.save_checkpoint(folder, loaded.model, loaded.tokenizer)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json", "features", "model.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+    assert (folder / "features" / "kept").read_text() == "mine"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_what_stayed_behind_in_a_crash_comes_along(folder: Path) -> None:
+    loaded = checkpoint.load_checkpoint(folder)
+    old = folder.with_name(f".{folder.name}.old")  # as if the machine had stopped after the second renaming
+    old.mkdir()
+    (old / "config.json").write_text("{}")
+    (old / "notes.txt").write_text("mine")
+    checkpoint.save_checkpoint(folder, loaded.model, loaded.tokenizer)
+    assert (folder / "notes.txt").read_text() == "mine" and not old.exists()
+    checkpoint.load_checkpoint(folder)
 
 
 def test_other_users_can_read(folder: Path) -> None:

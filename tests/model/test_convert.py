@@ -137,7 +137,7 @@ def test_swinbert_command_writes_a_checkpoint_and_names_what_it_left(
     assert sorted(p.name for p in out.iterdir()) == sorted([*checkpoint.FILES, "CARD.md"])
     assert "SwinBERT" in (out / "CARD.md").read_text()
     assert str(tmp_path) not in (out / "CARD.md").read_text() + (out / "config.json").read_text()
-    made = checkpoint.load(out)
+    made = checkpoint.load_checkpoint(out)
     assert made.tokenizer.mask_id == MASK
     wanted = Reference(state).logits(sentence(), pixels())
     assert (our_logits(made.model, sentence(), pixels()) - wanted).abs().max() < 1e-4

@@ -49,9 +49,9 @@ def turn(table: dict[str, Any]) -> None:
 
 def told() -> list[tuple[Any, ...]]:
     model = captioner.load(device="cpu")
-    captions = [model.caption(path, evidence=True) for path in EXAMPLES[:3]]
+    captions = [model.caption(path) for path in EXAMPLES[:3]]
     return [
-        (each.text, [(u.id, u.words) for u in each.action_units], [link.phrase for link in each.evidence.phrases])
+        (each.text, [(u.id, u.words) for u in each.action_units], [link.phrase for link in each.phrases])
         for each in captions
     ]
 
@@ -88,6 +88,10 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DEFAULT, tmp_path / "default"))
 
 
+def rows_of(folder: Path) -> dict[str, Tensor]:
+    return checkpoint.load_checkpoint(folder).model.state_dict()
+
+
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -98,21 +102,21 @@ def test_rows_come_to_the_places_of_their_names(folder: Path) -> None:
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert sorted(moved) == [f"visual.reading.{name}" for name in (
         "bias", "deed_bias", "deed_habit", "deed_weight", "mean", "std", "token.weight", "weight")]  # fmt: skip
-    assert same(checkpoint.load(folder).model.state_dict(), checkpoint.load(DEFAULT).model.state_dict())
+    assert same(rows_of(folder), rows_of(DEFAULT))
 
 
 def test_a_folder_of_the_old_format_loads(folder: Path) -> None:
     meta = json.loads((folder / "config.json").read_text())
     del meta["names"]
     (folder / "config.json").write_text(json.dumps(meta | {"format": 1}))
-    assert same(checkpoint.load(folder).model.state_dict(), checkpoint.load(DEFAULT).model.state_dict())
+    assert same(rows_of(folder), rows_of(DEFAULT))
 
 
 def test_the_old_format_is_read_in_its_own_order(folder: Path, other_order: None) -> None:
     meta = json.loads((folder / "config.json").read_text())
     del meta["names"]
     (folder / "config.json").write_text(json.dumps(meta | {"format": 1}))
-    bias = checkpoint.load(folder).model.visual.reading.bias
+    bias = checkpoint.load_checkpoint(folder).model.visual.reading.bias
     assert torch.equal(bias.flip(0), load_file(DEFAULT / "model.safetensors")["visual.reading.bias"].float())
 
 
@@ -132,7 +136,7 @@ def test_names_that_do_not_fit_are_refused_in_one_line(
     meta["names"][kind] = change(meta["names"][kind])
     (folder / "config.json").write_text(json.dumps(meta))
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(folder)
+        checkpoint.load_checkpoint(folder)
     assert all(word in str(caught.value) for word in (f"names.{kind}", *words)) and "\n" not in str(caught.value)
 
 
@@ -141,7 +145,7 @@ def test_a_folder_without_its_names_is_refused(folder: Path) -> None:
     del meta["names"]
     (folder / "config.json").write_text(json.dumps(meta))
     with pytest.raises(CheckpointError, match="no 'names'"):
-        checkpoint.load(folder)
+        checkpoint.load_checkpoint(folder)
 
 
 def test_moments_of_an_optimiser_move_with_their_weights() -> None:

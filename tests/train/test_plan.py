@@ -171,7 +171,7 @@ def test_a_compiled_model_is_saved_without_a_trace(tmp_path: Path, tokenizer: To
     compile_encoders(model)
     assert list(model.state_dict()) == names
     assert model.video._compiled_call_impl is not None
-    checkpoint.save(tmp_path / "folder", model, tokenizer)
-    saved = checkpoint.load(tmp_path / "folder").model
+    checkpoint.save_checkpoint(tmp_path / "folder", model, tokenizer)
+    saved = checkpoint.load_checkpoint(tmp_path / "folder").model
     assert saved.video._compiled_call_impl is None
     assert all(torch.equal(value, saved.state_dict()[name]) for name, value in model.state_dict().items())

@@ -27,7 +27,7 @@ from captioner.emotion.settings import TEXT_NAMES, ClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.vision import FaceTower, PatchTower, build_tower
 from captioner.errors import ConfigError
-from captioner.files import write_text
+from captioner.files import staged
 from captioner.model.experts import load_experts
 from captioner.model.tokenizer import Tokenizer
 from captioner.train.emotion.pair_data import (
@@ -144,8 +144,7 @@ def train_pair(
     live = [p for p in pair.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(live, lr=config.lr, weight_decay=config.weight_decay)
     state = fit(pair, setup, loss_of, optimizer=optimizer, pace=pair_pace(config, setup.epochs * setup.steps))
-    save_pair(config.out, pair, own, half=config.half)
-    write_text(Path(config.out) / PERSONS, "\n".join(sorted({r.group or r.id for r in train})) + "\n")
+    save_pair(config.out, pair, own, sorted({record.group or record.id for record in train}), half=config.half)
     return {"loss": state.loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
 
 
@@ -185,19 +184,20 @@ def retrieval(pair: Pair, data: ClipPairs, own: Tokenizer, device: torch.device,
     return {"val clips": float(len(names)), "R@1": right / len(names), "R@1 by chance": chance}
 
 
-def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, half: bool = False) -> None:
-    """config.json, model.safetensors and tokenizer.json, as transformers writes a CLIP; `half` rounds matrices."""
+def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, persons: Sequence[str], half: bool = False) -> None:
+    """config.json, model.safetensors and tokenizer.json, as transformers writes a CLIP, and whom it has learned from.
+
+    `half` rounds matrices.
+    """
     from transformers import CLIPConfig
 
-    folder, c = Path(folder), pair.config
-    folder.mkdir(parents=True, exist_ok=True)
+    c = pair.config
     marks = {"bos_token_id": own.cls_id, "eos_token_id": own.sep_id, "pad_token_id": own.pad_id}
     text = {theirs: getattr(c, ours) for ours, theirs in TEXT_NAMES.items()} | {"intermediate_size": 4 * c.text_width}
     vision = {"tower": c.tower, "image_size": c.image_size, "hidden_act": c.activation}
     if isinstance(pair.vision, PatchTower):
         vision |= pair.vision.sizes.to_dict()
     about = CLIPConfig(text_config={**text, **marks}, vision_config=vision, projection_dim=c.width)
-    about.save_pretrained(folder)
     state = {name: value.detach().cpu() for name, value in pair.vision.state_dict().items()}
     for name, value in pair.text.state_dict().items():
         prefix = "text_model.encoder." if name.startswith("layers.") else "text_model."
@@ -205,8 +205,9 @@ def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, half: bool = False
         state[name if name.startswith("text_projection") else prefix + name] = value.detach().cpu()
     state["logit_scale"] = pair.scale.detach().cpu()
     state = {name: value.half() if half and value.ndim > 1 else value for name, value in state.items()}
-    save_file(
-        {name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors", {"format": "pt"}
-    )
-    (folder / "model.safetensors").chmod(0o644)  # safetensors writes 0600
-    own.save(folder / "tokenizer.json")
+    with staged(folder) as staging:
+        about.save_pretrained(staging)
+        whole = {name: value.contiguous() for name, value in state.items()}
+        save_file(whole, staging / "model.safetensors", {"format": "pt"})
+        own.save(staging / "tokenizer.json")
+        (staging / PERSONS).write_text("".join(f"{person}\n" for person in persons), encoding="utf-8")

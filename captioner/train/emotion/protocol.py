@@ -273,7 +273,8 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         "seconds": time.perf_counter() - began,
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
-    folder.save(out / "model", model, meta={"dataset": run.data.dataset}, card=card(run, result), half=run.train.half)
+    meta = {"dataset": run.data.dataset}
+    folder.save_pe_clip(out / "model", model, meta=meta, card=card(run, result), half=run.train.half)
     write_split(out, tested, config.labels, result)
     log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * tested.top1(), len(records))
     return result

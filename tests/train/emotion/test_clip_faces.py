@@ -186,7 +186,7 @@ def test_persons_of_the_pair_are_left_out(pair: Path, manifest: Path, tmp_path: 
     summary = run_protocol(run, torch.device("cpu"))
     result = json.loads((tmp_path / "out" / "split-0" / "result.json").read_text())
     assert (result["train"], result["test"]) == (12 - 2 * len(seen), 4)
-    model = folder.load(tmp_path / "out" / "split-0" / "model")
+    model = folder.load_pe_clip(tmp_path / "out" / "split-0" / "model")
     assert model.config.crop == "face" and model.config.clip.tower == "face"
     assert summary["labels"] == ["fear", "happiness"]
     (pair / PERSONS).rename(pair / "away")
@@ -285,4 +285,4 @@ def test_the_shipped_recogniser(video: Path) -> None:
 
 def test_an_unknown_prior_names_the_shipped_one() -> None:
     with pytest.raises(CheckpointError, match=r"no-such holds no trained PE-CLIP: .*; shipped: pe-clip"):
-        folder.load("no-such")
+        folder.load_pe_clip("no-such")

@@ -101,7 +101,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     loss = json.loads((tmp_path / "split-0" / "result.json").read_text())["loss"]
     assert len(loss) == 12 and loss[-1] < loss[0]
     assert build_config(EmotionRun, json.loads((tmp_path / "run.json").read_text())).emotion.labels == list(VE8)
-    model = folder.load(tmp_path / "split-1" / "model")
+    model = folder.load_pe_clip(tmp_path / "split-1" / "model")
     assert model.config.labels == list(VE8)
 
     # started again: finished splits are read, not trained
