@@ -7,8 +7,7 @@ Of a picture only what is known of its faces is kept, so memory hardly grows wit
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import chain, dropwhile, islice, takewhile
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,10 +22,10 @@ from captioner.faces.crops import READ_SIDE
 from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll_of
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Sighting, dominance_of, upright_maps
+from captioner.lexicon.units import MAIN_AUS
 from captioner.model.experts import Experts, load_experts
-from captioner.video.reading import probe, stream
+from captioner.video.reading import stream
 from captioner.video.transforms import normalise, resize_short
-from prompts.au_graph import MAIN_AUS
 
 RATE = 10.0  # pictures a second in which people are followed
 MOST_EXAMINED = 16  # faces a second that the networks look at; a crowd shares them
@@ -183,25 +182,23 @@ def filmed(source: Any, start: float = 0.0, end: float | None = None, fps: float
 
     source: a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`.
     """
+    if fps <= 0 or start < 0 or (end is not None and end <= start):
+        raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
     if isinstance(source, np.ndarray | Tensor):
         return _of_frames(as_frames(source), start, end, fps)
-    info = probe(source)
-    size = (info.width, info.height)
-    shown = stream(source, 1 / RATE, [min(READ_SIDE, *size)])
-    wanted = takewhile(lambda one: end is None or one.second < end, dropwhile(lambda one: one.second < start, shown))
-    name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
-    footage = Footage(name, info.fps, info.duration, size)
-    return footage, ((one.second, one.pictures[0]) for one in wanted)
+    shown = stream(source, 1 / RATE, [READ_SIDE], start=start, end=end)
+    first = next(shown, None)
+    if first is None:
+        raise VideoError(f"start {start:.2f} s is past the end of {str(source)!r}")
+    footage = Footage(first.source, first.fps, first.duration, first.size)
+    return footage, ((one.second, one.pictures[0]) for one in chain([first], shown))
 
 
 def _of_frames(frames: Picture, start: float, end: float | None, fps: float) -> tuple[Footage, Pictures]:
     """The same of frames (T, H, W, 3) in memory."""
-    if fps <= 0 or start < 0 or (end is not None and end <= start):
-        raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
     duration = len(frames) / fps
     seconds = np.arange(start, duration if end is None else min(end, duration), 1 / RATE)
     places = np.unique(np.floor(seconds * fps + 1e-6).astype(int))  # what is on screen, each frame once
     size = (frames.shape[2], frames.shape[1])
-    side = min(READ_SIDE, *size)
-    small = (resize_short(frames[place : place + 1], side).permute(0, 2, 3, 1).numpy()[0] for place in places)
+    small = (resize_short(frames[place : place + 1], READ_SIDE).permute(0, 2, 3, 1).numpy()[0] for place in places)
     return Footage("frames", fps, duration, size), zip((places / fps).tolist(), small, strict=True)

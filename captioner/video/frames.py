@@ -29,11 +29,13 @@ class Scaler:
         self._reformatters = [VideoReformatter() for _ in sides]
         self._turn: Orientation = _UPRIGHT
         self._sizes: list[tuple[int, int]] = []
+        self.size = (0, 0)  # of the video as shown (width, height), once a frame has come
 
     def __call__(self, frame: av.VideoFrame) -> list[np.ndarray]:
         if not self._sizes:
             self._turn = orientation_of(frame, self._stream)
-            self._sizes = [scaled_size(shown_size(frame, self._stream, self._turn), side) for side in self._sides]
+            self.size = shown_size(frame, self._stream, self._turn)
+            self._sizes = [scaled_size(self.size, side) for side in self._sides]
         both = zip(self._sizes, self._reformatters, strict=True)
         return [picture(frame, size, self._turn, reformatter) for size, reformatter in both]
 

@@ -126,10 +126,21 @@ class Shown:
     source: str
     fps: float
     duration: float
+    size: tuple[int, int]  # width, height of the video as shown
 
 
-def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | None]) -> Iterator[Shown]:
-    """What is on screen every `step` seconds, each picture once, from one pass over a video of any length."""
+def stream(
+    source: str | Path | BinaryIO,
+    step: float,
+    sides: Sequence[int | None],
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+) -> Iterator[Shown]:
+    """What is on screen every `step` seconds, each picture once, from one pass over a video of any length.
+
+    With `start` and `end` between these seconds: of a long video no more is decoded than that.
+    """
     opened = VideoSource(source)
     with open_video(opened) as (container, video):
         survey = _survey(container, video, opened)
@@ -137,14 +148,14 @@ def stream(source: str | Path | BinaryIO, step: float, sides: Sequence[int | Non
         reader = _Reader(container, video, survey, opened.name)
         scaler = Scaler(video, sides)
         previous: tuple[float, av.VideoFrame] | None = None
-        ticks = int(survey.last / step + 1e-6) + 1
-        for tick in range(ticks):
-            shown = reader.at(tick * step)
+        last = survey.last if end is None else min(survey.last, end - 1 / survey.fps)
+        for tick in range(int((last - start) / step + 1e-6) + 1 if last >= start else 0):
+            shown = reader.at(start + tick * step)
             if shown is None:
                 raise VideoError(f"no frame of {opened.name!r} can be decoded; the file is damaged")
             if shown is not previous:
                 second = max(shown[0], 0.0 if previous is None else previous[0])
-                yield Shown(second, scaler(shown[1]), opened.name, survey.fps, survey.duration)
+                yield Shown(second, scaler(shown[1]), opened.name, survey.fps, survey.duration, scaler.size)
             elif reader.ended:
                 break
             previous = shown

@@ -180,6 +180,8 @@ def test_a_file_its_bytes_and_its_frames_are_read_alike(reader: DenseReader) -> 
 def test_a_part_of_a_video(reader: DenseReader) -> None:
     (one,) = reader.read(EXAMPLE, start=1.0, end=1.5)
     assert one.times[0] >= 1.0 and one.times[-1] < 1.5 and len(one) in (4, 5, 6)
+    with pytest.raises(VideoError, match=r"start 9.00 s is past the end of '.*smile.mp4'"):
+        reader.read(EXAMPLE, start=9.0)
     with pytest.raises(VideoError, match="need > 0, >= 0, > start"):
         reader.read(np.zeros((4, 64, 64, 3), np.uint8), start=2.0, end=1.0)
 

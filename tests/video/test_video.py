@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from captioner.errors import VideoError
 from captioner.video import frames, reading
-from captioner.video.reading import Clip, probe, read_clip, write_video
+from captioner.video.reading import Clip, probe, read_clip, stream, write_video
 
 BITS = 10
 EXIF_IS_NOT_READ = av.library_versions["libavcodec"] < (62, 0, 0)  # FFmpeg 8 turns it into a display matrix
@@ -254,9 +254,7 @@ def held_frames() -> int:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_pictures_are_let_go_without_the_collector(
-    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_are_let_go_without_the_collector(tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.mp4"
     rotated = {"rotate": 90} if hasattr(av.VideoStream, "set_display_rotation") else {}
     make(path, 100, codec=codec, **rotated)  # type: ignore[arg-type]
@@ -512,3 +510,15 @@ def test_several_sizes_are_those_of_single_readings(tmp_path: Path) -> None:
     film(path)
     for side, clip in zip((24, None, 40), reading.read_sizes(path, 5, [24, None, 40]), strict=True):
         assert np.array_equal(clip.frames, read_clip(path, 5, short_side=side).frames)
+
+
+def test_a_part_of_a_stream_is_what_the_whole_shows_then(tmp_path: Path) -> None:
+    levels = np.arange(40, dtype=np.uint8)[:, None, None, None] * 6
+    write_video(tmp_path / "a.mp4", np.broadcast_to(levels, (40, 32, 48, 3)), 10)
+    whole = list(stream(tmp_path / "a.mp4", 0.2, [16]))
+    part = list(stream(tmp_path / "a.mp4", 0.2, [16], start=1.0, end=2.0))
+    assert [shown.second for shown in part] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8])
+    for shown, same in zip(part, whole[5:], strict=False):
+        np.testing.assert_array_equal(shown.pictures[0], same.pictures[0])
+    assert {shown.size for shown in part} == {(48, 32)}
+    assert list(stream(tmp_path / "a.mp4", 0.2, [16], start=9.0)) == []
