@@ -22,10 +22,10 @@ from captioner.faces.crops import READ_SIDE
 from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll_of
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Sighting, dominance_of, upright_maps
-from captioner.lexicon.units import MAIN_AUS
 from captioner.model.experts import Experts, load_experts
 from captioner.video.reading import stream
 from captioner.video.transforms import normalise, resize_short
+from prompts.action_units import MAIN_AUS
 
 RATE = 10.0  # pictures a second in which people are followed
 MOST_EXAMINED = 16  # faces a second that the networks look at; a crowd shares them
