@@ -4,7 +4,7 @@ Stages: `pose` (stills of the same persons with other expressions, as the teache
 official one is fetched), `finder` (faces in a frame), `aligned` (landmarks and values of an upright crop), `refine` (a
 last layer on its frozen features), `tune` (both together), `export` (the shipped folder). All run in turn; `finder`,
 `aligned` and `tune` resume where they were stopped.
-`card` writes the card from what scripts/measure_faces.py measured.
+`card` writes the card from what scripts/measure.py measured.
 """
 
 import argparse
@@ -420,7 +420,7 @@ File: {size:.1f} MB in float16. Licence Apache-2.0. `captioner/faces/builtin.py`
 
 
 def write_card(out: Path, folder: Path) -> None:
-    """CARD.md from OUT/measured.json (scripts/measure_faces.py --json) and the states' times."""
+    """CARD.md from OUT/measured.json (scripts/measure.py faces --json) and the states' times."""
     tensors = load_file(folder / "model.safetensors")
     counts = {net: sum(v.numel() for k, v in tensors.items() if k.startswith(f"{net}.")) / 1e6
               for net in ("finder", "aligned")}  # fmt: skip

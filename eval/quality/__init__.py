@@ -1,0 +1,1 @@
+"""Quality of parts: the face reader, the animator of photos, the evidence of captions; `scripts/measure.py`."""

@@ -1,0 +1,121 @@
+"""Measure how good parts are; `measure.py COMMAND --help` shows the options.
+
+python scripts/measure.py faces --photos photos --split test         the face reader
+python scripts/measure.py animator --faces photos --bundle FILE      animated photos, read by MediaPipe
+python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
+"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+from _command import run_subcommand
+
+from captioner.data.manifest import SPLITS, read_manifest
+from captioner.files import write_text
+
+
+def measure_faces(parser: ArgumentParser, arguments: list[str]) -> None:
+    """A face reader: landmarks and expression on annotated photos, finding and following on synthetic clips (--clips, a
+    folder of scripts/make_clips.py), agreement with MediaPipe on any videos (--videos)."""
+    from captioner.faces import BACKENDS, open_reader
+    from eval.quality.faces import measure_beside, measure_on_clips, measure_on_photos
+
+    parser.add_argument("--reader", choices=BACKENDS, default="builtin")
+    parser.add_argument("--bundle", type=Path, help="weights of the reader, instead of its own")
+    parser.add_argument("--photos", type=Path, help="folder of annotated photos")
+    parser.add_argument("--clips", type=Path, help="folder of synthetic clips with labels")
+    parser.add_argument("--videos", type=Path, nargs="*", default=[], help="videos to compare with MediaPipe on")
+    parser.add_argument("--teacher", type=Path, help="MediaPipe's bundle; default: fetched once")
+    parser.add_argument("--split", choices=SPLITS, default="val")
+    parser.add_argument("--json", type=Path, help="file the tables are added to")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    _use_threads(options.threads)
+    reader = open_reader(options.reader, bundle=options.bundle)
+    tables = {}
+    if options.photos:
+        tables[f"photos, {options.split}"] = measure_on_photos(reader, options.photos, options.split)
+    if options.clips:
+        tables[f"synthetic clips, {options.split}"] = measure_on_clips(reader, options.clips, options.split)
+    if options.videos:
+        teacher = open_reader("mediapipe", bundle=options.teacher)
+        tables["videos"] = measure_beside(reader, teacher, options.videos)
+    for title, scores in tables.items():
+        print(title, *(f"  {name:22s} {value:8.4f}" for name, value in scores.items()), sep="\n")
+    if options.json:
+        before = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
+        rounded = {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in tables.items()}
+        write_text(options.json, json.dumps(before | rounded, indent=1) + "\n")
+
+
+def measure_animator(parser: ArgumentParser, arguments: list[str]) -> None:
+    """Does an animated photo show what it is told? Photos of a split are animated and read by an independent reader
+    (MediaPipe). For each action unit: the mean rise of its reading at full intensity over rest, the share of photos
+    that respond, and over a ramp from rest to the apex and back the rank correlation (Spearman) of commanded and
+    measured intensity."""
+    parser.add_argument("--faces", required=True, help="folder with annotations.npz")
+    parser.add_argument("--bundle", required=True, help="MediaPipe's face_landmarker.task")
+    parser.add_argument("--photos", type=int, default=60, help="how many photos (default: %(default)s)")
+    parser.add_argument("--split", default="test", choices=SPLITS)
+    parser.add_argument("--ramps", type=int, default=10, help="photos of which ramps are read (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    import numpy as np
+
+    from captioner.synth.photo.photo_set import PhotoSet
+    from captioner.synth.teacher import Teacher
+    from eval.quality.animator import measure_responses, response_table, usable_photos
+
+    _use_threads(1)
+    photos, teacher = PhotoSet(options.faces), Teacher(options.bundle)
+    order = np.random.default_rng(options.seed).permutation(photos.rows(options.split))
+    tallies = measure_responses(usable_photos(photos, order)[: options.photos], teacher, options.ramps)
+    teacher.close()
+    print(response_table(tallies))
+
+
+def measure_evidence(parser: ArgumentParser, arguments: list[str]) -> None:
+    """How often the action unit behind a facial phrase is the one that a synthetic clip was told to show: shares with
+    95 % intervals over all phrases of the captions, over those that are true, over those whose source confirms them;
+    and, where the manifest holds the units' curves, how often the linked second shows the unit."""
+    parser.add_argument("--manifest", type=Path, required=True, help="clips with known action units")
+    parser.add_argument("--split", default="test", help="part of the manifest (default test)")
+    parser.add_argument("--model", help="shipped name, folder or hub name (default: the shipped one)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default auto)")
+    parser.add_argument("--clips", type=int, help="only so many, spread evenly over the split (default all)")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="also write shares and every link here")
+    options = parser.parse_args(arguments)
+    records = read_manifest(options.manifest, split=options.split)
+    step = max(1, len(records) // options.clips) if options.clips else 1
+    import captioner
+    from eval.quality.links import judge_clips, link_shares
+
+    verdicts = judge_clips(captioner.load(options.model, device=options.device), records[::step][: options.clips])
+    shares = link_shares(verdicts)
+    for name, row in shares.items():
+        print(f"{name:32} {row['share']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]  of {row['count']}")
+    if not verdicts:
+        print("no caption names a facial phrase")
+    if options.out:
+        links = [vars(verdict) for verdict in verdicts]
+        write_text(options.out, json.dumps({"shares": shares, "links": links}, indent=1) + "\n")
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+COMMANDS = {"faces": measure_faces, "animator": measure_animator, "evidence": measure_evidence}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_subcommand(__doc__, COMMANDS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""scripts/measure.py: what counts as commanded and as found, intervals by hand, one line for bad input."""
+
+from pathlib import Path
+
+import measure
+import numpy as np
+import pytest
+
+from captioner.data.manifest import Record
+from captioner.faces import FaceTrack
+from captioner.inference.results import Link
+from eval.quality.animator import CASES, ResponseTally, response_table
+from eval.quality.faces import FaceTally
+from eval.quality.links import judge_link, link_shares
+from eval.significance import share_interval
+
+CURVE = [0.0, 0.1, 0.8, 0.2]
+CLIP = Record(
+    "a", Path("a.mp4"), "test", au_ids=(4,), fps=2.0, extra={"phrases": ["frown", "closed_eyes"], "au": {"4": CURVE}}
+)
+
+
+def phrase(name: str, au: int, second: float | None = 1.0, seen: bool = True) -> Link:
+    return Link(name, name, 0, 1, au, "", "experts", None, second, seen)
+
+
+def test_what_is_true_of_a_link() -> None:
+    good = judge_link(phrase("frown", 4), CLIP)
+    assert (good.commanded, good.true, good.shown) == (True, True, True)
+    assert judge_link(phrase("frown", 4, 1.5), CLIP).shown is False
+    assert judge_link(phrase("frown", 4, 9.0), CLIP).shown is False  # past the end: the last frame
+    assert judge_link(phrase("frown", 4, None), CLIP).shown is None
+    wrong = judge_link(phrase("smile", 12), CLIP)
+    assert (wrong.commanded, wrong.true, wrong.shown) == (False, False, None)
+    assert judge_link(phrase("closed_eyes", 43), CLIP).commanded  # true, though no unit stands for it
+
+
+def test_shares_and_intervals() -> None:
+    verdicts = [judge_link(phrase("frown", 4), CLIP)] * 3 + [judge_link(phrase("smile", 12, seen=False), CLIP)]
+    shares = link_shares(verdicts)
+    assert shares["linked unit is commanded"]["share"] == 0.75
+    assert shares["... of confirmed phrases"]["share"] == 1.0
+    assert shares["phrases confirmed"]["count"] == 4
+    span = share_interval(8, 10)
+    assert (span.value, span.low, span.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-3)
+    assert link_shares([]) == {}
+
+
+def test_a_missing_manifest_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure.main(["evidence", "--manifest", str(tmp_path / "none.jsonl")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no such file")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["faces", "animator", "evidence"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        measure.main([command, "--help"])
+    assert f"{command} [-h]" in capsys.readouterr().out
+
+
+def face(left: float, count: int = 2) -> FaceTrack:
+    """A track of a face of 40 pixels that lies that far from the left, seen in every frame."""
+    marks = np.tile(square(left), (count, 1, 1))
+    nothing = np.zeros((count, 4), np.float32)
+    return FaceTrack(nothing, marks, np.ones(count, bool), np.ones(count, np.float32), nothing)
+
+
+def square(left: float) -> np.ndarray:
+    """68 points on the diagonal of a square of 40 pixels."""
+    along = np.linspace(0, 40, 68, dtype=np.float32)
+    return np.stack([left + along, 20 + along], 1)
+
+
+def test_faces_are_found_missed_false_or_swapped() -> None:
+    size, truth = (80, 400), np.stack([np.stack([square(20)] * 2), np.stack([square(200)] * 2)])
+    tally = FaceTally()
+    tally.add_clip([face(21), face(200), face(300)], truth, size)
+    found = tally.scores()
+    assert (found["recall"], found["false a frame"], found["identity kept"]) == (1, 1, 1)
+    assert 0 < found["error"] < 0.1
+    swapped = [face(20), face(200)]
+    for one, other in ((0, 1), (1, 0)):
+        swapped[one].landmarks[1] = truth[other, 0]
+    tally.add_clip(swapped, truth, size)
+    assert tally.scores()["identity kept"] == 0.5
+    tally.add_clip([], truth, size)
+    assert tally.scores()["recall"] == pytest.approx(2 / 3)
+    outside = np.full_like(truth, np.nan)
+    outside[0] = truth[0] - np.float32([45, 0])  # half out: neither found nor false
+    before = tally.faces, tally.false
+    tally.add_clip([face(-24)], outside, size)
+    assert (tally.faces, tally.false) == before
+
+
+def test_responses_of_the_animator_are_shares_and_means() -> None:
+    name = next(iter(CASES))
+    lines = response_table({name: ResponseTally([0.9, 0.8, 0.0, 0.7], [0.5, 1.0]), "none": ResponseTally(lost=2)})
+    first, second = lines.splitlines()[2:]
+    assert first.startswith(f"| {name} | 4 | 0.600 |") and "75%" in first and first.endswith("| 0.75 | 0.75 |")
+    assert second == "| none | 0 | - | - | - | - | - |"
