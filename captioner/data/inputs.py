@@ -35,6 +35,7 @@ class Viewed:
     times: list[float]
     source: str
     duration: float  # of the whole file
+    shot: float = 0.0  # where its shot begins, of a window
 
     @property
     def faces(self) -> int:
@@ -68,12 +69,24 @@ def view(
 
 
 def view_windows(
-    source: Any, config: ModelConfig, seconds: float, *, people: int = 0, keep: bool = False
+    source: Any,
+    config: ModelConfig,
+    seconds: float,
+    *,
+    people: int = 0,
+    keep: bool = False,
+    after: tuple[float, float] | None = None,
 ) -> Iterator[Viewed]:
-    """Window after window of at most `seconds`; none holds a cut, and only one is in memory."""
-    for piece in pieces(source, seconds, config.video.frames, view_sides(config, keep)):
-        prior = belief_of(config, piece.end - piece.start, partial(_in_piece, piece))
-        yield assemble(piece.clips, config, (piece.start, piece.end), prior, people, keep)
+    """Window after window of at most `seconds`; none holds a cut, and only one is in memory.
+
+    after: where the shot of a window begins and where that window ends, to go on behind it.
+    """
+    shot, done = after or (0.0, -1.0)
+    for piece in pieces(source, seconds, config.video.frames, view_sides(config, keep), shot):
+        if piece.end > done:
+            prior = belief_of(config, piece.end - piece.start, partial(_in_piece, piece))
+            viewed = assemble(piece.clips, config, (piece.start, piece.end), prior, people, keep)
+            yield replace(viewed, shot=piece.shot)
 
 
 def _in_piece(piece: Piece, at: np.ndarray) -> tuple[np.ndarray, list[float]]:

@@ -187,15 +187,18 @@ class Captioner:
         people: int = 0,
         evidence: bool = False,
         batch: int = 1,
+        after: Caption | None = None,
     ) -> Iterator[Caption]:
         """A caption for each `seconds` of a video, in order of time, while it is read; no window holds a cut.
 
         With `people` one for each of so many people of each window. Memory does not grow with the video.
+        after: the last caption of an interrupted run, behind whose window this one goes on.
         """
         if not seconds >= LEAST_WINDOW:
             raise ConfigError(f"windows of {seconds:g} s are too short: at least {LEAST_WINDOW:g} s are needed")
         wish = self.wish(beams, max_words, style, people, evidence)
-        seen = view_windows(source, self.config, seconds, people=people, keep=evidence)
+        behind = (after.shot, after.end) if after else None
+        seen = view_windows(source, self.config, seconds, people=people, keep=evidence, after=behind)
         for captions in self._each(ahead(seen, batch + 1), wish, batch):
             yield from captions
 
@@ -217,7 +220,7 @@ class Captioner:
             return view(source, self.config, people=people, keep=evidence)
 
         seen = (viewed for _, viewed in tried(see, sources))
-        yield from self._each(ahead(seen, batch + 1), wish, batch)
+        yield from self._each(ahead(seen, batch + 1), wish, batch, guarded=True)
 
     def wish(self, beams: int, max_words: int | None, style: str, people: int, evidence: bool) -> Wish:
         """Checked wishes: a style, or people, that this captioner does not know are an error."""
@@ -226,13 +229,23 @@ class Captioner:
             raise ConfigError(faceless(self.checkpoint.name))
         return Wish(DecodeConfig(beams=beams, max_words=max_words or 0, style=style), people, evidence)
 
-    def _each(self, seen: Iterable[Any], wish: Wish, batch: int) -> Iterator[Any]:
-        """Captions of what was seen, and the failures, in their order."""
+    def _each(self, seen: Iterable[Any], wish: Wish, batch: int, guarded: bool = False) -> Iterator[Any]:
+        """Captions of what was seen, and the failures, in their order; guarded: those of the model are failures too."""
         waiting = iter(seen)
+        describe = self._tried if guarded else self._describe
         while group := list(islice(waiting, max(1, batch))):
-            made = iter(self._describe([each for each in group if isinstance(each, Viewed)], wish))
+            made = iter(describe([each for each in group if isinstance(each, Viewed)], wish))
             for each in group:
                 yield next(made) if isinstance(each, Viewed) else each
+
+    def _tried(self, views: list[Viewed], wish: Wish) -> Sequence[list[Caption] | Failed]:
+        """The captions of each clip; where one costs the others theirs, all are tried alone."""
+        try:
+            return self._describe(views, wish)
+        except Exception as error:
+            if len(views) == 1:
+                return [Failed(error)]
+        return [self._tried([one], wish)[0] for one in views]
 
     def _describe(self, views: list[Viewed], wish: Wish) -> list[list[Caption]]:
         """The captions of each clip, one or one a person; all in one batch, in halves where memory lacks."""
@@ -271,6 +284,7 @@ class Captioner:
     def _place(self, caption: Caption, viewed: Viewed) -> None:
         """Times and names, which the model does not know."""
         caption.start, caption.end, caption.frames = viewed.start, viewed.end, viewed.times
+        caption.shot = viewed.shot
         caption.source, caption.model, caption.duration = viewed.source, self.checkpoint.name, viewed.duration
         caption.faces = viewed.faces if self.config.experts.margin is not None else caption.faces
         places = np.linspace(0, 1, len(viewed.times))

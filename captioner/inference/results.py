@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SEEN = 0.6
 
 _OF_THE_FILE = ("source", "duration", "model")  # the same for all captions of a file
-_NOT_PLAIN = ("evidence",)
+_NOT_PLAIN = ("evidence", "shot")
 
 
 @dataclass
@@ -177,6 +177,7 @@ class Caption:
     person: int = 0  # whose face it is about, 1 the most dominant; 0 when no person was asked for
     duration: float = 0.0  # seconds of the whole file
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    shot: float = field(default=0.0, repr=False, compare=False)  # second at which the shot of a window begins
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the evidence's pictures are left out."""
@@ -225,12 +226,14 @@ def restore(record: dict[str, Any]) -> VideoCaptions:
     """The captions that wrote a record, without their evidence."""
     parts: Iterable[dict[str, Any]] = record.get("segments", [record])
     shared = {"source": record["file"], "duration": record["duration"], "model": record["model"]}
-    names = {f.name for f in fields(Caption)} - set(_NOT_PLAIN)
-    captions = []
-    for part in parts:
-        own = {name: value for name, value in part.items() if name in names}
-        own["action_units"] = [ActionUnit(**unit) for unit in part["action_units"]]
-        own["phrases"] = [Link(**each) for each in part["phrases"]]
-        captions.append(Caption(**(own | {"text": part["caption"]} | shared)))
+    captions = [restore_caption(part | shared | {"text": part["caption"]}) for part in parts]
     settings = record["settings"]
     return VideoCaptions(record["file"], captions, bool(settings.get("window")), bool(settings.get("people")))
+
+
+def restore_caption(plain: dict[str, Any]) -> Caption:
+    """The Caption that `to_dict` made these of; further values are left out."""
+    own = {f.name: plain[f.name] for f in fields(Caption) if f.name in plain and f.name not in _NOT_PLAIN}
+    own["action_units"] = [ActionUnit(**unit) for unit in plain["action_units"]]
+    own["phrases"] = [Link(**each) for each in plain["phrases"]]
+    return Caption(**own)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError, ConfigError, OutputError, unknown
+from captioner.errors import ConfigError, unknown
 from captioner.files import write_text
 from captioner.inference.results import VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
-from captioner.output.journal import JOURNAL, Journal, file_stamp
+from captioner.output.journal import JOURNAL, Journal, explained, file_stamp
+from captioner.output.windows import WindowLog
 from captioner.output.writers import WRITERS, Writer
 from captioner.version import __version__
 
@@ -24,8 +23,6 @@ log = logging.getLogger("captioner.cli")
 
 TABLE = "captions"
 LONGEST_NAME = 240  # bytes, without the format's suffix; most file systems take 255 with it
-# What other inputs would meet as well; any other fault of writing is that of one name.
-_ENDS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 @dataclass
@@ -49,7 +46,7 @@ class Outputs:
 
     def open(self) -> None:
         """Make the folder, read the journal; a folder that cannot be written to is found out before any work."""
-        with _explained(self.folder, ends_all=True):
+        with explained(self.folder, ends_all=True):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.journal.load()
 
@@ -73,8 +70,13 @@ class Outputs:
         for writer in self.writers:
             if not writer.shared:
                 self._write(self._path(source, writer), writer.render(video, run))
-        with _explained(self.journal.path, ends_all=True):
-            self.journal.add(source, video.record(dict(run)))
+        self.journal.add(source, video.record(dict(run)))
+        if kept := self.windows(source):
+            kept.remove()
+
+    def windows(self, source: str) -> WindowLog | None:
+        """Where the windows of a film stay until it is done; None for what may be another one next time."""
+        return WindowLog(self.folder, source, self.journal.made_by) if file_stamp(source) else None
 
     def write_tables(self) -> None:
         """The tables of all inputs that these settings have captioned into this folder."""
@@ -89,7 +91,7 @@ class Outputs:
         return target.with_name(f"{target.name}.{writer.suffix}")
 
     def _write(self, path: Path, text: str, ends_all: bool = False) -> None:
-        with _explained(path, ends_all):
+        with explained(path, ends_all):
             write_text(path, text, durable=True)
 
 
@@ -107,15 +109,6 @@ def _render(writer: Writer, video: VideoCaptions, run: Mapping[str, Any]) -> str
     except Exception as error:
         log.debug("a row of the journal cannot be written", exc_info=error)
         return None
-
-
-@contextlib.contextmanager
-def _explained(path: Path, ends_all: bool = False) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        line = f"cannot write {str(path)!r}: {(error.strerror or str(error)).lower()}"
-        raise (OutputError if ends_all or error.errno in _ENDS_ALL else CaptionerError)(line) from error
 
 
 def open_writers(names: str) -> list[Writer]:

@@ -6,18 +6,21 @@ and another format is written without captioning again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from captioner.errors import OutputError
+from captioner.errors import CaptionerError, OutputError
 from captioner.inference.results import VideoCaptions, restore
 
 JOURNAL = ".caption.jsonl"
+# What other inputs would meet as well; any other fault of writing is that of one name.
+_ENDS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _RUN = ("version", "model", "settings")  # what a record holds beside its captions
 
 
@@ -31,8 +34,8 @@ class Journal:
     def load(self) -> None:
         """Read the file, or begin it."""
         with open_own(self.path) as file:
-            lines = file.read().split(b"\n")
-            if lines[-1]:  # a line cut off by a crash must not swallow the next one
+            lines = file.readlines()
+            if lines and not lines[-1].endswith(b"\n"):  # a line cut off by a crash must not swallow the next one
                 file.write(b"\n")
         for line in lines:
             row = read_row(line)
@@ -78,16 +81,26 @@ def open_own(path: Path) -> BinaryIO:
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """One more line, on the disk when this returns."""
-    with open_own(path) as file:
+    with explained(path, ends_all=True), open_own(path) as file:
         file.write(json.dumps(row).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
+@contextlib.contextmanager
+def explained(path: Path, ends_all: bool = False) -> Iterator[None]:
+    """A fault of writing as one line: an OutputError where others would meet it too, else that of one name."""
+    try:
+        yield
+    except OSError as error:
+        line = f"cannot write {str(path)!r}: {(error.strerror or str(error)).lower()}"
+        raise (OutputError if ends_all or error.errno in _ENDS_ALL else CaptionerError)(line) from error
+
+
 def read_row(line: bytes) -> dict[str, Any]:
     """A line of a journal; nothing for one that another program wrote, or that a crash cut off."""
     try:
-        row = json.loads(line)
+        row = json.loads(line if line.endswith(b"\n") else b"")
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}

@@ -17,7 +17,8 @@ from captioner.inference.background import Failed
 from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import Outputs
-from captioner.output.writers import line
+from captioner.output.windows import WindowLog
+from captioner.output.writers import clock, line
 from captioner.version import __version__
 
 log = logging.getLogger("captioner.cli")
@@ -100,24 +101,40 @@ class CaptionRun:
             self.bar.close()
 
     def _outcomes(self, model: Any, left: list[Input], wish: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
-        """Each input with its captions or its failure; windows are said as they come."""
+        """Each input with its captions or its failure."""
         sources = [self._source(each) for each in left]
         if not self.options.window:
             yield from zip(left, model.each(sources, **wish), strict=True)
             return
         for each, source in zip(left, sources, strict=True):
-            captions: list[Caption] = []
             try:
-                for caption in model.windows(source, self.options.window, **wish):
-                    captions.append(caption)
-                    self.bar.reach(caption.end, caption.duration)
-                    self._say(each, self._video(each, [caption]))
+                yield each, self._windows(model, each, source, wish)
             except OutputError:
                 raise
             except Exception as error:
                 yield each, Failed(error)
-            else:
-                yield each, captions
+
+    def _windows(self, model: Any, each: Input, source: Any, wish: dict[str, Any]) -> list[Caption]:
+        """The captions of a film, said and kept as they come; an interrupted run's are kept and not said again."""
+        kept = self.outputs.windows(each.source) if self.outputs else None
+        captions = self._kept(each, kept) if kept else []
+        for caption in model.windows(source, self.options.window, after=captions[-1] if captions else None, **wish):
+            captions.append(caption)
+            if kept:
+                kept.add(caption)
+            self.bar.reach(caption.end, caption.duration)
+            self._say(each, self._video(each, [caption]))
+        return captions
+
+    def _kept(self, each: Input, log_: WindowLog) -> list[Caption]:
+        """What an interrupted run has captioned of a film; a window of several people may lack some, and is redone."""
+        if self.options.overwrite:
+            log_.begin()
+            return []
+        captions = log_.load(last=not self.options.people)
+        if captions:
+            log.info("%s: %d captions done before, going on at %s", each.source, len(captions), clock(captions[-1].end))
+        return captions
 
     def _report(self, each: Input, outcome: list[Caption] | Failed, model: Any) -> None:
         """One line on standard output and the files asked for, or one line on why not."""

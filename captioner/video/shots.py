@@ -28,6 +28,7 @@ class Piece:
 
     start: float
     end: float
+    shot: float  # where its shot begins, from which `pieces` can begin again
     clips: list[Clip]
     held: list[Shown]
 
@@ -61,40 +62,44 @@ class Cuts:
         return new
 
 
-def pieces(source: Any, seconds: float, frames: int, sides: Sequence[int]) -> Iterator[Piece]:
+def pieces(source: Any, seconds: float, frames: int, sides: Sequence[int], shot: float = 0.0) -> Iterator[Piece]:
     """Windows of at most `seconds` that end where a shot ends; `frames` of each, evenly spread, at each short side.
 
-    What is left of a shot is never under half a window, unless the shot itself is shorter.
+    What is left of a shot is never under half a window, unless the shot itself is shorter. shot: the second at which
+    the first one begins; from there on the windows are those of a pass from the beginning.
     """
     keep = max(STEP, 1.5 * seconds / HELD)
     least = min(LEAST, seconds / 2)
     cuts = Cuts()
     held: list[Shown] = []
-    start, shown, due = 0.0, None, 0.0
-    for shown in stream(source, STEP, sides):
+    start, shown, due = shot, None, shot
+    for shown in stream(source, STEP, sides, start=shot // STEP * STEP):
+        if shown.second < shot:
+            continue  # of the shot before
         if cuts.is_new(shown.pictures[-1]) and shown.second - start >= least:
-            yield from _divide(held, start, shown.second, seconds, frames)
-            held, start, due = [], shown.second, shown.second
+            yield from _divide(held, (shot, start, shown.second), seconds, frames)
+            held, shot, start, due = [], shown.second, shown.second, shown.second
         while shown.second - start >= 1.5 * seconds:
-            yield _piece(held, start, start + seconds, frames)
+            yield _piece(held, (shot, start, start + seconds), frames)
             start += seconds
             held = _from(held, start)
         if shown.second >= due or not held:
             held.append(shown)
             due = shown.second + keep - 1e-6
     if shown is not None:
-        yield from _divide(held, start, max(shown.duration, start), seconds, frames)
+        yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, frames)
 
 
-def _divide(held: list[Shown], start: float, end: float, seconds: float, frames: int) -> Iterator[Piece]:
-    """The rest of a shot: whole windows while they fit, then one, or two halves."""
+def _divide(held: list[Shown], span: tuple[float, float, float], seconds: float, frames: int) -> Iterator[Piece]:
+    """The rest of a shot (where it begins, from where it is left, its end): whole windows, then one, or two halves."""
+    shot, start, end = span
     while end - start >= 1.5 * seconds:
-        yield _piece(held, start, start + seconds, frames)
+        yield _piece(held, (shot, start, start + seconds), frames)
         start += seconds
     parts = 1 if end - start <= seconds + 1e-6 else 2
     edges = np.linspace(start, end, parts + 1).tolist()
     for low, high in pairwise(edges):
-        yield _piece(held, low, high, frames)
+        yield _piece(held, (shot, low, high), frames)
 
 
 def _from(held: list[Shown], start: float) -> list[Shown]:
@@ -103,7 +108,8 @@ def _from(held: list[Shown], start: float) -> list[Shown]:
     return held[first:]
 
 
-def _piece(held: list[Shown], start: float, end: float, frames: int) -> Piece:
+def _piece(held: list[Shown], span: tuple[float, float, float], frames: int) -> Piece:
+    shot, start, end = span
     stop = max(start, end - 1 / held[0].fps)
     chosen = _on_screen(held, np.linspace(start, stop, frames).tolist())
     times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
@@ -111,7 +117,7 @@ def _piece(held: list[Shown], start: float, end: float, frames: int) -> Piece:
     for side in range(len(held[0].pictures)):
         pixels = np.stack([shown.pictures[side] for shown in chosen])
         clips.append(Clip(pixels, times, held[0].source, held[0].fps, held[0].duration))
-    return Piece(round(start, 3), round(end, 3), clips, held)
+    return Piece(round(start, 3), round(end, 3), shot, clips, held)
 
 
 def _on_screen(held: list[Shown], seconds: Sequence[float]) -> list[Shown]:

@@ -132,6 +132,35 @@ def test_batches_change_nothing_and_failures_stay_in_place(model: Captioner, dra
             assert [link.au for link in captions[0].phrases] == [link.au for link in alone.phrases]
 
 
+def test_a_clip_that_the_model_fails_at_costs_itself(
+    model: Captioner, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see, bad = EmotionCaptioner.see, inputs.view(drawn[1], model.config).seen[0].frames
+
+    def fragile(self: EmotionCaptioner, batch: Any) -> Any:
+        if any(torch.equal(frames, bad) for frames in batch.frames):
+            raise IndexError("index 7 is out of bounds")
+        return see(self, batch)
+
+    texts = [model.caption(path).text for path in drawn]
+    monkeypatch.setattr(EmotionCaptioner, "see", fragile)
+    found = list(model.each([*drawn, drawn[0]], batch=4))
+    assert [isinstance(each, Failed) for each in found] == [False, True, False, False]
+    assert str(found[1].error) == "index 7 is out of bounds"  # type: ignore[union-attr]
+    assert [each[0].text for each in found if not isinstance(each, Failed)] == [texts[0], texts[2], texts[0]]
+    assert [each[0].text for each in model.each(drawn[:1])] == texts[:1]  # type: ignore[index]
+    with pytest.raises(IndexError):
+        model.caption(drawn[1])
+
+
+def test_windows_go_on_behind_one(model: Captioner, drawn: list[Path], tmp_path: Path) -> None:
+    frames = np.concatenate([read_clip(path, 24, short_side=96).frames for path in drawn])
+    write_video(tmp_path / "film.mp4", frames, 8)
+    whole = list(model.windows(tmp_path / "film.mp4", 2.0))
+    for place, caption in enumerate(whole):
+        assert list(model.windows(tmp_path / "film.mp4", 2.0, after=caption)) == whole[place + 1 :]
+
+
 def test_the_command_says_what_python_says(
     model: Captioner,
     drawn: list[Path],

@@ -54,7 +54,9 @@ class FakeModel:
             except Exception as error:
                 yield Failed(error)
 
-    def windows(self, source: Any, seconds: float, **wish: Any) -> Iterator[Caption]:
+    def windows(self, source: Any, seconds: float, after: Caption | None = None, **wish: Any) -> Iterator[Caption]:
         self.wishes.append(wish | {"seconds": seconds})
         for start, end in ((0.0, 0.08), (0.08, 0.12)):
-            yield self.one(source, start, end)
+            if after is None or end > after.end:
+                for person in range(1, wish["people"] + 1) or [0]:
+                    yield self.one(source, start, end, person)

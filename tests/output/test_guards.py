@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captioner.cli import main
-from captioner.errors import printable
-from captioner.output import destination, journal
+from captioner.errors import CaptionerError, printable
+from captioner.output import journal
 from captioner.output.arguments import expand
 from captioner.output.writers import WRITERS, CsvWriter
 from tests.output.fakes import FakeModel
 
-EVERYTHING = ",".join(name for name, kind in WRITERS.items() if not kind.needs_evidence)
+EVERYTHING = ",".join(name for name, kind in WRITERS.items() if not (kind.needs_evidence or kind.needs_faces))
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ANYTHING = st.text(st.characters(), max_size=12)  # controls, surrogates and all
 SAID = "clips/a.mp4\tBrightness 50.\n"
@@ -87,7 +87,7 @@ def test_no_name_leads_out_of_the_folder_of_outputs(folder: Path, text: str) -> 
     for argument in (text, f"{text}.mp4", f"../{text}/../../x", f"http://host/{text}"):
         try:
             inputs = expand([argument])
-        except destination.CaptionerError:
+        except CaptionerError:
             continue
         for each in inputs:
             assert not each.target.is_absolute()

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 import captioner
+from captioner.cli import _parser
+from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption, Link, VideoCaptions, restore
-from captioner.output.writers import WRITERS, clock
+from captioner.output.destination import open_writers
+from captioner.output.writers import WRITERS, TextWriter, clock
 
 SCHEMA = json.loads((Path(captioner.__file__).parent / "output" / "schema.json").read_text())
 SETTINGS = {"device": "cpu", "beams": 1, "max_words": None, "style": None, "window": None, "people": 0, "faces": None}
@@ -151,3 +154,14 @@ def test_clock() -> None:
 def test_every_format_is_there_and_only_the_page_needs_pictures() -> None:
     assert list(WRITERS)[:7] == ["txt", "json", "jsonl", "srt", "vtt", "csv", "html"]
     assert [name for name, kind in WRITERS.items() if kind.needs_evidence] == ["html"]
+
+
+def test_a_format_is_a_class_and_a_line_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ListWriter(TextWriter):
+        suffix = "md"
+
+    monkeypatch.setitem(WRITERS, "md", ListWriter)
+    assert ", md (default: txt)" in " ".join(_parser().format_help().split())
+    assert isinstance(open_writers("md")[0], ListWriter)
+    with pytest.raises(ConfigError, match=r"unknown format 'mdd' \(did you mean 'md'\?\); allowed: txt, .*, md"):
+        open_writers("mdd")

@@ -20,10 +20,10 @@ def scene(number: int, shift: int = 0) -> np.ndarray:
     return np.roll(np.kron(SCENES[number], np.ones((8, 8, 1), np.uint8)), shift, 1)
 
 
-def film(path: Path, lengths: list[float]) -> Path:
+def film(path: Path, lengths: list[float], fps: float = FPS) -> Path:
     """One scene after the other, each so many seconds, with a slow pan."""
-    frames = [scene(i, t // 4) for i, seconds in enumerate(lengths) for t in range(round(seconds * FPS))]
-    write_video(path, frames, FPS)
+    frames = [scene(i, t // 4) for i, seconds in enumerate(lengths) for t in range(round(seconds * fps))]
+    write_video(path, frames, fps)
     return path
 
 
@@ -103,3 +103,21 @@ def test_movement_is_no_cut_and_darkness_to_light_is() -> None:
     assert not cuts.is_new(scene(1, 1))
     dark = np.zeros((48, 64, 3), np.uint8)
     assert [cuts.is_new(p) for p in (dark, dark, dark + 60, dark + 61)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("seconds", "fps"), [(2, 8), (5, 11), (5, 24), (20, 11)])
+def test_a_pass_can_begin_with_any_shot(tmp_path: Path, seconds: float, fps: float) -> None:
+    """Windows, pictures and what is on screen between them are those of the pass from the beginning, bit for bit."""
+    path = film(tmp_path / "a.mp4", [7, 3, 0.5, 12, 4], fps)
+    whole = list(pieces(path, seconds, 4, [24, 48]))
+    assert len({piece.shot for piece in whole}) == 4  # a flash is no shot
+    for shot in sorted({piece.shot for piece in whole}):
+        rest = [piece for piece in whole if piece.shot >= shot]
+        again = list(pieces(path, seconds, 4, [24, 48], shot))
+        assert [(piece.start, piece.end, piece.shot) for piece in again] == [(p.start, p.end, p.shot) for p in rest]
+        for one, other in zip(again, rest, strict=True):
+            assert all(np.array_equal(a.frames, b.frames) for a, b in zip(one.clips, other.clips, strict=True))
+            assert all(np.array_equal(a.times, b.times) for a, b in zip(one.clips, other.clips, strict=True))
+            between = np.linspace(one.start, one.end, 9).tolist()
+            assert np.array_equal(one.pictures(between)[0], other.pictures(between)[0])
+            assert one.pictures(between)[1] == other.pictures(between)[1]
