@@ -86,7 +86,7 @@ def pieces(source: Any, seconds: float, frames: int, sides: Sequence[int], shot:
         if shown.second >= due or not held:
             held.append(shown)
             due = shown.second + keep - 1e-6
-    if shown is not None:
+    if shown is not None and held:
         yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, frames)
 
 
