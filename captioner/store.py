@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -95,10 +95,11 @@ def _digest(file: Any) -> Any:
     return digest
 
 
-class Part(ABC, Generic[T]):
+class Part(Generic[T]):
     """One kind of result in a store, one entry a video."""
 
     name: ClassVar[str]
+    tensor: ClassVar[str] = ""  # what the tensor of a one-tensor result is called in its entry; "": as the part
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any], hashes: VideoHashes | None = None) -> None:
         self.settings = json.dumps(settings, sort_keys=True)
@@ -108,13 +109,14 @@ class Part(ABC, Generic[T]):
         self._sound: set[Path] = set()  # checked in this process
         self._silent = False  # that it cannot be written has been said
 
-    @abstractmethod
     def pack(self, result: T) -> dict[str, Tensor]:
-        """Contiguous tensors of a result by name."""
+        """Contiguous tensors of a result by name; here of one that is a tensor."""
+        assert isinstance(result, Tensor)
+        return {self.tensor or self.name: result.contiguous()}
 
-    @abstractmethod
     def unpack(self, tensors: dict[str, Tensor]) -> T:
         """The inverse of `pack`; a KeyError where something is missing."""
+        return cast(T, tensors[self.tensor or self.name])
 
     def path(self, video: Path) -> Path:
         """Where the entry of this video is, or will be."""
@@ -166,7 +168,7 @@ class Part(ABC, Generic[T]):
         self._sound.add(path)
 
 
-class Kept(Part[T]):
+class Kept(ABC, Part[T]):
     """A part whose results follow from the video alone."""
 
     @abstractmethod

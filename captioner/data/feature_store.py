@@ -66,23 +66,15 @@ def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None
 # -- the parts of the store -------------------------------------------------------------------------------------
 
 
-class Single(Part[Tensor]):
+class TensorPart(Part[Tensor]):
     """A part of one tensor."""
 
     def __init__(self, name: str, folder: str | Path, settings: dict[str, Any], hashes: VideoHashes) -> None:
         self.name = name  # type: ignore[misc]
         super().__init__(folder, settings, hashes)
 
-    def pack(self, result: Tensor) -> dict[str, Tensor]:
-        """The tensor by the part's name."""
-        return {self.name: result.contiguous()}
 
-    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The inverse of `pack`."""
-        return tensors[self.name]
-
-
-class Faces(Part[list[FaceTrack]]):
+class FacesPart(Part[list[FaceTrack]]):
     """The people of a clip, most dominant first."""
 
     name = "faces"
@@ -105,7 +97,7 @@ class Faces(Part[list[FaceTrack]]):
         ]
 
 
-class Experts(Part[ExpertFeatures]):
+class ExpertsPart(Part[ExpertFeatures]):
     """What the frozen experts say of a clip."""
 
     name = "experts"
@@ -157,29 +149,29 @@ class FeatureStore:
         self.parts: dict[str, Part[Any]] = {}
         self.decoded = video is None and not frames
         if video is None and frames:
-            self.parts["frames"] = Single("frames", folder, shown | {"side": self.side}, hashes)
+            self.parts["frames"] = TensorPart("frames", folder, shown | {"side": self.side}, hashes)
         if experts is not None:
             faces = shown | {"side": READ_SIDE, "reader": reader_version(config.experts)}
             asked = {
                 k: v for k, v in asdict(config.experts).items() if k not in ("source", "er_labels", "untrained_aus")
             }
             if config.experts.margin is not None:
-                self.parts["faces"] = Faces(folder, faces, hashes)
+                self.parts["faces"] = FacesPart(folder, faces, hashes)
                 asked["faces"] = self.parts["faces"].key
             del asked["reader"]
             asked["weights"] = weights_hash(experts)
             settings = {"format": FORMAT, "of": config.video.frames, "best": BEST, **asked}
-            self.parts["experts"] = Experts(folder, settings, hashes)
+            self.parts["experts"] = ExpertsPart(folder, settings, hashes)
         if config.emotion_prior:
             from captioner.emotion.prior import open_prior
 
             prior = open_prior(config)
             belief = {"format": FORMAT, "prior": prior.digest if prior else "", "labels": config.labels}
-            self.parts["belief"] = Single("belief", folder, belief, hashes)
+            self.parts["belief"] = TensorPart("belief", folder, belief, hashes)
         if video is not None:
             encoder = {k: v for k, v in asdict(config.video).items() if k not in ("pretrained", "checkpointing")}
             tokens = shown | {"side": self.side, "encoder": encoder, "weights": weights_hash(video)}
-            self.parts["video"] = Single("video", folder, tokens, hashes)
+            self.parts["video"] = TensorPart("video", folder, tokens, hashes)
 
     def missing(self, video: Path, check: bool = False) -> list[str]:
         """The parts without an entry for a video; with `check` a broken entry is none."""

@@ -62,8 +62,6 @@ class FaceFrames(Kept[Tensor]):
     Reading faces takes longest by far: pairs and recognisers of one size share these files.
     """
 
-    name = "face-crops"
-
     name = "faces"
 
     def __init__(self, folder: str | Path, size: int, count: int) -> None:
@@ -105,11 +103,3 @@ class TrunkFeatures(Kept[Tensor]):
         """From crops that are kept, or read now."""
         device = next(self.tower.parameters()).device
         return self.tower.trunks(self.faces.load(video).to(device)).cpu()
-
-    def pack(self, result: Tensor) -> dict[str, Tensor]:
-        """The one tensor by its name."""
-        return {"trunks": result.contiguous()}
-
-    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The inverse of `pack`."""
-        return tensors["trunks"]

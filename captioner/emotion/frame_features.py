@@ -102,6 +102,7 @@ class FrameFeatures(Kept[Tensor]):
     """Features of videos (T, F, E) at the centre crop, one entry a video; they change with the image tower."""
 
     name = "clip"
+    tensor = "features"
 
     def __init__(self, folder: str | Path, config: PEClipConfig, vision: VisionTower, candidates: int) -> None:
         self.config, self.vision, self.candidates = config, vision, candidates
@@ -129,11 +130,3 @@ class FrameFeatures(Kept[Tensor]):
             frames = read_frames(video, size, self.config.segments, self.candidates, face=face)
             features = self.vision(frames[None].to(device))[0].cpu()
         return features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
-
-    def pack(self, result: Tensor) -> dict[str, Tensor]:
-        """The one tensor by its name."""
-        return {"features": result}
-
-    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The inverse of `pack`."""
-        return tensors["features"]

@@ -47,17 +47,12 @@ class Halves(Kept[Tensor]):
     """Half the size of each video, for tests of a part alone."""
 
     name = "halves"
+    tensor = "half"
     computed = 0
 
     def compute(self, video: Path) -> Tensor:
         self.computed += 1
         return torch.tensor([video.stat().st_size / 2])
-
-    def pack(self, result: Tensor) -> dict[str, Tensor]:
-        return {"half": result}
-
-    def unpack(self, tensors: dict[str, Tensor]) -> Tensor:
-        return tensors["half"]
 
 
 class OneFace(FaceReader):
