@@ -55,7 +55,7 @@ class ExpertsConfig:
     """The frozen experts behind the visual prompts."""
 
     source: str = ""
-    """Name of shipped experts or a folder made by scripts/train_experts.py; "": built from the keys below."""
+    """Name of shipped experts or a folder that the recipe `experts` made; "": built from the keys below."""
     er_arch: str = "resnet50"
     er_labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
     """Emotions the ER net was trained on; its features serve whatever the captioner's own labels are."""
@@ -336,8 +336,9 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: what scripts/train.py reads."""
+    """A whole run of a captioner (recipe: captioner, or none named)."""
 
+    recipe: Literal["captioner"] = "captioner"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

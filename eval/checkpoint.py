@@ -16,7 +16,7 @@ from captioner.data.manifest import Record, read_manifest
 from captioner.files import write_text
 from captioner.inference.predictor import Caption, Captioner
 from captioner.lexicon.phrases import PHRASES, find_phrases
-from captioner.train.trainer import predict_captions
+from captioner.train.validation import predict_captions
 from eval.metrics import METRICS, score_captions
 from eval.report import WORD_NAMES, Evaluation, evaluate
 from eval.significance import PHRASES as PHRASE_F1

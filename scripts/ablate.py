@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train import prepare
 
 import captioner
 from captioner.config import Config
@@ -38,6 +37,7 @@ from captioner.model.batch import collate
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
+from captioner.train.setup import prepare_run
 from eval.checkpoint import score_checkpoint
 from eval.emotion import phrase_counts
 from eval.metrics import score_captions
@@ -139,8 +139,9 @@ def iteration_seconds(rows: dict[str, dict[str, str]], options: argparse.Namespa
     setups = []
     for name, row in rows.items():
         config = load_config(Config, options.config, with_untrained(row, options))
-        config, model, tokenizer, data, _, _ = prepare(config, Processes())
-        engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
+        run = prepare_run(config, Processes())
+        data, tokenizer = run.data, run.model.tokenizer
+        engine = PlainEngine(run.model.network.train(), config.train, torch.device("cpu"))
         order = next(iter(EpochOrder(len(data), config.train.batch, 0, 0)))
         setups.append((name, engine, partial(collate, pad_id=tokenizer.pad_id)([data[place] for place in order])))
     seconds: dict[str, list[float]] = {name: [] for name in rows}

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train import build_model, read_clips
 
 from captioner.config import Config
 from captioner.config_io import load_config
@@ -32,6 +31,7 @@ from captioner.model.batch import collate, features_of_faces
 from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
+from captioner.train.setup import build_model, read_splits
 
 PLAIN: dict[str, Any] = {"vep": False, "er_sentence": "off", "au_word": "off"}
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         config = load_config(Config, options.config, [*options.settings, *more])
-        records = read_clips(config, Processes())[0][: options.clips]
+        records = read_splits(config, Processes())[0][: options.clips]
         with tempfile.TemporaryDirectory() as folder:
             print(build_table(config, records, options.runs, Path(folder)))
             print(epoch_table(config, records, options.runs, Path(folder)))
@@ -67,7 +67,8 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 def build_table(config: Config, records: list[Record], runs: int, folder: Path) -> str:
     """Markdown: clips a CPU second bare and into a store."""
-    settled, model, _, _ = build_model(config, records, Processes())
+    built = build_model(config, records, Processes())
+    settled, model = built.config, built.network
     bare, kept = [], []
     for turn in range(runs):
         bare.append(cpu_seconds(lambda: see_all(model, records, config)))
@@ -124,7 +125,8 @@ def epoch_table(config: Config, records: list[Record], runs: int, folder: Path) 
 
 def trainer(config: Config, records: list[Record], folder: Path | None) -> Callable[[int], None]:
     """An epoch over the records as a function of its number."""
-    settled, model, tokenizer, pieces = build_model(config, records, Processes())
+    built = build_model(config, records, Processes())
+    settled, model, tokenizer, pieces = built.config, built.network, built.tokenizer, built.pieces
     store = store_in(folder, config, settled, model) if folder else None
     if store is not None:
         store.fill(records, progress=False)

@@ -19,49 +19,44 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from train import build_model, draw_if_missing
+from _command import config_arguments, guarded, script_parser
 
 from captioner.config import Config
 from captioner.config_io import load_config
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.loader import BadVideos
 from captioner.data.manifest import SPLITS, Record, read_manifest
-from captioner.errors import CaptionerError, ConfigError, ManifestError, unknown
+from captioner.errors import ConfigError, ManifestError, unknown
 from captioner.inference.predictor import pick_device
 from captioner.store import prune, stale
 from captioner.train.processes import Processes, join_processes
+from captioner.train.setup import build_model, draw_if_missing
 
 log = logging.getLogger("precompute")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("settings", nargs="*", help="key=value changes to the config")
+    parser = script_parser(__doc__)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts of the clips")
     parser.add_argument("--splits", default="train,val", help="which clips (default: train,val)")
     parser.add_argument("--stale", action="store_true", help="only list what no longer belongs to the config")
     parser.add_argument("--prune", action="store_true", help="only delete it")
     parser.add_argument("--also", type=Path, nargs="+", default=[], help="configs that use the same folder")
-    options, extra = parser.parse_known_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        config = load_config(Config, options.config, [*options.settings, *extra])
-        if not config.data.cache:
-            raise ConfigError("data.cache is empty: name the folder of the store")
-        if options.stale or options.prune:
-            others = [load_config(Config, path, [f"data.cache={config.data.cache}"]) for path in options.also]
-            clean([config, *others], delete=options.prune)
-        else:
-            fill(config, options.splits.split(","), *parse_shard(options.shard))
-    except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    options, path, overrides = config_arguments(parser, arguments)
+    return guarded(lambda: run(options, path, overrides), "the same command goes on from here")
+
+
+def run(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
+    """Fill the folder of the store, or list or delete what is stale in it."""
+    config = load_config(Config, path, overrides)
+    if not config.data.cache:
+        raise ConfigError("data.cache is empty: name the folder of the store")
+    if options.stale or options.prune:
+        others = [load_config(Config, other, [f"data.cache={config.data.cache}"]) for other in options.also]
+        list_stale([config, *others], delete=options.prune)
+    else:
+        fill_cache(config, options.splits.split(","), *parse_shard(options.shard))
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -81,13 +76,13 @@ def open_run(config: Config, processes: Processes) -> tuple[FeatureStore, list[R
     train = [record for record in records if record.split == "train"]
     if not train:
         raise ManifestError(f"{manifest}: no record of split 'train', whose words make the vocabulary")
-    settled, model, _, _ = build_model(config, train, processes)
-    store = open_store(config.data, settled, model, processes.device)
+    built = build_model(config, train, processes)
+    store = open_store(config.data, built.config, built.network, processes.device)
     assert store is not None  # data.cache is set
     return store, records
 
 
-def fill(config: Config, splits: list[str], place: int, count: int) -> None:
+def fill_cache(config: Config, splits: list[str], place: int, count: int) -> None:
     """Compute what is missing of this process's clips."""
     if strange := [name for name in splits if name not in SPLITS]:
         raise ManifestError(unknown("split", strange[0], SPLITS))
@@ -108,7 +103,7 @@ def fill(config: Config, splits: list[str], place: int, count: int) -> None:
         processes.leave()
 
 
-def clean(configs: list[Config], delete: bool) -> None:
+def list_stale(configs: list[Config], delete: bool) -> None:
     """List, or delete, what belongs to none of the configs."""
     runs = [open_run(config, Processes()) for config in configs]
     parts = [part for store, _ in runs for part in store.parts.values()]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+import train
 
 from captioner.config import Config
-from captioner.config_io import load_config
-from captioner.train.emotion.run_config import EmotionRun, PairConfig
-from captioner.train.experts.photo_recipe import PhotoRecipe
+from captioner.config_io import load_config, read_yaml
+from captioner.errors import ConfigError
 from eval.benchmarks import Benchmark
 from tests.helpers import ROOT
 
@@ -24,9 +24,22 @@ def test_config(path: Path) -> None:
         load_config(Benchmark, path)
     else:
         assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
-        recipes = {"experts": PhotoRecipe}
-        recipes |= {"clip_small": PairConfig, "clip_face": PairConfig}
-        load_config(EmotionRun if path.parent.name == "emotion" else recipes.get(path.stem, Config), path)
+        kind, _ = train.RECIPES[train.recipe_of(read_yaml(path), str(path))]
+        load_config(kind, path)
+
+
+def test_recipes_are_told_by_a_key_or_by_what_older_files_hold(tmp_path: Path) -> None:
+    names = {path.stem: train.recipe_of(read_yaml(path), str(path)) for path in CONFIGS if path.parent.name != "bench"}
+    assert (names["tiny"], names["experts"], names["faces"], names["ve8"], names["clip_face"]) == (
+        "captioner", "experts", "faces", "emotion", "pair",
+    )  # fmt: skip
+    for path in CONFIGS:
+        keys = {key: value for key, value in read_yaml(path).items() if key != "recipe"}
+        if path.parent.name != "bench" and path.stem not in ("experts", "faces"):
+            assert train.recipe_of(keys, str(path)) == names[path.stem]
+    assert train.recipe_of({"source": "photos", "ferplus": "x"}, "old.yaml") == "experts"
+    with pytest.raises(ConfigError, match=r"x\.yaml: unknown recipe 'captoner' \(did you mean 'captioner'\?\)"):
+        train.recipe_of({"recipe": "captoner"}, "x.yaml")
 
 
 def test_paper_config_is_the_paper() -> None:

@@ -1,6 +1,6 @@
 """The frozen experts behind the visual prompts: one emotion net and one AU graph net, saved as a folder.
 
-scripts/train_experts.py makes such a folder; `load_experts` reads it strictly.
+the recipe `experts` of scripts/train.py makes such a folder; `load_experts` reads it strictly.
 """
 
 import dataclasses

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from captioner.errors import CheckpointError
-from captioner.files import recover, write_text
+from captioner.files import recover
 from captioner.model.weights import read_weights
 from captioner.train.processes import Processes
 
@@ -263,20 +263,6 @@ def changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
         return [d for k in keys for d in changed_settings(old.get(k), new.get(k), f"{prefix}{k}.")]
     key = prefix.rstrip(".")
     return [] if old == new or key in harmless else [key]
-
-
-def cut_log(path: Path, step: int) -> None:
-    """Drop lines of steps that the checkpoint does not know: they will be done again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            continue  # a line cut short by the kill
-    write_text(path, "".join(line + "\n" for line in kept))
 
 
 def random_state() -> dict[str, Tensor]:

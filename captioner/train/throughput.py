@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -113,6 +114,15 @@ class Meter:
         began = time.perf_counter()
         yield
         self.waited += time.perf_counter() - began
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, the wait for each counted."""
+        while True:
+            with self.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     def report(self) -> dict[str, float]:
         """clips_per_second, data_wait and, where known, utilisation since the last report; starts anew."""

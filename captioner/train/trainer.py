@@ -5,72 +5,45 @@ weights, optimiser, random states, loss averages and the place in the epoch. `tr
 micro-batch over all processes; each takes its share of the same order.
 """
 
-import json
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from captioner.config import Config
 from captioner.config_io import build_config, to_dict
 from captioner.data.dataset import ClipDataset, EpochOrder, Place
 from captioner.data.loader import BAD_LIST, BadVideos, Feeder
 from captioner.errors import CheckpointError, ConfigError, Terminated
-from captioner.files import write_text
-from captioner.inference.predictor import Caption, caption_batch
 from captioner.model import checkpoint
 from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.model.weights import fill
-from captioner.train.checkpoints import (
-    LAST,
-    CheckpointStore,
-    changed_settings,
-    cut_log,
-    random_state,
-    restore_random_state,
-)
+from captioner.train.checkpoints import LAST, CheckpointStore, changed_settings, random_state, restore_random_state
+from captioner.train.dwa import DWA
 from captioner.train.engine import Engine, learning_rate, pick_precision
 from captioner.train.processes import Processes
+from captioner.train.run_log import RunLog
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
+from captioner.train.validation import (
+    Scorer,
+    Told,
+    chosen_score,
+    predict_captions,
+    score_validation,
+    write_validation,
+)
 
 log = logging.getLogger(__name__)
-
-Scorer = Callable[[Mapping[str, Sequence[str]], Mapping[str, str]], Mapping[str, float]]
-
-
-class DWA:
-    """Dynamic weight averaging (eqs 15, 16): losses that fell less get more weight in the next epoch.
-
-    w_x = mean(e-1) / mean(e-2), weight_x = n exp(w_x / T) / sum exp(w / T); 1 in the first two epochs.
-    """
-
-    def __init__(self, fixed: Mapping[str, float], temperature: float = 2.0, dynamic: bool = True) -> None:
-        self.fixed, self.temperature, self.dynamic = dict(fixed), temperature, dynamic
-        self.history: list[dict[str, float]] = []  # epoch means, the last two
-
-    def weights(self, names: Sequence[str]) -> dict[str, float]:
-        """The weight of each live loss in the current epoch."""
-        if not self.dynamic or len(self.history) < 2:
-            return {name: self.fixed[name] for name in names}
-        before, last = self.history[-2:]
-        ratio = {n: min(max(last[n] / max(before[n], 1e-8), 0.1), 10.0) for n in names}
-        total = sum(math.exp(r / self.temperature) for r in ratio.values())
-        return {n: self.fixed[n] * len(names) * math.exp(ratio[n] / self.temperature) / total for n in names}
-
-    def close_epoch(self, means: Mapping[str, float]) -> None:
-        """Take in the epoch's mean losses."""
-        self.history = [*self.history, dict(means)][-2:]
 
 
 @dataclass
@@ -128,37 +101,28 @@ class Trainer:
         self.progress = Progress()
         fixed = {"mlm": train.weight_mlm, "er": train.weight_er, "au": train.weight_au}
         self.dwa = DWA(fixed, train.dwa_temperature, train.dwa)
-        self.curves: Any = None
-        self.recent: list[dict[str, Any]] = []
+        self.log = RunLog(self.out, self.processes.main)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
         """Train until the last step; validates, logs and saves as configured."""
-        main = self.processes.main
         self.out.mkdir(parents=True, exist_ok=True)
         if self.progress.step == 0:
             torch.manual_seed(self.config.train.seed + self.processes.rank)
-            if main:
-                (self.out / "log.jsonl").unlink(missing_ok=True)
-        self.curves = open_curves(self.out, self.progress.step) if main else None
         self.note_bad()
         self.measure_work()
         if self.config.train.compile:
             compile_encoders(self.model)
-        bar = tqdm(
-            total=self.total, initial=self.progress.step, desc="training", unit="step", disable=None if main else True
-        )
+        self.log.open(self.progress.step, self.total)
         handler = self.watch_termination()
         try:
             while self.progress.step < self.total:
-                self.run_epoch(bar)
+                self.run_epoch()
         finally:
             if handler is not None:
                 signal.signal(signal.SIGTERM, handler)
-            bar.close()
-            if self.curves is not None:
-                self.curves.close()
+            self.log.close()
         return self.progress
 
     def watch_termination(self) -> Any:
@@ -184,14 +148,14 @@ class Trainer:
             work.step / 1e9, self.processes.size, peak.flops / 1e12, peak.source,
         )  # fmt: skip
 
-    def run_epoch(self, bar: Any) -> None:
+    def run_epoch(self) -> None:
         """From the place of `progress` to the epoch's end (or the run's)."""
         progress, train = self.progress, self.config.train
         self.model.train()
         began = time.perf_counter()
         self.meter.start()
         order = EpochOrder(len(self.data), train.batch, train.seed, progress.epoch, progress.batch)
-        for batch in self.timed(self.feeder.epoch(shard(order, self.processes))):
+        for batch in self.meter.timed(self.feeder.epoch(shard(order, self.processes))):
             self.unread |= batch.bad
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)
@@ -201,21 +165,12 @@ class Trainer:
             norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
             progress.step += 1
             now = time.perf_counter()
-            self.report({**row, "grad_norm": norm, "seconds": now - began}, bar)
+            self.report({**row, "grad_norm": norm, "seconds": now - began})
             began = now
             if progress.step >= self.total:
                 break
             self.save_in_passing(last_of_epoch)
         self.close_epoch()
-
-    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches, the wait for each counted."""
-        while True:
-            with self.meter.waiting():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
 
     def save_in_passing(self, last_of_epoch: bool) -> None:
         """What is due between two steps: `last`, a copy every n steps, the end after SIGTERM."""
@@ -246,12 +201,7 @@ class Trainer:
             progress.sums[name] = progress.sums.get(name, 0.0) + value
         progress.count += 1
         self.meter.clips += clips
-        return {
-            "loss": float(total.detach()),
-            **values,
-            "weights": weights,
-            "positives": int(losses.positives),
-        }
+        return {"loss": float(total.detach()), **values, "weights": weights, "positives": int(losses.positives)}
 
     def close_epoch(self) -> None:
         """Epoch means into DWA, validation, checkpoints."""
@@ -290,84 +240,38 @@ class Trainer:
         assert self.validation is not None
         with self.engine.whole():
             own = predict_captions(
-                self.model,
-                self.tokenizer,
-                self.pieces,
-                self.validation,
-                self.config,
-                self.engine.device,
+                self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device,
                 self.processes,
-            )
+            )  # fmt: skip
         self.unread |= self.validation.bad or {}
         self.note_bad()
-        made = {i: [c.text, c.emotion] for i, c in own.items()}
-        found: dict[str, list[Any]] = {
-            i: pair for part in self.processes.all_gather_json(made) for i, pair in part.items()
-        }
-        captions = {r.id: found[r.id] for r in self.validation.records if r.id in found}
+        parts = self.processes.all_gather_json({i: [caption.text, caption.emotion] for i, caption in own.items()})
+        told: dict[str, Any] = {i: pair for part in parts for i, pair in part.items()}
+        captions = {r.id: told[r.id] for r in self.validation.records if r.id in told}
         score = self.scored(captions) if self.processes.main else None
         return self.processes.all_gather_json(score)[0]
 
-    def scored(self, captions: Mapping[str, Sequence[Any]]) -> float | None:
-        """Write and score captions, [text, emotions] by id."""
+    def scored(self, captions: Mapping[str, Told]) -> float | None:
+        """Write and score captions by id."""
         assert self.validation is not None
-        lines = [json.dumps({"id": i, "caption": text, "emotion": e}) for i, (text, e) in captions.items()]
-        write_text(self.out / "validation.jsonl", "\n".join(lines) + "\n")
+        write_validation(self.out / "validation.jsonl", captions)
         if self.scorer is None:
             return None
-        records = [r for r in self.validation.records if r.id in captions]
-        refs = {r.id: r.captions for r in records if r.captions}
-        scores = self.scorer(refs, {i: captions[i][0] for i in refs})
-        named = {r.id: r.emotion for r in records if r.emotion in self.config.model.labels}
-        beliefs = {i: captions[i][1] for i in named}
-        right = [max(beliefs[i], key=beliefs[i].__getitem__) == e for i, e in named.items() if beliefs[i]]
-        scores = {**scores, **({"emotion accuracy": sum(right) / len(right)} if right else {})}
+        scores = score_validation(self.validation.records, captions, self.scorer, self.config.model.labels)
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-        if self.curves is not None:
-            for name, value in scores.items():
-                self.curves.add_scalar(f"validation/{name}", value, self.progress.step)
-        key = self.config.train.best_by
-        if key not in scores:
-            raise ConfigError(f"train.best_by is {key!r}, the validation gives {', '.join(scores)}")
-        return float(scores[key])
+        self.log.draw(self.progress.step, {"validation": scores})
+        return chosen_score(scores, self.config.train.best_by)
 
     # -- log and checkpoints ----------------------------------------------------------------------------------
 
-    def report(self, row: dict[str, Any], bar: Any) -> None:
-        """One step into log.jsonl (flushed with checkpoints and every `log_every` steps), curves and the bar."""
+    def report(self, row: dict[str, Any]) -> None:
+        """One step into the log; every `log_every` steps with its speed and what could not be read."""
         step = self.progress.step
-        row = {"step": step, "epoch": self.progress.epoch, **row}
-        due = step % self.config.train.log_every == 0 or step == self.total
         speed: dict[str, float] = {}
-        if due:
+        if step % self.config.train.log_every == 0 or step == self.total:
             self.note_bad()
             speed = self.meter.report() | {"bad_videos": len(self.bad.faults)}
-        if not self.processes.main:
-            return
-        self.recent.append({**row, **speed})
-        bar.update(1)
-        if due:
-            self.flush()
-            shown: dict[str, str] = {k: f"{row[k]:.3f}" for k in ("loss", "mlm", "er", "au") if k in row}
-            shown["clips/s"] = f"{speed['clips_per_second']:.1f}"
-            bar.set_postfix(shown)
-        if self.curves is not None:
-            for name in ("loss", "mlm", "er", "au", "positives", "grad_norm"):
-                if name in row:
-                    self.curves.add_scalar(f"train/{name}", row[name], step)
-            for name, value in row["weights"].items():
-                self.curves.add_scalar(f"weight/{name}", value, step)
-            for name, value in speed.items():
-                self.curves.add_scalar(f"speed/{name}", value, step)
-
-    def flush(self) -> None:
-        """Append the steps since the last flush to log.jsonl; a full disk costs lines of log, not the run."""
-        try:
-            with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in self.recent)
-        except OSError as error:
-            log.error("log.jsonl: %s", error.strerror or error)
-        self.recent.clear()
+        self.log.add({"step": step, "epoch": self.progress.epoch, **row}, speed)
 
     def write_model(self, folder: Path) -> None:
         """The plain model's folder."""
@@ -375,16 +279,11 @@ class Trainer:
 
     def save(self, needed: bool = False) -> bool:
         """Write `last`; whether it is there. A failure is logged and training goes on, unless it is `needed`."""
-        self.flush()
+        self.log.flush()
         tensors, values = self.engine.state()
         tensors |= random_state()
         progress = {k: v for k, v in vars(self.progress).items() if k != "best" or math.isfinite(v)}
-        values = {
-            "engine": values,
-            "progress": progress,
-            "dwa": self.dwa.history,
-            "config": to_dict(self.config),
-        }
+        values = {"engine": values, "progress": progress, "dwa": self.dwa.history, "config": to_dict(self.config)}
         with self.engine.whole():
             return self.attempt(lambda: self.store.save(self.write_model, tensors, values), needed)
 
@@ -426,51 +325,7 @@ class Trainer:
         else:  # dropout draws anew; order, crops and hidden words follow from the seed as ever
             torch.manual_seed(self.config.train.seed + self.processes.rank + 1_000_003 * self.progress.step)
         self.dwa.history = values["dwa"]
-        if self.processes.main:
-            cut_log(self.out / "log.jsonl", self.progress.step)
+        self.log.cut(self.progress.step)
         here = "" if folder.name == LAST else f" from {folder}"
         log.info("resumed at step %d of %d%s", self.progress.step, self.total, here)
         return True
-
-
-def open_curves(out: Path, step: int) -> Any:
-    """A TensorBoard writer, or None with a line of log where tensorboard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.info("no curves: install captioner[train] for TensorBoard")
-        return None
-    return SummaryWriter(str(out / "curves"), purge_step=step or None)
-
-
-def predict_captions(
-    model: EmotionCaptioner,
-    tokenizer: Tokenizer,
-    pieces: TextPieces,
-    data: ClipDataset,
-    config: Config,
-    device: torch.device,
-    processes: Processes | None = None,
-) -> dict[str, Caption]:
-    """Captions by id of all clips of a dataset, or of a process's batches; the random state is left as it was.
-
-    Clips that cannot be read have none where the dataset lets others take their place.
-    """
-    kept = random_state()
-    was_training = model.training
-    model.eval()
-    captions: dict[str, Caption] = {}
-    for batch in batches_of(data, config, tokenizer, processes or Processes()):
-        made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
-        captions.update((i, caption) for i, caption in zip(batch.ids, made, strict=True) if i not in batch.bad)
-    model.train(was_training)
-    restore_random_state(kept)
-    return captions
-
-
-def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, processes: Processes) -> Iterator[Any]:
-    """A dataset in order: every batch that is this process's turn."""
-    order = list(EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False))
-    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(
-        order[processes.rank :: processes.size]
-    )

@@ -48,8 +48,8 @@ def test_stopped_damaged_and_shared_out_runs_equal_the_undisturbed(
 
     report = Trainer.report
 
-    def interrupted(self: Trainer, row: dict[str, Any], bar: Any) -> None:
-        report(self, row, bar)
+    def interrupted(self: Trainer, row: dict[str, Any]) -> None:
+        report(self, row)
         if self.progress.step == 9:
             os.kill(os.getpid(), signal.SIGTERM)
 

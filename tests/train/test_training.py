@@ -15,9 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from captioner.config import TrainConfig
 from captioner.model.weights import read_weights
-from captioner.train.checkpoints import changed_settings, cut_log
+from captioner.train.checkpoints import changed_settings
+from captioner.train.dwa import DWA
 from captioner.train.engine import PlainEngine, learning_rate, parameter_groups
-from captioner.train.trainer import DWA
+from captioner.train.run_log import cut_log
 from tests.helpers import ROOT, tiny_batch, tiny_model
 
 TINY = [
@@ -128,9 +129,7 @@ def command(folder: Path, out: str) -> list[str]:
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        arguments, capture_output=True, text=True, env=environment, timeout=200, check=False
-    )
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=200, check=False)
 
 
 def losses(folder: Path) -> list[tuple[float, ...]]:
@@ -160,9 +159,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     assert "resumed at step" in resumed.stderr
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     for name in ("last", "best"):
-        ours, theirs = (
-            read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole")
-        )
+        ours, theirs = (read_weights(tmp_path / run / name / "model.safetensors") for run in ("cut", "whole"))
         assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert not list((tmp_path / "cut").glob(".*"))
     curves = EventAccumulator(str(tmp_path / "whole" / "curves")).Reload().Tags()["scalars"]

@@ -30,6 +30,7 @@ from captioner.errors import ConfigError
 from captioner.files import staged
 from captioner.model.experts import load_experts
 from captioner.model.tokenizer import Tokenizer
+from captioner.train.cards import render_card
 from captioner.train.emotion.pair_data import (
     ClipPairs,
     PairBatch,
@@ -144,8 +145,24 @@ def train_pair(
     live = [p for p in pair.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(live, lr=config.lr, weight_decay=config.weight_decay)
     state = fit(pair, setup, loss_of, optimizer=optimizer, pace=pair_pace(config, setup.epochs * setup.steps))
-    save_pair(config.out, pair, own, sorted({record.group or record.id for record in train}), half=config.half)
-    return {"loss": state.loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
+    scores = {"loss": state.loss, **retrieval(pair, ClipPairs(val, labels, config, pair.vision), own, device)}
+    persons = sorted({record.group or record.id for record in train})
+    save_pair(config.out, pair, own, persons, card=pair_card(config, pair, len(data), scores), half=config.half)
+    return scores
+
+
+def pair_card(config: PairConfig, pair: Pair, clips: int, scores: dict[str, float]) -> str:
+    """What a reader of a pair's folder should know."""
+    towers = {"vision": pair.vision, "text": pair.text}
+    return render_card(
+        "pair",
+        millions={name: sum(p.numel() for p in tower.parameters()) / 1e6 for name, tower in towers.items()},
+        clips=clips,
+        manifest=config.manifest,
+        photos=config.photos,
+        epochs=config.epochs,
+        scores=scores,
+    )
 
 
 def contrast(
@@ -184,8 +201,10 @@ def retrieval(pair: Pair, data: ClipPairs, own: Tokenizer, device: torch.device,
     return {"val clips": float(len(names)), "R@1": right / len(names), "R@1 by chance": chance}
 
 
-def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, persons: Sequence[str], half: bool = False) -> None:
-    """config.json, model.safetensors and tokenizer.json, as transformers writes a CLIP, and whom it has learned from.
+def save_pair(
+    folder: str | Path, pair: Pair, own: Tokenizer, persons: Sequence[str], *, card: str = "", half: bool = False
+) -> None:
+    """config.json, model.safetensors, tokenizer.json, as transformers writes a CLIP; whom it has learned from; a card.
 
     `half` rounds matrices.
     """
@@ -211,3 +230,5 @@ def save_pair(folder: str | Path, pair: Pair, own: Tokenizer, persons: Sequence[
         save_file(whole, staging / "model.safetensors", {"format": "pt"})
         own.save(staging / "tokenizer.json")
         (staging / PERSONS).write_text("".join(f"{person}\n" for person in persons), encoding="utf-8")
+        if card:
+            (staging / "CARD.md").write_text(card, encoding="utf-8")

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import statistics
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -34,11 +32,13 @@ from captioner.emotion.settings import PEClipConfig
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.files import atomic, missing, write_text
 from captioner.lexicon.emotions import MAFW_LABELS
+from captioner.train.cards import render_card
 from captioner.train.emotion import plots
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
+from captioner.train.emotion.summary import draw_plots, protocol_report, summarise
 from captioner.train.fitting import FitConfig, constant_rate, fit
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def seen_persons(run: EmotionRun) -> set[str]:
     path = find_pair(run.emotion.clip.source) / PERSONS
     if not path.is_file():
         raise ConfigError(
-            f"data.unseen is set, but {missing(path)}: scripts/train_clip.py writes it into a pair's folder"
+            f"data.unseen is set, but {missing(path)}: scripts/train.py, recipe pair, writes it into a pair's folder"
         )
     return set(path.read_text(encoding="utf-8").split("\n"))
 
@@ -274,7 +274,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
     meta = {"dataset": run.data.dataset}
-    folder.save_pe_clip(out / "model", model, meta=meta, card=card(run, result), half=run.train.half)
+    folder.save_pe_clip(out / "model", model, meta=meta, card=model_card(run, result), half=run.train.half)
     write_split(out, tested, config.labels, result)
     log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * tested.top1(), len(records))
     return result
@@ -354,84 +354,9 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     return summary
 
 
-def summarise(
-    run: EmotionRun, labels: Sequence[str], results: Sequence[dict[str, Any]], notices: Sequence[str]
-) -> dict[str, Any]:
-    """Mean and spread (standard deviation over splits) of top-1, the summed confusion matrix, the costs."""
-    scores = [result["top1"] for result in results]
-    return {
-        "dataset": run.data.dataset,
-        "labels": list(labels),
-        "top1": statistics.mean(scores),
-        "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-        "splits": {str(result["split"]): result["top1"] for result in results},
-        "confusion": np.sum([result["confusion"] for result in results], axis=0).tolist(),
-        "shared_groups": max(result["shared_groups"] for result in results),
-        "trained_parameters": results[0]["trained_parameters"],
-        "parameters": results[0]["parameters"],
-        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
-        "seconds": sum(result["seconds"] for result in results),
-        "silhouette": None,
-        "notices": list(notices),
-    }
-
-
-def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
-    """Confusion matrix of all splits, t-SNE of the first one's test clips; the silhouette goes into the summary."""
-    fault = plots.lacking()
-    if fault:
-        log.warning("%s", fault)
-        return
-    title = f"{summary['dataset']}, top-1 {100 * summary['top1']:.1f} %"
-    plots.confusion_plot(out / "confusion.png", np.array(summary["confusion"]), labels, title)
-    stored = load_file(out / f"split-{results[0]['split']}" / "features.safetensors")
-    features, truth = stored["features"].numpy(), stored["truth"].numpy()
-    summary["silhouette"] = plots.silhouette(features, truth)
-    if summary["silhouette"] is not None:
-        title = f"split {results[0]['split']}, silhouette {summary['silhouette']:.3f}"
-        plots.tsne_plot(out / "tsne.png", features, truth, labels, title)
-
-
-def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
-    """The summary as Markdown."""
-    labels, confusion = summary["labels"], summary["confusion"]
-    rows = [
-        f"| {label} | " + " | ".join(map(str, row)) + f" | {100 * row[i] / max(1, sum(row)):.1f} |"
-        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
-    ]
-    silhouette = summary["silhouette"]
-    lines = [
-        f"# PE-CLIP on {summary['dataset']}",
-        "",
-        f"Top-1 {100 * summary['top1']:.1f} % +- {100 * summary['spread']:.1f} (standard deviation over "
-        f"{len(summary['splits'])} splits): "
-        + ", ".join(f"{number}: {100 * score:.1f}" for number, score in summary["splits"].items()),
-        "",
-        f"- {run.emotion.segments} segments, {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
-        f"- trained {summary['trained_parameters'] / 1e6:.2f} M of {summary['parameters'] / 1e6:.2f} M parameters",
-        f"- peak memory {summary['peak_memory_mb']:.0f} MB, {summary['seconds']:.0f} s in all",
-        f"- sources with clips on both sides of a split: {summary['shared_groups']} at most",
-        f"- silhouette {silhouette:.3f}" if silhouette is not None else "- silhouette: not computed",
-        *(f"- {notice}" for notice in summary["notices"]),
-        "",
-        "Truth in rows, predictions in columns, all splits summed; recall in %.",
-        "",
-        "| | " + " | ".join(labels) + " | recall |",
-        "|---" * (len(labels) + 2) + "|",
-        *rows,
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def card(run: EmotionRun, result: dict[str, Any]) -> str:
+def model_card(run: EmotionRun, result: dict[str, Any]) -> str:
     """What a reader of a trained folder should know."""
-    return (
-        f"# PE-CLIP, split {result['split']} of {run.data.dataset}\n\n"
-        f"Trained on {result['train']} clips, top-1 {100 * result['top1']:.1f} % on the {result['test']} of the other "
-        f"side. {result['trained_parameters'] / 1e6:.2f} M of {result['parameters'] / 1e6:.2f} M parameters were "
-        f"trained; the image tower and the text prompts are those of {run.emotion.clip.source or 'a random CLIP'}.\n\n"
-        f"The dataset's terms bind these weights too.\n"
-    )
+    return render_card("pe_clip", result=result, dataset=run.data.dataset, source=run.emotion.clip.source)
 
 
 def _short(value: float) -> float:

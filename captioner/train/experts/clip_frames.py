@@ -1,4 +1,4 @@
-"""Frames of made (synthetic) clips of animated photos, with the action units that the clip maker wrote down."""
+"""Frames of synthetic clips of animated photos, with the action units that the clip maker wrote down."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def _fingerprint(lines: list[dict]) -> str:
 
 
 def clip_lines(folder: Path) -> list[dict]:
-    """The lines of the manifest of a folder of made clips that show animated photos."""
+    """The lines of the manifest of a folder of synthetic clips that show animated photos."""
     path = folder / "manifest.jsonl"
     if not path.is_file():
         raise ManifestError(f"{missing(path)}; scripts/make_clips.py makes such a folder")

@@ -1,4 +1,4 @@
-"""The AU expert on whole made (synthetic) clips, as the captioner uses it: through a face reader, then clip by clip.
+"""The AU expert on whole synthetic clips, as the captioner uses it: through a face reader, then clip by clip.
 
 Axes: C clips, T frames looked at, A main AUs.
 """

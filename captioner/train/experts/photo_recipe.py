@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from captioner.files import write_text
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photo.photo_set import PhotoSet
-from captioner.train.experts import card
+from captioner.train.experts import measures
 from captioner.train.experts.au_net import (
     AURecipe,
     TrainingTable,
@@ -61,9 +62,11 @@ OFTEN = 40  # pictures with an AU that can judge it
 
 @dataclass(frozen=True)
 class PhotoRecipe:
-    """The recipe of scripts/train_experts.py where `source` is photos."""
+    """How the frozen experts are made of photos (recipe: experts)."""
 
-    source: str = "photos"
+    recipe: Literal["experts"] = "experts"
+    source: Literal["photos"] = "photos"
+    """What older files say in place of `recipe`."""
     out: str = "runs/experts"
     """Folder of the finished experts."""
     work: str = "runs/experts-photos"
@@ -85,7 +88,7 @@ class PhotoRecipe:
     unseen: int = 3000
     """Posed stills of persons that no training part knows."""
     clips: str = ""
-    """Folder of made clips: the AU net learns from frames of their train part too, the card measures the others;
+    """Folder of synthetic clips: the AU net learns from frames of their train part too, the card measures the others;
     "": none."""
     start: str = ""
     """Experts, by name or folder, whose emotion net is kept and whose AU net goes on; "": both from the beginning."""
@@ -109,7 +112,6 @@ class PhotoRecipe:
 
 def train_experts(recipe: PhotoRecipe) -> Path:
     """The folder of the finished experts."""
-    torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     try:  # names are checked before the slow part
         au = AUGraph(AUGraphConfig(recipe.au_backbone, recipe.au_stage, mirror=True))
@@ -123,21 +125,21 @@ def train_experts(recipe: PhotoRecipe) -> Path:
         [posed(recipe.faces, ("train",), n, recipe.seed, work, part) for part, n in counts.items() if n]
     )
     films = clip_stills(recipe.clips, ("train",), recipe.au.frames, work) if recipe.clips else None
-    courses = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
+    runs = _start(er, au, recipe) if recipe.start else _learn_emotions(er, au, recipe, parts, stills)
 
     table = training_table(stills, films, read_portraits(recipe.faces, 0, SIDE), names, recipe.au.photos)
     view = view_of(au.backbone, recipe.size)
     known = _rehearsal(stills, recipe)  # before the slow part: what is missing is missed at once
     if recipe.au.epochs:
-        courses += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
+        runs += [train_aus(au, view, table, recipe.au, work / ("au-on" if recipe.start else "au"), recipe.seed)]
         if recipe.start:
             blend_weights(au, load_experts(recipe.start).au, recipe.keep)
     if recipe.real.steps:
-        courses += [_see_real_faces(au, view, known, parts[0].pictures, recipe)]
+        runs += [_see_real_faces(au, view, known, parts[0].pictures, recipe)]
 
     spec = describe_experts(er, au, view, table, stills, films, known, recipe)
     save_experts(recipe.out, er, au, spec, card="", whole_au=False)
-    write_experts_card(recipe, parts[2], sum(course.seconds for course in courses))
+    write_experts_card(recipe, parts[2], sum(run.seconds for run in runs))
     return Path(recipe.out)
 
 
@@ -168,11 +170,11 @@ def _learn_emotions(
 ) -> list[RunState]:
     """The emotion net from FER+, then from stills too; the AU net gets its trunk where both are alike."""
     view, work = view_of(er.backbone, recipe.size), Path(recipe.work)
-    courses = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
-    courses += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
+    runs = [train_emotions(er, view, *parts[:2], recipe.emotion, work / "er", recipe.seed)]
+    runs += [widen_emotions(er, view, *parts[:2], stills, recipe.widen, work / "er-wide", recipe.seed)]
     if recipe.er_arch.split("_")[0] == recipe.au_backbone.split("_")[0]:
         au.backbone.load_state_dict(er.backbone.state_dict())  # it knows faces
-    return courses
+    return runs
 
 
 def _rehearsal(stills: Posed, recipe: PhotoRecipe) -> dict[str, Posed]:
@@ -198,9 +200,9 @@ def _see_real_faces(
     emotions, before = clear_faces(votes), copy.deepcopy(au)
     clear = torch.nonzero(emotions >= 0)[:, 0]
     valid, lessons = (unseen.take(clear), emotions[clear]), teachers(recipe.real, known)
-    course = train_on_real(au, view, voted, valid, lessons, recipe.real, Path(recipe.work) / "au-real", recipe.seed)
+    state = train_on_real(au, view, voted, valid, lessons, recipe.real, Path(recipe.work) / "au-real", recipe.seed)
     blend_weights(au, before, recipe.real.keep)
-    return course
+    return state
 
 
 def write_experts_card(recipe: PhotoRecipe, ferplus: EmotionPart, seconds: float) -> None:
@@ -211,13 +213,13 @@ def write_experts_card(recipe: PhotoRecipe, ferplus: EmotionPart, seconds: float
     whole = None
     if recipe.clips:
         limits = score_clips(saved, recipe.clips, ("train",), every=recipe.au.held).clip_thresholds()
-        whole = card.WholeClips(score_clips(saved, recipe.clips, ("val", "test")), limits)
-    trials = card.Trials(ferplus, unseen, real_unseen(recipe), names, clips, whole)
+        whole = measures.WholeClips(score_clips(saved, recipe.clips, ("val", "test")), limits)
+    trials = measures.Trials(ferplus, unseen, real_unseen(recipe), names, clips, whole)
     megabytes = (Path(recipe.out) / "model.safetensors").stat().st_size / 1e6
     where = "a GPU" if best_device() == "cuda" else f"{recipe.threads} CPU thread{'s' * (recipe.threads > 1)}"
     onward = f", which went on from the AU net of `{recipe.start}`" if recipe.start else ""
-    about = f"Made by scripts/train_experts.py, {seconds / 60:.0f} minutes of training on {where}{onward}."
-    write_text(Path(recipe.out) / "CARD.md", card.experts_card(saved, trials, megabytes, about))
+    made = f"`python scripts/train.py configs/experts.yaml`, {seconds / 60:.0f} minutes of training on {where}{onward}"
+    write_text(Path(recipe.out) / "CARD.md", measures.experts_card(saved, trials, megabytes, made))
 
 
 def describe_experts(
@@ -241,7 +243,7 @@ def describe_experts(
         chosen = torch.nonzero(emotions >= 0)[:4000, 0]
         scores, four = au_scores(au, view, faces.pixels[chosen], faces.frames[chosen]), list(MAIN_AUS).index(4)
         thresholds[four] = guarded_threshold(thresholds[four].item(), scores, emotions[chosen])
-    learned = taught(table.aus) & (found >= card.LEARNED)
+    learned = taught(table.aus) & (found >= measures.LEARNED)
     return ExpertsSpec(
         er=er.config,
         au=au.config,
@@ -264,7 +266,7 @@ def _sources(
 ) -> str:
     """What taught the nets, in words."""
     photos, persons = len(table.persons) - len(stills) - len(films or ()), len(stills.persons.unique())
-    frames = f" and {len(films)} frames of made clips" if films is not None else ""
+    frames = f" and {len(films)} frames of synthetic clips" if films is not None else ""
     before = f"{load_experts(recipe.start).config.training_data}; then " if recipe.start else ""
     text = (
         f"{before}FER+ training part (vote distributions); {len(stills)} posed (synthetic) stills{frames} made from "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from captioner.data.manifest import SPLITS
 from captioner.faces import warp
 from captioner.faces.backends import MediapipeReader
 from captioner.faces.nets import standardise
@@ -60,9 +61,13 @@ class Corpus:
         images = torch.from_numpy(np.stack([_grey(self.photos.photo(int(row)).image) for row in rows]))
         points = torch.from_numpy(self.photos.table["landmarks"][rows].astype(np.float32)) * images.shape[-1]
         turned = torch.from_numpy(np.abs(self.photos.angles()[rows, 0])).float()
-        return self._lesson(images, points, self.raw_values(self.photos, rows), turned)
+        return self._table(images, points, self.raw_values(self.photos, rows), turned)
 
-    def _lesson(self, images: Tensor, points: Tensor, raw: Tensor, turned: Tensor) -> FaceTable:
+    def val(self) -> FaceTable:
+        """The photos of the validation persons."""
+        return self.faces(np.flatnonzero(self.photos.table["split"] == SPLITS.index("val")))
+
+    def _table(self, images: Tensor, points: Tensor, raw: Tensor, turned: Tensor) -> FaceTable:
         """Pictures (N, H, W) with meshes (N, 478, 3) in pixels, NETWORK_NAMES (N, E) and turns of the head (N,)."""
         points[..., :2] -= 0.5  # pixel centres are whole numbers
         aligned, align, depth = face_augment.prepare_faces(images, points, self.template)
@@ -75,10 +80,10 @@ class Corpus:
         return FaceTable(images, aligned, known, values.clamp(-4, 10), 1.0, odds, align, depth)
 
     def read_posed(self, path: Path) -> FaceTable:
-        """Posed stills as the teacher saw them (scripts/train_faces.py, stage `pose`): expressions photos lack."""
+        """Posed stills as the teacher saw them (stage `pose` of configs/faces.yaml): expressions photos lack."""
         with np.load(path, allow_pickle=False) as stored:
             pixels, mesh, raw = (torch.from_numpy(stored[name]) for name in ("pixels", "mesh", "values"))
-        return self._lesson(pixels, mesh, raw, raw[:, NETWORK_NAMES.index("yaw")].abs() * 30)
+        return self._table(pixels, mesh, raw, raw[:, NETWORK_NAMES.index("yaw")].abs() * 30)
 
     def read_ferplus(self, folder: Path) -> FaceTable:
         """FER+ training pictures where the teacher saw a face: rougher, so they weigh less."""

@@ -1,13 +1,12 @@
 """A CLIP pair of our own: it learns its clips, its folder is CLIP's, bad input is named."""
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import train
 from transformers import CLIPModel
 
 from captioner.config_io import load_config
@@ -26,14 +25,6 @@ SMALL = [
     "clip.text_width=32", "clip.text_layers=2", "clip.text_heads=2", "clip.width=16", "clip.context=40",
     "frames=2", "batch=8", "lr=5e-3",
 ]  # fmt: skip
-
-
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("train_clip", ROOT / "scripts" / "train_clip.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -95,5 +86,5 @@ def test_bad_settings_are_named(override: str, message: str) -> None:
 
 
 def test_missing_manifest_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert script().main([str(ROOT / "configs" / "clip_small.yaml")]) == 2
+    assert train.main([str(ROOT / "configs" / "clip_small.yaml")]) == 2
     assert "error: manifest is missing: give the clips" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from captioner.data.adapters.layout import LayoutError
 from captioner.data.manifest import Record
 from captioner.emotion import folder, frame_features
 from captioner.errors import ConfigError, ManifestError, VideoError
-from captioner.train.emotion import plots, protocol
+from captioner.train.emotion import plots, protocol, summary
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
 from captioner.video.reading import write_video
@@ -420,7 +420,7 @@ def test_missing_plot_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     wanted = r"plots need scikit-learn and matplotlib: pip install 'captioner\[eval\]', or set train.plots=never"
     with pytest.raises(ConfigError, match=wanted):
         protocol.run_protocol(load_config(EmotionRun, None, ["train.plots=always"]), torch.device("cpu"))
-    protocol.draw_plots(tmp_path, VE8, {}, [])  # auto: one line of log, nothing drawn
+    summary.draw_plots(tmp_path, VE8, {}, [])  # auto: one line of log, nothing drawn
     assert not list(tmp_path.iterdir())
 
 

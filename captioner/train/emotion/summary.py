@@ -1,0 +1,84 @@
+"""What a finished protocol comes to: mean and spread of its splits, plots, a report in Markdown."""
+
+import logging
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from captioner.train.emotion import plots
+from captioner.train.emotion.run_config import EmotionRun
+
+log = logging.getLogger(__name__)
+
+
+def summarise(
+    run: EmotionRun, labels: Sequence[str], results: Sequence[dict[str, Any]], notices: Sequence[str]
+) -> dict[str, Any]:
+    """Mean and spread (standard deviation over splits) of top-1, the summed confusion matrix, the costs."""
+    scores = [result["top1"] for result in results]
+    return {
+        "dataset": run.data.dataset,
+        "labels": list(labels),
+        "top1": statistics.mean(scores),
+        "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "splits": {str(result["split"]): result["top1"] for result in results},
+        "confusion": np.sum([result["confusion"] for result in results], axis=0).tolist(),
+        "shared_groups": max(result["shared_groups"] for result in results),
+        "trained_parameters": results[0]["trained_parameters"],
+        "parameters": results[0]["parameters"],
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
+        "seconds": sum(result["seconds"] for result in results),
+        "silhouette": None,
+        "notices": list(notices),
+    }
+
+
+def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
+    """Confusion matrix of all splits, t-SNE of the first one's test clips; the silhouette goes into the summary."""
+    fault = plots.lacking()
+    if fault:
+        log.warning("%s", fault)
+        return
+    title = f"{summary['dataset']}, top-1 {100 * summary['top1']:.1f} %"
+    plots.confusion_plot(out / "confusion.png", np.array(summary["confusion"]), labels, title)
+    stored = load_file(out / f"split-{results[0]['split']}" / "features.safetensors")
+    features, truth = stored["features"].numpy(), stored["truth"].numpy()
+    summary["silhouette"] = plots.silhouette(features, truth)
+    if summary["silhouette"] is not None:
+        title = f"split {results[0]['split']}, silhouette {summary['silhouette']:.3f}"
+        plots.tsne_plot(out / "tsne.png", features, truth, labels, title)
+
+
+def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
+    """The summary as Markdown."""
+    labels, confusion = summary["labels"], summary["confusion"]
+    rows = [
+        f"| {label} | " + " | ".join(map(str, row)) + f" | {100 * row[i] / max(1, sum(row)):.1f} |"
+        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
+    ]
+    silhouette = summary["silhouette"]
+    lines = [
+        f"# PE-CLIP on {summary['dataset']}",
+        "",
+        f"Top-1 {100 * summary['top1']:.1f} % +- {100 * summary['spread']:.1f} (standard deviation over "
+        f"{len(summary['splits'])} splits): "
+        + ", ".join(f"{number}: {100 * score:.1f}" for number, score in summary["splits"].items()),
+        "",
+        f"- {run.emotion.segments} segments, {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
+        f"- trained {summary['trained_parameters'] / 1e6:.2f} M of {summary['parameters'] / 1e6:.2f} M parameters",
+        f"- peak memory {summary['peak_memory_mb']:.0f} MB, {summary['seconds']:.0f} s in all",
+        f"- sources with clips on both sides of a split: {summary['shared_groups']} at most",
+        f"- silhouette {silhouette:.3f}" if silhouette is not None else "- silhouette: not computed",
+        *(f"- {notice}" for notice in summary["notices"]),
+        "",
+        "Truth in rows, predictions in columns, all splits summed; recall in %.",
+        "",
+        "| | " + " | ".join(labels) + " | recall |",
+        "|---" * (len(labels) + 2) + "|",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""How the finder of faces learns: whole photos, frames of synthetic clips, and faces pasted into scenes."""
+
+import logging
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from captioner.faces.detect import even_out
+from captioner.faces.nets import Finder, FinderConfig
+from captioner.synth.photo.photo_set import PhotoSet
+from captioner.train.faces.landmark_training import StageLimits, fit_stage
+from captioner.train.faces.mosaic import Mosaic, film_pictures, photo_pictures
+from captioner.train.faces.scenes import Paster, Scenes
+from captioner.train.fitting import RunState
+
+log = logging.getLogger(__name__)
+
+STEPS, PICTURES = 200, 24  # of an epoch, of a step
+
+
+def train_finder(photos: PhotoSet, clips: Path | None, out: Path, limits: StageLimits) -> RunState:
+    """Train the finder; its averaged weights are OUT/finder/best.safetensors."""
+    torch.manual_seed(0)
+    net = Finder(FinderConfig())
+    start = {"weight": net.head.weight, "bias": torch.tensor([-4.0, 0.0, 0.0, 0.0])}  # faces are rare
+    net.head.load_state_dict(start)
+    pictures = photo_pictures(photos)
+    sets, odds = [pictures], [1.0]
+    if clips is not None:
+        sets, odds = [pictures, film_pictures(clips)], [0.45, 0.55]
+    paster, mosaic = Paster(pictures.levels, pictures.faces[:, 0]), Mosaic(sets, odds)
+    log.info("finder: %s pictures", " and ".join(str(len(each.images)) for each in sets))
+    steps = count(1)
+
+    def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> dict[str, Tensor]:
+        scenes = (paster if next(steps) % 4 == 0 else mosaic).scenes(PICTURES)
+        with torch.autocast("cpu", torch.bfloat16):
+            heat = net(even_out(scenes.pictures).contiguous(memory_format=torch.channels_last))
+        return finder_loss(heat.float(), scenes)
+
+    return fit_stage(out / "finder", net, limits, STEPS, loss_of, batch=PICTURES, seed=2000)
+
+
+def finder_loss(found: Tensor, scenes: Scenes) -> dict[str, Tensor]:
+    """Focal loss on the heat, distance on offsets and log size near the centres; found (N, 4, G, G)."""
+    odds = torch.sigmoid(found[:, 0]).clamp(1e-5, 1 - 1e-5)
+    centre = (scenes.heat == 1).float() * scenes.care
+    hit = -torch.log(odds) * (1 - odds) ** 2 * centre
+    miss = -torch.log(1 - odds) * odds**2 * (1 - scenes.heat) ** 4 * (1 - centre) * scenes.care
+    faces = centre.sum().clamp_min(1)
+    off = nn.functional.smooth_l1_loss(found[:, 1:], scenes.where, reduction="none", beta=0.2).sum(1)
+    return {"heat": (hit + miss).sum() / faces, "where": (off * scenes.near).sum() / scenes.near.sum().clamp_min(1)}

@@ -1,0 +1,207 @@
+"""From a configuration to a run of the captioner: clips, vocabulary, network, kept features, engine, trainer."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from captioner.config import Config, ModelConfig
+from captioner.data.dataset import ClipDataset
+from captioner.data.feature_store import FeatureStore, open_store
+from captioner.data.loader import BAD_LIST, BadVideos
+from captioner.data.manifest import Record, read_manifest
+from captioner.errors import CheckpointError, ConfigError
+from captioner.inference.predictor import pick_device
+from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.phrases import PHRASES, phrase_names
+from captioner.model import checkpoint
+from captioner.model.captioner import EmotionCaptioner
+from captioner.model.experts import resolve_experts
+from captioner.model.tokenizer import TextPieces, Tokenizer, open_foreign
+from captioner.train.checkpoints import CheckpointStore
+from captioner.train.deepspeed_engine import DeepSpeedEngine
+from captioner.train.engine import Engine, PlainEngine
+from captioner.train.plan import Offer, draft, estimate
+from captioner.train.processes import Processes, join_processes
+from captioner.train.trainer import Progress, Trainer
+from captioner.train.validation import Scorer
+from prompts.visual import ExpertFeatures
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A network at the start of a run, and its configuration with what was settled on the way."""
+
+    config: ModelConfig
+    network: EmotionCaptioner
+    tokenizer: Tokenizer
+    pieces: TextPieces
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """What a trainer needs: the settled configuration, the network, clips to learn and clips kept back."""
+
+    config: Config
+    model: BuiltModel
+    data: ClipDataset
+    validation: ClipDataset | None
+
+
+def train_captioner(config: Config, scorer: Scorer) -> Progress:
+    """The whole run, top to bottom, in as many processes as a launcher has started."""
+    processes = join_processes(pick_device("auto"))
+    if not processes.main:
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        with processes.peer_failures():
+            progress = make_trainer(config, processes, scorer).run()
+            processes.wait()
+        return progress
+    finally:
+        processes.leave()
+
+
+def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Trainer:
+    """The trainer of a run, its state taken up where it stopped."""
+    run = prepare_run(config, processes)
+    network, train = run.model.network, run.config.train
+    kind = DeepSpeedEngine if train.deepspeed else PlainEngine
+    engine: Engine = kind(network, train, processes.device, processes)
+    meta = {
+        "licence": "Apache-2.0 (code); weights as their training data allows",
+        "training_data": config.data.manifest,
+    }
+    trainer = Trainer(
+        run.config, engine, network, run.model.tokenizer, run.data, run.validation, scorer, pieces=run.model.pieces,
+        meta=meta,
+    )  # fmt: skip
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
+    log.info("%d clips, %.1f M trainable parameters, %d steps on %d x %s",
+             len(run.data), trainable, trainer.total, processes.size, processes.device)  # fmt: skip
+    trainer.resume()
+    return trainer
+
+
+def estimate_run(config: Config, gpus: int, price: float) -> str:
+    """What a run would take: size, memory, steps, speed, hours, cost."""
+    manifest = Path(config.data.manifest)
+    if config.data.drawn and not manifest.exists():
+        return estimate(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
+    records = read_manifest(manifest, split="train", fold=config.data.fold, labels=config.model.labels)
+    clips = sum(bool(record.captions) for record in records)
+    vocabulary = find_tokenizer(config, records, Processes()).vocab_size
+    return estimate(draft(config, vocabulary, clips), pick_device("auto"), Offer(gpus, price))
+
+
+def prepare_run(config: Config, processes: Processes) -> PreparedRun:
+    """Clips, vocabulary, network and kept features of a run."""
+    records, held_out = read_splits(config, processes)
+    held_out = held_out[: config.train.val_clips or None]
+    built = build_model(config, records, processes)
+    store = open_store(config.data, built.config, built.network, processes.device)
+    if store is None and built.config.prompts.reading:
+        raise ConfigError("model.prompts.reading is fitted on kept features: set data.cache to a folder")
+    bad = fill_store(store, [*records, *held_out], config, processes)
+    readable = [record for record in records if record.id not in bad]
+    if store is not None and built.config.prompts.vep:
+        fit_prompts(built.network, [(record, store.experts_of(record.video)) for record in readable])
+    given: dict[str, Any] = {"cache": store, "short_side": config.data.short_side, "bad": bad}
+    data = ClipDataset(
+        records, built.config, built.tokenizer, built.pieces if built.network.aligned else None, train=True,
+        flip=config.data.flip, centre=config.data.crop == "centre", captions=config.train.captions,
+        seed=config.train.seed, hide_faces=config.data.hide_faces, **given,
+    )  # fmt: skip
+    validation = ClipDataset(held_out, built.config, built.tokenizer, **given)
+    return PreparedRun(replace(config, model=built.config), built, data, validation if held_out else None)
+
+
+def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]]) -> None:
+    """What the visual prompts take from the training clips before any step: the AUs' usual scores, and the reading."""
+    known = [(record, features) for record, features in seen if features is not None]
+    model.visual.fit_scores(torch.cat([features.au_scores for _, features in known]))
+    if model.config.prompts.reading:
+        faces = [(record, features) for record, features in known if bool(features.present[0])]
+        said = [phrase_names(record.captions) for record, _ in faces]
+        shown = torch.tensor([[name in names for name in PHRASES] for names in said])
+        acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of synthetic clips
+        done = torch.tensor([[name in names for name in ACTIONS] for names in acted]) if any(acted) else None
+        model.visual.reading.fit(torch.cat([features.best_and_swing for _, features in faces]), shown, done)
+
+
+def read_splits(config: Config, processes: Processes) -> tuple[list[Record], list[Record]]:
+    """The clips of training and of validation; drawn first where the config says so."""
+    with processes.first():
+        manifest = draw_if_missing(config)
+    fold, labels = config.data.fold, config.model.labels
+    records = read_manifest(manifest, split="train", fold=fold, labels=labels)
+    held_out = has_split(manifest, "val")
+    return records, read_manifest(manifest, split="val", fold=fold, labels=labels) if held_out else []
+
+
+def build_model(config: Config, records: list[Record], processes: Processes) -> BuiltModel:
+    """The network at the start of a run, the same for equal configs."""
+    torch.manual_seed(config.train.seed)
+    tokenizer = find_tokenizer(config, records, processes)
+    settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
+    network = EmotionCaptioner(settled)
+    if config.train.start:
+        checkpoint.start_from(network, checkpoint.locate(config.train.start))
+    own = network.text.foreign if network.aligned else 0
+    settled = replace(settled, text=replace(settled.text, vocab_size=own))
+    network.config = settled
+    pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
+    return BuiltModel(settled, network, tokenizer, pieces)
+
+
+def fill_store(
+    store: FeatureStore | None, records: list[Record], config: Config, processes: Processes
+) -> dict[str, str]:
+    """Compute what the store lacks, each process its share; returns {id: fault} of the clips that cannot be read."""
+    if store is None:
+        return {}
+    own = store.fill(records[processes.rank :: processes.size], workers=config.data.workers, progress=processes.main)
+    bad = {name: fault for part in processes.all_gather_json(own) for name, fault in part.items()}
+    if len(bad) > config.data.max_bad * len(records):
+        path = Path(config.train.out) / BAD_LIST
+        BadVideos(len(records), config.data.max_bad, path, write=processes.main).note(bad)  # which raises
+    return bad
+
+
+def has_split(manifest: str | Path, split: str) -> bool:
+    """Whether any clip of a manifest is in a split."""
+    return any(record.split == split for record in read_manifest(manifest, check_files=False))
+
+
+def draw_if_missing(config: Config) -> Path:
+    """The manifest's path; invented faces are drawn first when the config asks for them."""
+    manifest = Path(config.data.manifest)
+    if config.data.drawn and not manifest.exists():
+        from captioner.synth.maker import make_drawn_clips
+
+        log.info("drawing %d clips of invented faces into %s", config.data.drawn, manifest.parent)
+        made = make_drawn_clips(manifest.parent, config.data.drawn, config.data.drawn_seed, config.data.drawn_size)
+        if made != manifest:
+            raise CheckpointError(f"data.manifest is {manifest}: name it {made.name} when clips are to be drawn")
+    return manifest
+
+
+def find_tokenizer(config: Config, records: list[Record], processes: Processes) -> Tokenizer:
+    """The run's vocabulary: of its last checkpoint or of `train.start`, built from the captions, or by name."""
+    saved = CheckpointStore(Path(config.train.out), processes).newest()
+    if saved is not None or config.train.start:
+        folder = saved.folder if saved is not None else checkpoint.locate(config.train.start)
+        return Tokenizer.from_file(folder / "tokenizer.json")
+    styles = config.model.styles
+    captions = [c for r in records for c in (*r.captions, *(t for s in styles for t in r.extra.get(s, [])))]
+    if config.model.tokenizer == "captions":
+        return Tokenizer.build(captions, styles=max(1, len(styles)))
+    try:
+        return Tokenizer.from_pretrained(config.model.tokenizer)
+    except CheckpointError as error:
+        log.warning("%s: the vocabulary is built from the training captions instead", error)
+        return Tokenizer.build(captions, size=30522, styles=max(1, len(styles)))
