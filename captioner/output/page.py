@@ -230,6 +230,10 @@ def _attention(evidence: Evidence, links: Sequence[Link]) -> dict[str, Any]:
         return {}
     chosen = _first_phrase_word(links, words)
     names = list(rows[0].prompts)
+
+    def shares(row: AttentionShares) -> list[float]:
+        return [row.words, *(row.prompts[name] for name in names), row.video]
+
     return {
         "has_prompts": bool(evidence.prompts),
         "looks": [
@@ -243,13 +247,7 @@ def _attention(evidence: Evidence, links: Sequence[Link]) -> dict[str, Any]:
             for i, each in enumerate(rows)
         ],
         "look_columns": ["words before", *(_prompt(name, evidence) for name in names), "video"],
-        "look_rows": [
-            {
-                "name": each.name,
-                "shares": [f"{v:.3f}" for v in (each.words, *(each.prompts[n] for n in names), each.video)],
-            }
-            for each in rows
-        ],
+        "look_rows": [{"name": each.name, "shares": [f"{v:.3f}" for v in shares(each)]} for each in rows],
         "slots": _slots(evidence, rows),
     }
 

@@ -235,7 +235,7 @@ def test_wishes_that_a_model_cannot_meet(model: Captioner) -> None:
     tokenizer = Tokenizer.build(CAPTIONS)
     untrained = EmotionCaptioner(replace(tiny_config(), vocab_size=tokenizer.vocab_size)).eval()
     plain = Captioner(Checkpoint(untrained, tokenizer, None, {}, "plain"))
-    with pytest.raises(ConfigError, match="unknown style 'feelings'; this model has one manner of captions"):
+    with pytest.raises(ConfigError, match="unknown style 'feelings'; this model has one style of captions"):
         plain.caption(EXAMPLE, style="feelings")
     with pytest.raises(ConfigError, match="unknown style 'feeling'; allowed: faces, feelings"):
         model.caption(EXAMPLE, style="feeling")

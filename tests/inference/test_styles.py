@@ -1,4 +1,4 @@
-"""Two manners of captions in one model: each opens with a token of its own."""
+"""Two styles of captions in one model: each opens with a token of its own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +25,8 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.build([*FACES, *FEELINGS], styles=2)
 
 
-def record(manner: str, captions: list[str], **extra: list[str]) -> Record:
-    return Record("clip", Path("clip.mp4"), "train", captions, extra={"manner": manner, **extra})
+def record(style: str, captions: list[str], **extra: list[str]) -> Record:
+    return Record("clip", Path("clip.mp4"), "train", captions, extra={"manner": style, **extra})
 
 
 def opened(tokenizer: Tokenizer, one: Record, captions: int, seed: int = 0) -> list[tuple[bool, str]]:
@@ -53,14 +53,14 @@ def test_start_tokens_are_never_text(tokenizer: Tokenizer, tmp_path: Path) -> No
         tokenizer.start_id(2)
 
 
-def test_captions_of_both_manners_are_learned_in_turn(tokenizer: Tokenizer) -> None:
+def test_captions_of_both_styles_are_learned_in_turn(tokenizer: Tokenizer) -> None:
     found = opened(tokenizer, record("faces", FACES, feelings=FEELINGS), captions=4)
     assert [second for second, _ in found] == [False, True, False, True]
     assert {text for second, text in found if not second} == set(FACES)
     assert {text for second, text in found if second} == {"A woman talks angrily in the room."}
 
 
-def test_a_clip_told_in_one_manner_is_learned_in_that_one(tokenizer: Tokenizer) -> None:
+def test_a_clip_told_in_one_style_is_learned_in_that_one(tokenizer: Tokenizer) -> None:
     assert [second for second, _ in opened(tokenizer, record("faces", FACES), captions=2)] == [False, False]
     assert [second for second, _ in opened(tokenizer, record("feelings", FEELINGS), captions=2)] == [True, True]
 
@@ -81,7 +81,7 @@ def test_the_style_decides_how_a_caption_opens(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize(
     ("styles", "message"),
-    [(STYLES, "unknown style 'moods'; allowed: faces, feelings"), ([], "this model has one manner of captions")],
+    [(STYLES, "unknown style 'moods'; allowed: faces, feelings"), ([], "this model has one style of captions")],
 )
 def test_unknown_styles_are_refused(tokenizer: Tokenizer, styles: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
