@@ -100,18 +100,18 @@ def _caption_batch(
     """The predictions of a batch, and {id: fault} of the videos that cannot be read."""
     from torch import OutOfMemoryError
 
-    from captioner.data.feature_store import look
+    from captioner.data.inputs import read_inputs
     from captioner.inference.predictor import caption_batch
     from captioner.model.batch import ClipItem, collate
 
     items, faults = [], {}
     for record in batch:
         try:
-            seen = look(record.video, model.model.config)
+            clip = read_inputs(record.video, model.model.config)
         except VideoError as error:
             faults[record.id] = str(error)
             continue
-        items.append(ClipItem(seen, record.id))
+        items.append(ClipItem(clip.inputs[0], record.id))
     if not items:
         return [], faults
     try:

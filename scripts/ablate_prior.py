@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from ablate import train_and_score
 
+from captioner.data.inputs import read_belief
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.prior import EmotionPrior
 from captioner.errors import CaptionerError, ManifestError
@@ -71,7 +72,7 @@ def run(row: list[str], seed: int, place: int, options: argparse.Namespace) -> d
 def alone(prior: str, records: list[Record]) -> float:
     """Share of the clips whose emotion is PE-CLIP's likeliest."""
     reader = EmotionPrior(prior)
-    beliefs = [reader.belief(record.video) for record in records]
+    beliefs = [read_belief(record.video, reader) for record in records]
     said = [belief.labels[int(belief.probs[0].argmax())] for belief in beliefs]
     return sum(a == r.emotion for a, r in zip(said, records, strict=True)) / len(records)
 

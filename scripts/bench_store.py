@@ -23,7 +23,8 @@ import torch
 from captioner.config import Config
 from captioner.config_io import load_config
 from captioner.data.dataset import ClipDataset, EpochOrder
-from captioner.data.feature_store import FeatureStore, look, open_store
+from captioner.data.feature_store import FeatureStore, open_store
+from captioner.data.inputs import read_inputs
 from captioner.data.loader import Feeder
 from captioner.data.manifest import Record
 from captioner.errors import CaptionerError
@@ -84,9 +85,10 @@ def build_table(config: Config, records: list[Record], runs: int, folder: Path) 
 def see_all(model: EmotionCaptioner, records: list[Record], config: Config) -> None:
     """What the store keeps of clips, but not kept."""
     for record in records:
-        seen = look(record.video, model.config, config.data.short_side)
-        if seen.faces is not None:
-            features_of_faces(model.experts, seen.faces)
+        side = config.data.short_side or model.config.video.size
+        faces = read_inputs(record.video, model.config, short_side=side).inputs[0].faces
+        if faces is not None:
+            features_of_faces(model.experts, faces)
 
 
 def store_in(folder: Path, config: Config, settled: Any, model: EmotionCaptioner) -> FeatureStore:

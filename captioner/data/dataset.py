@@ -12,7 +12,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from captioner.config import ModelConfig
-from captioner.data.feature_store import FeatureStore, look
+from captioner.data.feature_store import FeatureStore
+from captioner.data.inputs import read_inputs
 from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.lexicon.phrases import find_phrases
@@ -155,7 +156,10 @@ class ClipDataset(Dataset[ClipItem]):
 
     def see(self, record: Record) -> ClipInputs:
         """What is seen of a record's video; a VideoError where it cannot be read."""
-        return self.cache.load(record.video) if self.cache else look(record.video, self.config, self.short_side)
+        if self.cache:
+            return self.cache.load(record.video)
+        side = self.short_side or self.config.video.size
+        return read_inputs(record.video, self.config, short_side=side).inputs[0]
 
     def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
         """Captions by the place of their style in the model's list; a style nobody wrote in is left out."""
@@ -166,9 +170,7 @@ class ClipDataset(Dataset[ClipItem]):
         texts = [record.captions if style == own else record.extra.get(style, []) for style in styles]
         return {place: list(found) for place, found in enumerate(texts) if found} or {0: record.captions}
 
-    def caption_targets(
-        self, record: Record, generator: torch.Generator, faceless: bool = False
-    ) -> CaptionTargets:
+    def caption_targets(self, record: Record, generator: torch.Generator, faceless: bool = False) -> CaptionTargets:
         """Captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
         styled = self.styled_captions(record)

@@ -1,7 +1,6 @@
-"""What is seen of a clip before anything is trained: frames, faces, what the frozen parts say of them.
+"""What is known of a clip before anything is trained: frames, faces, what the frozen parts say of them.
 
-`look` computes it; `FeatureStore` keeps it, each kind as a part of its own, so that other expert weights leave frames
-and faces as they are.
+Each kind is a part of its own, so that other expert weights leave frames and faces as they are.
 """
 
 import logging
@@ -18,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from captioner.config import DataConfig, ModelConfig
+from captioner.data.inputs import decode, follow_people, prior_frames, prior_of, sampled_tracks
 from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
-from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, face_tracks, reader_version
+from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, reader_version
 from captioner.model.batch import ClipInputs, features_of_faces
 from captioner.model.video_encoder import VideoEncoder
 from captioner.store import Part, VideoHashes, weights_hash
-from captioner.video.reading import Clip, read_sizes
 from captioner.video.source import one_thread
 from captioner.video.transforms import crop, resize_short
 from prompts.visual import BEST, ExpertFeatures, FrozenExperts
@@ -33,34 +32,6 @@ from prompts.visual import BEST, ExpertFeatures, FrozenExperts
 log = logging.getLogger(__name__)
 
 FORMAT = 5  # of the entries and of what is computed; a new one leaves old entries unread
-
-
-def look(source: Any, config: ModelConfig, short_side: int = 0, **span: Any) -> ClipInputs:
-    """Decode the sampled frames of a video and cut the experts' crops from them."""
-    side = short_side or config.video.size
-    vep = config.prompts.vep
-    clips = read_clips(source, config, [side, crop_side(config.experts)] if vep else [side], **span)
-    return ClipInputs(
-        resize_short(clips[0].frames, side),
-        faces=expert_crops(clips[-1], config.experts) if vep else None,
-        prior=prior_belief(source, config, **span),
-    )
-
-
-def read_clips(source: Any, config: ModelConfig, sides: Sequence[int], **span: Any) -> list[Clip]:
-    """The sampled frames at each short side, decoded once."""
-    different = list(dict.fromkeys(sides))
-    clips = dict(zip(different, read_sizes(source, config.video.frames, different, **span), strict=True))
-    return [clips[side] for side in sides]
-
-
-def prior_belief(source: Any, config: ModelConfig, **span: Any) -> Tensor | None:
-    """What the configured emotion prior believes of a video, (1, C); None without one."""
-    if not config.emotion_prior:
-        return None
-    from captioner.emotion.prior import prior_probs  # brings transformers, which other captioners do without
-
-    return prior_probs(config, source, **span)
 
 
 # -- the parts of the store -------------------------------------------------------------------------------------
@@ -115,11 +86,12 @@ class ExpertsPart(Part[ExpertFeatures]):
 
 
 @dataclass
-class Pending:
+class Gathered:
     """What decoding has brought of a clip and the frozen networks still have to see."""
 
     frames: Tensor | None = None  # (T, 3, h, w)
     faces: FaceCrops | None = None
+    prior: Tensor | None = None  # (T, 3, S, S) what the emotion prior looks at
 
 
 class FeatureStore:
@@ -143,15 +115,20 @@ class FeatureStore:
         self.config, self.side = config, short_side or config.video.size
         self.device = device or torch.device("cpu")
         # Copies: the trained model goes to its device and would take its frozen networks along.
-        self.nets = Nets(experts, video).copied(torch.device("cpu"), needless=self.device.type == "cpu")
+        self.nets = FrozenNets(experts, video).copied(torch.device("cpu"), needless=self.device.type == "cpu")
         hashes = VideoHashes(Path(folder))
         shown = {"format": FORMAT, "frames": config.video.frames}
         self.parts: dict[str, Part[Any]] = {}
         self.decoded = video is None and not frames
+        self.prior = prior_of(config)
+        # The prior's pictures are read for faces along with the sampled ones: who is followed depends on both.
+        beside: dict[str, Any] = {}
+        if self.prior is not None and self.prior.reads_faces:
+            beside = {"read": [config.video.frames, self.prior.sampling.count, *reader_version(config.experts)]}
         if video is None and frames:
             self.parts["frames"] = TensorPart("frames", folder, shown | {"side": self.side}, hashes)
         if experts is not None:
-            faces = shown | {"side": READ_SIDE, "reader": reader_version(config.experts)}
+            faces = shown | {"side": READ_SIDE, "reader": reader_version(config.experts)} | beside
             asked = {
                 k: v for k, v in asdict(config.experts).items() if k not in ("source", "er_labels", "untrained_aus")
             }
@@ -162,11 +139,8 @@ class FeatureStore:
             asked["weights"] = weights_hash(experts)
             settings = {"format": FORMAT, "of": config.video.frames, "best": BEST, **asked}
             self.parts["experts"] = ExpertsPart(folder, settings, hashes)
-        if config.emotion_prior:
-            from captioner.emotion.prior import open_prior
-
-            prior = open_prior(config)
-            belief = {"format": FORMAT, "prior": prior.digest if prior else "", "labels": config.labels}
+        if self.prior is not None:
+            belief = {"format": FORMAT, "prior": self.prior.digest, "labels": config.labels} | beside
             self.parts["belief"] = TensorPart("belief", folder, belief, hashes)
         if video is not None:
             encoder = {k: v for k, v in asdict(config.video).items() if k not in ("pretrained", "checkpointing")}
@@ -183,8 +157,8 @@ class FeatureStore:
         absent = [name for name, value in found.items() if value is None]
         if absent or self.decoded:
             wanted = [*absent, "frames"] if self.decoded else absent
-            pending, made = self.gather(video, wanted)
-            found |= made | self.finish(video, pending, absent)
+            gathered, made = self.gather(video, wanted)
+            found |= made | self.finish(video, gathered, absent)
         size = self.config.video.size
         frames = found.get("frames")
         return ClipInputs(
@@ -200,42 +174,51 @@ class FeatureStore:
         found = part.read(video) if part is not None else None
         return self.load(video).experts if part is not None and found is None else found
 
-    def gather(self, video: Path, absent: Sequence[str]) -> tuple[Pending, dict[str, Any]]:
+    def gather(self, video: Path, absent: Sequence[str]) -> tuple[Gathered, dict[str, Any]]:
         """Decode and read faces: what is left to the networks, and what is already made (and kept)."""
-        sides = {"frames": self.side, "video": self.side, "faces": READ_SIDE, "experts": crop_side(self.config.experts)}
-        needed = [sides[name] for name in absent if name in sides]
-        if not needed:
-            return Pending(), {}
-        clips = dict(zip(needed, read_clips(video, self.config, needed), strict=True))
-        pending, made = Pending(), dict[str, Any]()
+        asks_faces = "faces" in self.parts and not {"faces", "experts"}.isdisjoint(absent)
+        tracks = self.parts["faces"].read(video) if asks_faces and "faces" not in absent else None
+        follows = asks_faces and tracks is None
+        prior = self.prior if "belief" in absent or (follows and self.prior and self.prior.reads_faces) else None
+        follows = follows or (prior is not None and prior.reads_faces)
+        sides = self._sides(absent, follows)
+        if not sides and prior is None:
+            return Gathered(), {}
+        pictures = decode(video, self.config, sides, prior)
+        people = follow_people(pictures, self.config, prior) if follows else []
+        gathered, made = Gathered(), dict[str, Any]()
+        if asks_faces and tracks is None:
+            tracks = made["faces"] = sampled_tracks(people)
         if "frames" in absent or "video" in absent:
-            pending.frames = resize_short(clips[self.side].frames, self.side)
+            gathered.frames = resize_short(pictures.sampled[self.side].frames, self.side)
         if "frames" in absent:
-            made["frames"] = pending.frames
-        tracks = None
-        if "faces" in self.parts and READ_SIDE in clips:
-            tracks = self.parts["faces"].read(video)
-            if tracks is None:
-                tracks = made["faces"] = face_tracks(clips[READ_SIDE], self.config.experts)
+            made["frames"] = gathered.frames
         if "experts" in absent:
-            clip = clips[crop_side(self.config.experts)]
-            pending.faces = expert_crops(clip, self.config.experts, tracks)
+            gathered.faces = expert_crops(pictures.sampled[crop_side(self.config.experts)], self.config.experts, tracks)
+        if "belief" in absent and prior is not None:
+            gathered.prior = prior_frames(pictures, prior, people)
         for name in made.keys() & self.parts.keys():
             self.parts[name].write(video, made[name])
-        return pending, made
+        return gathered, made
+
+    def _sides(self, absent: Sequence[str], follows: bool) -> list[int]:
+        """The short edges at which a clip must be decoded for what is absent."""
+        sides = {"frames": self.side, "video": self.side, "experts": crop_side(self.config.experts)}
+        needed = [sides[name] for name in absent if name in sides]
+        return list(dict.fromkeys([*needed, READ_SIDE] if follows else needed))
 
     def finish(
-        self, video: Path, pending: Pending, absent: Sequence[str], nets: "Nets | None" = None
+        self, video: Path, gathered: Gathered, absent: Sequence[str], nets: "FrozenNets | None" = None
     ) -> dict[str, Any]:
         """What the frozen networks say, kept."""
         made: dict[str, Any] = {}
         nets = nets or self.nets
-        if "experts" in absent and pending.faces is not None:
-            made["experts"] = nets.features(pending.faces)
-        if "video" in absent and pending.frames is not None:
-            made["video"] = nets.tokens(crop(pending.frames, self.config.video.size))
-        if "belief" in absent:
-            made["belief"] = prior_belief(video, self.config)
+        if "experts" in absent and gathered.faces is not None:
+            made["experts"] = nets.features(gathered.faces)
+        if "video" in absent and gathered.frames is not None:
+            made["video"] = nets.tokens(crop(gathered.frames, self.config.video.size))
+        if gathered.prior is not None and (prior := prior_of(self.config)) is not None:
+            made["belief"] = prior.belief(gathered.prior).aligned(self.config.labels).probs
         for name, value in made.items():
             self.parts[name].write(video, value)
         return made
@@ -256,15 +239,15 @@ class FeatureStore:
                 todo.append((record, absent))
         nets = self.nets.copied(self.device, needless=self.device.type == "cpu")
         loader = DataLoader(
-            Gathering(self, todo), batch_size=None, num_workers=min(workers, len(todo)),
+            GatherTasks(self, todo), batch_size=None, num_workers=min(workers, len(todo)),
             worker_init_fn=lone_worker, generator=torch.Generator(),
         )  # fmt: skip
         bar = tqdm(loader, desc="features", unit="clip", disable=None if progress else True)
-        for (record, absent), pending in zip(todo, bar, strict=True):
+        for (record, absent), gathered in zip(todo, bar, strict=True):
             try:
-                if isinstance(pending, str):
-                    raise VideoError(pending)
-                self.finish(record.video, pending, absent, nets)
+                if isinstance(gathered, str):
+                    raise VideoError(gathered)
+                self.finish(record.video, gathered, absent, nets)
             except VideoError as error:
                 faults[record.id] = str(error)
         return faults
@@ -285,7 +268,7 @@ def open_store(data: DataConfig, config: ModelConfig, model: Any, device: torch.
     )  # fmt: skip
 
 
-class Nets:
+class FrozenNets:
     """The frozen networks, on whichever device."""
 
     def __init__(self, experts: FrozenExperts | None, video: VideoEncoder | None) -> None:
@@ -293,12 +276,12 @@ class Nets:
         if video is not None:
             video.eval()  # as a frozen one is in training: no dropped paths
 
-    def copied(self, device: torch.device, needless: bool = False) -> "Nets":
+    def copied(self, device: torch.device, needless: bool = False) -> "FrozenNets":
         """Copies on a device; these themselves where none are needed."""
         if needless:
             return self
         experts = deepcopy(self.experts).to(device) if self.experts is not None else None
-        return Nets(experts, deepcopy(self.video).to(device) if self.video is not None else None)
+        return FrozenNets(experts, deepcopy(self.video).to(device) if self.video is not None else None)
 
     def features(self, faces: FaceCrops) -> ExpertFeatures:
         """What the experts say of the crops."""
@@ -313,7 +296,7 @@ class Nets:
         return self.video(frames[None].to(next(self.video.parameters()).device)).float().cpu()
 
 
-class Gathering(Dataset["Pending | str"]):
+class GatherTasks(Dataset["Gathered | str"]):
     """The part of `fill` that needs no network: what decoding brings of each clip, or its fault."""
 
     def __init__(self, store: FeatureStore, todo: Sequence[tuple[Record, list[str]]]) -> None:
@@ -322,7 +305,7 @@ class Gathering(Dataset["Pending | str"]):
     def __len__(self) -> int:
         return len(self.todo)
 
-    def __getitem__(self, place: int) -> "Pending | str":
+    def __getitem__(self, place: int) -> "Gathered | str":
         record, absent = self.todo[place]
         try:
             return self.store.gather(record.video, absent)[0]

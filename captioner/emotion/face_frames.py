@@ -6,7 +6,6 @@ Axes: T frames, S pixels, C channels of a face tower's trunks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from captioner.config import ExpertsConfig
 from captioner.emotion.vision import FaceTower
-from captioner.faces import FaceReader, open_reader
-from captioner.faces.crops import MARGIN, READ_SIDE, reader_version
+from captioner.faces import FaceTrack
+from captioner.faces.crops import MARGIN, READ_SIDE, reader_version, shared_reader
 from captioner.store import Kept, weights_hash
 from captioner.video import LUMA
-from captioner.video.reading import frames_at
+from captioner.video.reading import frames_at, middles
 from captioner.video.transforms import prepare
 
 __all__ = ["READ_SIDE", "FaceFrames", "TrunkFeatures", "face_frames"]
@@ -28,32 +27,33 @@ FORMAT = 1
 
 
 def face_frames(frames: np.ndarray, size: int, times: Sequence[float] | None = None) -> Tensor:
-    """Grey crops uint8 (T, 3, S, S) of the dominant face in frames (T, H, W, 3), cut as the experts' are.
+    """Grey crops uint8 (T, 3, S, S) of the dominant face in frames (T, H, W, 3), who is looked for here."""
+    first, back = _distinct(frames)
+    distinct = frames[first]
+    tracks = shared_reader("builtin").read(distinct, None if times is None else [times[i] for i in first])
+    return grey_faces(distinct, tracks[0] if tracks else None, size)[torch.from_numpy(back)].contiguous()
+
+
+def grey_faces(frames: np.ndarray, track: FaceTrack | None, size: int) -> Tensor:
+    """Grey crops uint8 (T, 3, S, S) of a face in frames (T, H, W, 3), cut as the experts' are.
 
     A frame without the face shows it as it was in the nearest frame with it; without any face, centre squares.
     """
-    first, back = _distinct(frames)
-    distinct = frames[first]
-    tracks = _reader().read(distinct, None if times is None else [times[i] for i in first])
-    if tracks:
-        shown = np.flatnonzero(tracks[0].present)
-        nearest = shown[np.abs(np.arange(len(first))[:, None] - shown).argmin(1)]
-        colour = torch.from_numpy(_reader().crops(distinct, tracks[0], size, MARGIN)[nearest]).permute(0, 3, 1, 2)
+    if track is None or not track.present.any():
+        colour = prepare(frames, size)
     else:
-        colour = prepare(distinct, size)
+        shown = np.flatnonzero(track.present)
+        nearest = shown[np.abs(np.arange(len(frames))[:, None] - shown).argmin(1)]
+        crops = shared_reader("builtin").crops(frames, track, size, MARGIN)[nearest]
+        colour = torch.from_numpy(crops).permute(0, 3, 1, 2)
     grey = (colour.float() * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True).round().byte()
-    return grey.expand(-1, 3, -1, -1)[torch.from_numpy(back)].contiguous()
+    return grey.expand(-1, 3, -1, -1).contiguous()
 
 
 def _distinct(frames: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Places of frames that differ from the one before them, and for each frame (T,) which of these it is."""
     news = [i == 0 or not np.array_equal(frames[i], frames[i - 1]) for i in range(len(frames))]
     return [i for i, new in enumerate(news) if new], np.cumsum(news) - 1
-
-
-@cache
-def _reader() -> FaceReader:
-    return open_reader("builtin")
 
 
 class FaceFrames(Kept[Tensor]):
@@ -74,7 +74,7 @@ class FaceFrames(Kept[Tensor]):
         seconds: list[np.ndarray] = []
 
         def centres(duration: float) -> np.ndarray:
-            seconds.append((np.arange(self.count) + 0.5) * duration / self.count)
+            seconds.append(middles(duration, self.count))
             return seconds[0]
 
         frames = frames_at(video, centres, READ_SIDE)

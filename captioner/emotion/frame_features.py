@@ -20,7 +20,7 @@ from captioner.emotion.face_frames import READ_SIDE, TrunkFeatures, face_frames
 from captioner.emotion.settings import PEClipConfig
 from captioner.emotion.vision import FaceTower, VisionTower
 from captioner.store import Kept, weights_hash
-from captioner.video.reading import frames_at
+from captioner.video.reading import frames_at, middles
 from captioner.video.transforms import crop, resize_short
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def segment_seconds(duration: float, segments: int, generator: torch.Generator |
 
 def candidate_seconds(duration: float, segments: int, candidates: int) -> np.ndarray:
     """Evenly spread seconds (T * F,), F in each part; the middle one is the part's centre."""
-    return (np.arange(segments * candidates) + 0.5) * duration / (segments * candidates)
+    return middles(duration, segments * candidates)
 
 
 def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:

@@ -9,10 +9,7 @@ The captioner weighs its [CLASS-k] embeddings with a mean of this belief and its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,15 +18,16 @@ from torch import Tensor
 from captioner.config import ModelConfig
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief, match_labels
-from captioner.emotion.face_frames import face_frames
-from captioner.emotion.frame_features import read_frames
+from captioner.emotion.face_frames import READ_SIDE, grey_faces
 from captioner.emotion.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
+from captioner.faces import FaceTrack
+from captioner.video.reading import Sampling
 from captioner.video.transforms import prepare
 
 
 class EmotionPrior:
-    """A trained PE-CLIP and the digest of its files."""
+    """A trained PE-CLIP: which pictures of a clip it wants, and what it believes of them. `digest` is of its files."""
 
     def __init__(self, source: str) -> None:
         path = folder.find_pe_clip(source)
@@ -41,44 +39,34 @@ class EmotionPrior:
         for name in folder.FILES:
             digest.update((path / name).read_bytes())
         self.digest = digest.hexdigest()[:16]
+        config = self.model.config
+        self.size, self.reads_faces = config.clip.image_size, config.crop == "face"
+        self.sampling = Sampling(config.segments, (READ_SIDE if self.reads_faces else self.size,), edges=False)
         # a worker of a data loader must leave the GPU alone
-        here = torch.cuda.is_available() and torch.utils.data.get_worker_info() is None
-        self.device = torch.device("cuda" if here else "cpu")
+        self.device = torch.device("cuda" if torch.cuda.is_available() and not _is_worker() else "cpu")
         self.model.to(self.device)
-        self.known: dict[tuple[object, ...], EmotionBelief] = {}  # files seen in this process; a belief is small
+        self.known: dict[str, EmotionBelief] = {}  # clips seen in this process; a belief is small
 
-    def belief(self, source: str | Path | BinaryIO, start: float = 0.0, end: float | None = None) -> EmotionBelief:
-        """The belief of one video, or of its span in seconds: probs (1, C), features (1, E)."""
-        if not isinstance(source, str | Path) or not Path(source).is_file():
-            return self.compute(source, start, end)
-        about = Path(source).stat()
-        key = (str(source), about.st_mtime_ns, about.st_size, start, end)
+    def frames(self, pictures: np.ndarray, track: FaceTrack | None) -> Tensor:
+        """What it looks at, uint8 (T, 3, S, S), of pictures (T, H, W, 3) as `sampling` asks for and a person there."""
+        return grey_faces(pictures, track, self.size) if self.reads_faces else prepare(pictures, self.size)
+
+    def belief(self, frames: Tensor) -> EmotionBelief:
+        """The belief from such frames: probs (1, C), features (1, E); computed once a clip."""
+        key = hashlib.blake2b(frames.numpy().tobytes(), digest_size=16).hexdigest()
         if key not in self.known:
-            self.known[key] = self.compute(source, start, end)
+            predicted = self.model.predict(self.model.features(frames[None].to(self.device)))
+            self.known[key] = EmotionBelief(predicted.labels, predicted.probs.cpu(), predicted.features.cpu())
         return self.known[key]
 
-    def compute(self, source: str | Path | BinaryIO, start: float, end: float | None) -> EmotionBelief:
-        """The same, whether it is known or not."""
-        config = self.model.config
-        face = config.crop == "face"
-        return self.judge(read_frames(source, config.clip.image_size, config.segments, start=start, end=end, face=face))
 
-    def of_pictures(self, pictures: np.ndarray, times: Sequence[float]) -> EmotionBelief:
-        """The belief from pictures uint8 (T, H, W, 3) at the centres of the segments, shown at `times`."""
-        config = self.model.config
-        size = config.clip.image_size
-        frames = face_frames(pictures, size, times) if config.crop == "face" else prepare(pictures, size)
-        return self.judge(frames)
-
-    def judge(self, frames: Tensor) -> EmotionBelief:
-        """The belief from prepared frames uint8 (T, 3, S, S)."""
-        features = self.model.features(frames[None].to(self.device))
-        made = self.model.predict(features)
-        return EmotionBelief(made.labels, made.probs.cpu(), made.features.cpu())
+def _is_worker() -> bool:
+    return torch.utils.data.get_worker_info() is not None
 
 
 @lru_cache(maxsize=2)
-def _open(source: str) -> EmotionPrior:
+def _open(source: str, in_worker: bool) -> EmotionPrior:
+    """Opened once a process: what a data loader's worker inherits may lie on a GPU that it cannot use."""
     return EmotionPrior(source)
 
 
@@ -86,17 +74,9 @@ def open_prior(config: ModelConfig) -> EmotionPrior | None:
     """The prior of a captioner's configuration, or None; labels that are not the captioner's are an error."""
     if not config.emotion_prior:
         return None
-    prior = _open(str(config.emotion_prior_source))
+    prior = _open(str(config.emotion_prior_source), _is_worker())
     try:
         match_labels(prior.model.config.labels, config.labels)
     except ConfigError as error:
         raise ConfigError(f"{config.emotion_prior_source}: {error}") from None
     return prior
-
-
-def prior_probs(
-    config: ModelConfig, source: str | Path | BinaryIO, start: float = 0.0, end: float | None = None
-) -> Tensor | None:
-    """Probabilities (1, C) in the order of the captioner's labels; None without a prior."""
-    prior = open_prior(config)
-    return None if prior is None else prior.belief(source, start, end).aligned(config.labels).probs

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from captioner.config import ExpertsConfig
@@ -73,7 +74,7 @@ def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] 
         nobody = torch.zeros(1, len(places), 3, config.size, config.size, dtype=torch.uint8)
         unseen = torch.zeros(1, len(places), dtype=torch.bool)
         return FaceCrops(nobody, unseen, silent, torch.zeros(1), torch.zeros(1, dtype=torch.long))
-    crops = _reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
+    crops = shared_reader(config.reader).crops(clip.frames, tracks[0], config.size, config.margin)[places]
     shown, expression = (torch.from_numpy(values[places])[None] for values in (tracks[0].present, tracks[0].expression))
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()[None]
     return FaceCrops(pixels, shown, expression, face_height(tracks[0], clip), torch.tensor([len(tracks)]))
@@ -90,7 +91,7 @@ def face_tracks(clip: Clip, config: ExpertsConfig) -> list[FaceTrack]:
 
     Every frame is read, also those not asked for: the closer in time, the surer who is who.
     """
-    return _reader(config.reader).read(clip.frames, clip.times.tolist())
+    return shared_reader(config.reader).read(clip.frames, clip.times.tolist())
 
 
 def crop_side(config: ExpertsConfig) -> int:
@@ -111,5 +112,31 @@ def reader_version(config: ExpertsConfig) -> list[str]:
 
 
 @cache
-def _reader(name: str) -> FaceReader:
+def shared_reader(name: str) -> FaceReader:
+    """The face reader of a name, opened once."""
     return open_reader(name)
+
+
+@dataclass(frozen=True)
+class PersonTracks:
+    """One person through a clip: in the sampled pictures, and in those of the emotion prior where it looks at faces."""
+
+    sampled: FaceTrack
+    prior: FaceTrack | None = None
+
+
+def track_at(track: FaceTrack, places: NDArray[np.int64]) -> FaceTrack:
+    """What a track knows of some of its frames, in that order."""
+    names = ("boxes", "landmarks", "present", "score", "expression")
+    return replace(track, **{name: getattr(track, name)[places] for name in names})
+
+
+def tracks_of_both(clip: Clip, beside: Clip, config: ExpertsConfig) -> list[PersonTracks]:
+    """The people in two samplings of one clip, read at once: whoever is in either is the same person in both."""
+    seconds, first, places = np.unique(
+        np.concatenate([clip.times, beside.times]), return_index=True, return_inverse=True
+    )
+    frames = np.concatenate([clip.frames, beside.frames])[first]
+    tracks = face_tracks(replace(clip, frames=frames, times=seconds), config)
+    own, others = places[: len(clip.times)], places[len(clip.times) :]
+    return [PersonTracks(track_at(track, own), track_at(track, others)) for track in tracks]

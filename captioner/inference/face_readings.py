@@ -191,7 +191,7 @@ def filmed(source: Any, start: float = 0.0, end: float | None = None, fps: float
     if first is None:
         raise VideoError(f"start {start:.2f} s is past the end of {str(source)!r}")
     footage = Footage(first.source, first.fps, first.duration, first.size)
-    return footage, ((one.second, one.pictures[0]) for one in chain([first], shown))
+    return footage, ((one.second, one.pictures[READ_SIDE]) for one in chain([first], shown))
 
 
 def _of_frames(frames: Picture, start: float, end: float | None, fps: float) -> tuple[Footage, Pictures]:

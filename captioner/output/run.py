@@ -86,39 +86,39 @@ class CaptionRun:
         options = self.options
         model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
         log.info("device: %s", model.device)
-        wish: dict[str, Any] = {
+        asked: dict[str, Any] = {
             "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
-            "people": options.people, "batch": options.batch,
-            "evidence": bool(self.outputs and self.outputs.needs_evidence),
+            "people": options.people, "evidence": bool(self.outputs and self.outputs.needs_evidence),
         }  # fmt: skip
-        model.wish(wish["beams"], wish["max_words"], wish["style"], wish["people"], False)
+        model.options(**asked)
+        asked["batch"] = options.batch
         self.bar = progress(len(left), bool(options.window), options.quiet)
         try:
-            for each, outcome in self._outcomes(model, left, wish):
+            for each, outcome in self._outcomes(model, left, asked):
                 self._report(each, outcome, model)
                 self.bar.update()
         finally:
             self.bar.close()
 
-    def _outcomes(self, model: Any, left: list[Input], wish: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
+    def _outcomes(self, model: Any, left: list[Input], asked: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
         """Each input with its captions or its failure."""
         sources = [self._source(each) for each in left]
         if not self.options.window:
-            yield from zip(left, model.each(sources, **wish), strict=True)
+            yield from zip(left, model.each(sources, **asked), strict=True)
             return
         for each, source in zip(left, sources, strict=True):
             try:
-                yield each, self._windows(model, each, source, wish)
+                yield each, self._windows(model, each, source, asked)
             except OutputError:
                 raise
             except Exception as error:
                 yield each, Failed(error)
 
-    def _windows(self, model: Any, each: Input, source: Any, wish: dict[str, Any]) -> list[Caption]:
+    def _windows(self, model: Any, each: Input, source: Any, asked: dict[str, Any]) -> list[Caption]:
         """The captions of a film, said and kept as they come; an interrupted run's are kept and not said again."""
         kept = self.outputs.windows(each.source) if self.outputs else None
         captions = self._kept(each, kept) if kept else []
-        for caption in model.windows(source, self.options.window, after=captions[-1] if captions else None, **wish):
+        for caption in model.windows(source, self.options.window, after=captions[-1] if captions else None, **asked):
             captions.append(caption)
             if kept:
                 kept.add(caption)

@@ -24,20 +24,21 @@ Orientation = tuple[int, int, int, int]  # a b c d of the display matrix: x' = a
 class Scaler:
     """Frames upright in one size for each short side; the first frame decides which way is up and how large."""
 
-    def __init__(self, stream: Any, sides: Sequence[int | None]) -> None:
-        self._stream, self._sides = stream, sides
-        self._reformatters = [VideoReformatter() for _ in sides]
-        self._turn: Orientation = _UPRIGHT
-        self._sizes: list[tuple[int, int]] = []
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._turn: Orientation | None = None
+        self._reformatters: dict[int | None, VideoReformatter] = {}
         self.size = (0, 0)  # of the video as shown (width, height), once a frame has come
 
-    def __call__(self, frame: av.VideoFrame) -> list[np.ndarray]:
-        if not self._sizes:
+    def __call__(self, frame: av.VideoFrame, sides: Sequence[int | None]) -> dict[int | None, np.ndarray]:
+        if self._turn is None:
             self._turn = orientation_of(frame, self._stream)
             self.size = shown_size(frame, self._stream, self._turn)
-            self._sizes = [scaled_size(self.size, side) for side in self._sides]
-        both = zip(self._sizes, self._reformatters, strict=True)
-        return [picture(frame, size, self._turn, reformatter) for size, reformatter in both]
+        pictures = {}
+        for side in dict.fromkeys(sides):
+            reformatter = self._reformatters.setdefault(side, VideoReformatter())
+            pictures[side] = picture(frame, scaled_size(self.size, side), self._turn, reformatter)
+        return pictures
 
 
 class _SideData(SideDataContainer):

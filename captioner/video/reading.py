@@ -1,6 +1,6 @@
 """Video files in, sampled frames out; only the frames that are kept are ever converted (axes: T H W C).
 
-VideoSource -> open_video -> _survey (first, last, fps) -> wanted seconds -> _Reader.at -> Scaler -> Clip
+VideoSource -> open_video -> survey_of (first, last, fps) -> wanted seconds -> _Reader.at -> Scaler -> Clip
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from av.container import InputContainer
 from captioner.errors import VideoError
 from captioner.files import atomic
 from captioner.video.frames import Scaler, orientation_of, shown_size
-from captioner.video.selective import CODECS, Index, Unpickable, on_screen, pick
+from captioner.video.selective import CODECS, Unpickable, on_screen, pick
 from captioner.video.source import VideoSource, open_video
+from captioner.video.survey import Survey, survey_of
 
 log = logging.getLogger(__name__)
 
-SCAN_BYTES = 64 << 20  # smaller files are read through once (not decoded) for exact timestamps
 SEEK_GAP = 2.0  # seconds; decoding on is cheaper than a seek below this
 SLACK = 0.002  # seconds at most: containers that count milliseconds round their timestamps
 _NOT_SEEKABLE = ("gif", "apng", "_pipe")  # each picture builds on those before, or there is only one
@@ -53,11 +53,35 @@ class Clip:
     duration: float
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which pictures of a span are wanted: `count` of them, evenly spread, at each short side (None: as they are).
+
+    edges: the first and the last picture are among them; else each is the middle of one of `count` equal parts.
+    """
+
+    count: int
+    sides: tuple[int | None, ...]
+    edges: bool = True
+
+    def seconds(self, start: float, last: float, end: float) -> np.ndarray:
+        """The seconds (count,) of a span whose last picture comes on at `last` and goes at `end`."""
+        if self.edges:
+            return np.linspace(start, max(start, last), self.count)
+        return start + middles(max(0.0, end - start), self.count)
+
+
+def middles(duration: float, count: int) -> np.ndarray:
+    """The seconds (count,) in the middle of equal parts."""
+    seconds: np.ndarray = (np.arange(count) + 0.5) * duration / count
+    return seconds
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Size, frame rate and length of a video whose first frame, at least, can be decoded."""
     source = VideoSource(path)
     with open_video(source) as (container, stream):
-        survey = _survey(container, stream, source)
+        survey = survey_of(container, stream, source)
     with open_video(source) as (container, stream):
         shown = _Reader(container, stream, survey, source.name).at(0.0)
         if shown is None:
@@ -90,39 +114,51 @@ def read_sizes(
     end: float | None = None,
 ) -> list[Clip]:
     """As `read_clip`, decoded once and scaled to each of the short sides."""
-    if num_frames < 1 or start < 0 or (end is not None and end <= start):
-        raise ValueError(f"num_frames {num_frames}, start {start}, end {end}: need >= 1, >= 0, > start")
+    return read_samples(source, [Sampling(num_frames, tuple(sides))], start=start, end=end)[0]
+
+
+def read_samples(
+    source: str | Path | BinaryIO, samplings: Sequence[Sampling], *, start: float = 0.0, end: float | None = None
+) -> list[list[Clip]]:
+    """For each sampling of [start, end) a clip at each of its short sides, all from one decoding."""
+    for each in samplings:
+        if each.count < 1 or start < 0 or (end is not None and end <= start):
+            raise ValueError(f"num_frames {each.count}, start {start}, end {end}: need >= 1, >= 0, > start")
     opened = VideoSource(source)
 
-    def spread(survey: _Survey) -> np.ndarray:
+    def spread(survey: Survey, stop: float | None) -> list[np.ndarray]:
         if start > survey.last + 1 / survey.fps:
             raise VideoError(f"start {start:.2f} s is past the end of {opened.name!r} ({survey.duration:.2f} s)")
-        last = survey.last if end is None else min(survey.last, max(start, end - 1 / survey.fps))
-        return np.linspace(start, max(start, last), num_frames)
+        last = survey.last if stop is None else min(survey.last, max(start, stop - 1 / survey.fps))
+        until = survey.duration if stop is None else min(stop, survey.duration)
+        return [each.seconds(start, last, until) for each in samplings]
 
-    survey, wanted, frames, times = _sample(opened, spread, sides)
-    last = float(wanted[-1])
-    if last - times[-1] > max(0.1 * (last - start), 2 / survey.fps) and times[-1] > start:
-        log.warning("%s: readable up to %.1f s of %.1f s", opened.name, times[-1], survey.duration)
-        _, _, frames, times = _sample(opened, lambda _: np.linspace(start, times[-1], num_frames), sides)
-    seconds = np.asarray(times, np.float64)
-    return [Clip(np.stack(sized), seconds, opened.name, survey.fps, survey.duration) for sized in frames]
+    sides = [each.sides for each in samplings]
+    survey, samples = _sample(opened, lambda found: spread(found, end), sides)
+    last, found = max(float(each.wanted[-1]) for each in samples), float(max(each.times[-1] for each in samples))
+    if last - found > max(0.1 * (last - start), 2 / survey.fps) and found > start:
+        log.warning("%s: readable up to %.1f s of %.1f s", opened.name, found, survey.duration)
+        _, samples = _sample(opened, lambda survey: spread(survey, found + 1 / survey.fps), sides)
+    return [
+        [Clip(np.stack(sized), each.times, opened.name, survey.fps, survey.duration) for sized in each.frames]
+        for each in samples
+    ]
 
 
 def frames_at(
     source: str | Path | BinaryIO, choose: Callable[[float], np.ndarray], short_side: int | None = None
 ) -> np.ndarray:
     """Frames uint8 (T, H, W, 3) nearest to the seconds, rising, that `choose` picks from the video's duration."""
-    _, _, frames, _ = _sample(VideoSource(source), lambda survey: choose(survey.duration), [short_side])
-    return np.stack(frames[0])
+    _, samples = _sample(VideoSource(source), lambda survey: [choose(survey.duration)], [(short_side,)])
+    return np.stack(samples[0].frames[0])
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of a video in one size for each short side asked for, uint8 (H, W, 3), and when it comes on."""
+    """One picture of a video, uint8 (H, W, 3) by each short side asked for, and when it comes on."""
 
     second: float
-    pictures: list[np.ndarray]
+    pictures: dict[int | None, np.ndarray]
     source: str
     fps: float
     duration: float
@@ -143,10 +179,10 @@ def stream(
     """
     opened = VideoSource(source)
     with open_video(opened) as (container, video):
-        survey = _survey(container, video, opened)
+        survey = survey_of(container, video, opened)
     with open_video(opened) as (container, video):
         reader = _Reader(container, video, survey, opened.name)
-        scaler = Scaler(video, sides)
+        scaler = Scaler(video)
         previous: tuple[float, av.VideoFrame] | None = None
         last = survey.last if end is None else min(survey.last, end - 1 / survey.fps)
         for tick in range(int((last - start) / step + 1e-6) + 1 if last >= start else 0):
@@ -155,7 +191,7 @@ def stream(
                 raise VideoError(f"no frame of {opened.name!r} can be decoded; the file is damaged")
             if shown is not previous:
                 second = max(shown[0], 0.0 if previous is None else previous[0])
-                yield Shown(second, scaler(shown[1]), opened.name, survey.fps, survey.duration, scaler.size)
+                yield Shown(second, scaler(shown[1], sides), opened.name, survey.fps, survey.duration, scaler.size)
             elif reader.ended:
                 break
             previous = shown
@@ -185,73 +221,14 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
         container.mux(stream.encode(None))
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """Where the pictures are in time (seconds): `first` on the file's own clock, the rest counted from it."""
-
-    first: float
-    last: float
-    fps: float
-    duration: float
-    n_frames: int
-    clocked: bool  # frames carry timestamps
-    index: Index | None = None  # of a stream whose packets were read through
-
-
-def _survey(container: InputContainer, stream: Any, source: VideoSource) -> _Survey:
-    """Exact times from the packets where that is cheap or the header is silent, else as the header says."""
-    fps = float(stream.average_rate or stream.guessed_rate or 25)
-    base = float(stream.time_base)
-    stated = stream.duration * base if stream.duration else (container.duration or 0) / av.time_base
-    if stated > 0 and (source.size is None or source.size > SCAN_BYTES):
-        first = (stream.start_time or 0) * base
-        return _Survey(first, max(0.0, stated - 1 / fps), fps, stated, stream.frames or round(stated * fps), True)
-    index = Index()
-    count, clock, tail = _scan(container, stream, index)
-    if clock is None:
-        duration = count / fps
-        return _Survey(0.0, max(0.0, duration - 1 / fps), fps, duration, count, False)
-    first, last = clock[0] * base, (clock[1] - clock[0]) * base
-    if stream.average_rate is None and last > 0:
-        fps = (count - 1) / last
-    duration = last + (tail * base if tail else 1 / fps)
-    if stated - duration > max(1.0, 0.2 * stated):
-        log.warning("%s: pictures end at %.1f s though %.1f s are stated", source.name, duration, stated)
-    return _Survey(first, last, fps, duration, count, True, index)
-
-
-def _scan(container: InputContainer, stream: Any, index: Index) -> tuple[int, tuple[int, int] | None, int]:
-    """Number of pictures, their first and last timestamp (None if any lacks one), duration of the last."""
-    count, tail = 0, 0
-    stamps: tuple[int, int] | None = None
-    unclocked = False
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                index.add(packet)
-            if not packet.size or packet.is_discard:
-                continue
-            count += 1
-            stamp = packet.dts if packet.pts is None else packet.pts
-            if stamp is None:
-                unclocked = True
-                continue
-            if stamps is None or stamp >= stamps[1]:
-                tail = packet.duration or 0
-            stamps = (min(stamps[0], stamp), max(stamps[1], stamp)) if stamps else (stamp, stamp)
-    except (av.error.FFmpegError, IndexError):
-        log.debug("%s: unreadable after %d packets", container.name, count)
-    return count, None if unclocked else stamps, tail
-
-
-def _slack(stream: Any, survey: _Survey) -> float:
+def _slack(stream: Any, survey: Survey) -> float:
     return min(1.01 * float(stream.time_base), SLACK, 0.25 / survey.fps)
 
 
 class _Reader:
     """Frames in order of display, one looked at ahead: what is on screen at a given second."""
 
-    def __init__(self, container: InputContainer, stream: Any, survey: _Survey, name: str) -> None:
+    def __init__(self, container: InputContainer, stream: Any, survey: Survey, name: str) -> None:
         self._container, self._stream, self._survey, self._name = container, stream, survey, name
         self._slack = _slack(stream, survey)
         self._gap = SEEK_GAP
@@ -299,9 +276,7 @@ class _Reader:
             self._gap *= 4
 
 
-def _decode(
-    container: InputContainer, stream: Any, survey: _Survey, name: str
-) -> Iterator[tuple[float, av.VideoFrame]]:
+def _decode(container: InputContainer, stream: Any, survey: Survey, name: str) -> Iterator[tuple[float, av.VideoFrame]]:
     """(second, frame) in order of display; no method of the reader, which would tie both and its frames in a cycle."""
     packets = container.demux(stream)
     base, index, bad = float(stream.time_base), 0, 0
@@ -330,50 +305,81 @@ def _decode(
         log.warning("%s: %d damaged packets were passed over", name, bad)
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """The seconds asked for (T,), the pictures on screen then at each short side, and their own seconds (T,)."""
+
+    wanted: np.ndarray
+    frames: list[list[np.ndarray]]
+    times: np.ndarray
+
+
+_Sized = dict["int | None", np.ndarray]  # a picture at some short sides
+
+
 def _sample(
-    source: VideoSource, choose: Callable[[_Survey], np.ndarray], sides: Sequence[int | None]
-) -> tuple[_Survey, np.ndarray, list[list[np.ndarray]], list[float]]:
-    """The survey, the seconds chosen (T,), the pictures on screen then in each size, and their own seconds."""
+    source: VideoSource, choose: Callable[[Survey], list[np.ndarray]], sides: Sequence[Sequence[int | None]]
+) -> tuple[Survey, list[_Sample]]:
+    """The survey, and a sample for each row of seconds that is chosen, at that row's short sides."""
     with open_video(source) as (container, stream):
-        survey = _survey(container, stream, source)
-        wanted = choose(survey)
-        shown = _picked(container, stream, survey, wanted, sides)
-    shown = shown or _read(source, survey, wanted, sides)
-    times = np.maximum.accumulate([max(second, 0.0) for second, _ in shown])  # damaged clocks may jump back
-    return survey, wanted, [[sized[place] for _, sized in shown] for place in range(len(sides))], times.tolist()
+        survey = survey_of(container, stream, source)
+        rows = choose(survey)
+        asked = _merged(rows, sides)
+        shown = _picked(container, stream, survey, asked)
+    shown = shown or _read(source, survey, asked)
+    samples = []
+    for row, own in zip(rows, sides, strict=True):
+        pictures = [shown[second] for second in row.tolist()]
+        times = np.maximum.accumulate([max(second, 0.0) for second, _ in pictures])  # damaged clocks may jump back
+        samples.append(_Sample(row, [[sized[side] for _, sized in pictures] for side in own], times))
+    return survey, samples
+
+
+def _merged(rows: Sequence[np.ndarray], sides: Sequence[Sequence[int | None]]) -> dict[float, list[int | None]]:
+    """All seconds, rising, and the short sides at which each is wanted."""
+    asked: dict[float, list[int | None]] = {}
+    for row, own in zip(rows, sides, strict=True):
+        for second in row.tolist():
+            asked[second] = list(dict.fromkeys([*asked.get(second, []), *own]))
+    return dict(sorted(asked.items()))
 
 
 def _read(
-    source: VideoSource, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
-) -> list[tuple[float, list[np.ndarray]]]:
-    """(second, pictures) of what is on screen at each wanted second; all in between is decoded."""
-    made: list[tuple[float, list[np.ndarray]]] = []
+    source: VideoSource, survey: Survey, asked: dict[float, list[int | None]]
+) -> dict[float, tuple[float, _Sized]]:
+    """By wanted second the picture on screen then and since when it is; all in between is decoded."""
+    found: dict[float, tuple[float, _Sized]] = {}
     previous: tuple[float, av.VideoFrame] | None = None
+    sized: _Sized = {}
     with open_video(source) as (container, stream):
-        reader, scaler = _Reader(container, stream, survey, source.name), Scaler(stream, sides)
-        for second in wanted:
-            shown = reader.at(float(second))
+        reader, scaler = _Reader(container, stream, survey, source.name), Scaler(stream)
+        for second, sides in asked.items():
+            shown = reader.at(second)
             if shown is None:
                 raise VideoError(f"no frame of {source.name!r} can be decoded; the file is damaged")
-            made.append(made[-1] if shown is previous else (shown[0], scaler(shown[1])))
-            previous = shown
-    return made
+            sized = sized if shown is previous else {}
+            sized |= scaler(shown[1], [side for side in sides if side not in sized])
+            found[second], previous = (shown[0], sized), shown
+    return found
 
 
 def _picked(
-    container: InputContainer, stream: Any, survey: _Survey, wanted: np.ndarray, sides: Sequence[int | None]
-) -> list[tuple[float, list[np.ndarray]]] | None:
+    container: InputContainer, stream: Any, survey: Survey, asked: dict[float, list[int | None]]
+) -> dict[float, tuple[float, _Sized]] | None:
     """As `_read`, by decoding only what is needed; None where a stream does not allow it."""
     if survey.index is None or stream.codec_context.name not in CODECS:
         return None
-    base, scaler = float(stream.time_base), Scaler(stream, sides)
+    base, scaler = float(stream.time_base), Scaler(stream)
     try:
-        asked = on_screen(survey.index, wanted.tolist(), survey.first, base, _slack(stream, survey))
-        found: dict[int, tuple[float, list[np.ndarray]]] = {}
-        for frame in pick(container, stream, survey.index, set(asked)):
-            if frame.pts in asked and frame.pts not in found:
-                found[frame.pts] = (frame.pts * base - survey.first, scaler(frame))
-        return [found[stamp] for stamp in asked]
+        stamps = on_screen(survey.index, list(asked), survey.first, base, _slack(stream, survey))
+        sides: dict[int, list[int | None]] = {}
+        for stamp, own in zip(stamps, asked.values(), strict=True):
+            sides[stamp] = list(dict.fromkeys([*sides.get(stamp, []), *own]))
+        found: dict[int, tuple[float, _Sized]] = {}
+        for frame in pick(container, stream, survey.index, set(stamps)):
+            if frame.pts in sides and frame.pts not in found:
+                found[frame.pts] = (frame.pts * base - survey.first, scaler(frame, sides[frame.pts]))
+        return {second: found[stamp] for second, stamp in zip(asked, stamps, strict=True)}
     except (Unpickable, KeyError, av.error.FFmpegError) as error:
         log.debug("%s: read whole (%s)", container.name, error)
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.video.reading import Clip, Shown, stream
+from captioner.video.reading import Clip, Sampling, Shown, stream
 
 STEP = 0.125  # seconds between the pictures that are compared
 HELD = 96  # pictures kept at most of a window and a half
@@ -24,18 +24,12 @@ _OUTLIER, _LEAST_APART, _MORE_COLOURS = 5.0, 9.0, 0.3  # or: so many times the u
 
 @dataclass(frozen=True)
 class Piece:
-    """A window: its seconds, and its sampled frames at each short side."""
+    """A window: its seconds, and for each sampling its pictures at each short side."""
 
     start: float
     end: float
     shot: float  # where its shot begins, from which `pieces` can begin again
-    clips: list[Clip]
-    held: list[Shown]
-
-    def pictures(self, seconds: Sequence[float], side: int = -1) -> tuple[NDArray[np.uint8], list[float]]:
-        """What is on screen at other seconds of the window, (T, H, W, 3) at one of the sides, and since when."""
-        chosen = _on_screen(self.held, seconds)
-        return np.stack([shown.pictures[side] for shown in chosen]), [shown.second for shown in chosen]
+    clips: list[list[Clip]]
 
 
 @dataclass
@@ -62,44 +56,48 @@ class Cuts:
         return new
 
 
-def pieces(source: Any, seconds: float, frames: int, sides: Sequence[int], shot: float = 0.0) -> Iterator[Piece]:
-    """Windows of at most `seconds` that end where a shot ends; `frames` of each, evenly spread, at each short side.
+def pieces(source: Any, seconds: float, samplings: Sequence[Sampling], shot: float = 0.0) -> Iterator[Piece]:
+    """Windows of at most `seconds` that end where a shot ends, each sampled as `read_samples` does it.
 
     What is left of a shot is never under half a window, unless the shot itself is shorter. shot: the second at which
     the first one begins; from there on the windows are those of a pass from the beginning.
     """
     keep = max(STEP, 1.5 * seconds / HELD)
     least = min(LEAST, seconds / 2)
+    sides = list(dict.fromkeys(side for each in samplings for side in each.sides))
+    largest = max(sides, key=lambda side: side or 1 << 20)
     cuts = Cuts()
     held: list[Shown] = []
     start, shown, due = shot, None, shot
     for shown in stream(source, STEP, sides, start=shot // STEP * STEP):
         if shown.second < shot:
             continue  # of the shot before
-        if cuts.is_new(shown.pictures[-1]) and shown.second - start >= least:
-            yield from _divide(held, (shot, start, shown.second), seconds, frames)
+        if cuts.is_new(shown.pictures[largest]) and shown.second - start >= least:
+            yield from _divide(held, (shot, start, shown.second), seconds, samplings)
             held, shot, start, due = [], shown.second, shown.second, shown.second
         while shown.second - start >= 1.5 * seconds:
-            yield _piece(held, (shot, start, start + seconds), frames)
+            yield _piece(held, (shot, start, start + seconds), samplings)
             start += seconds
             held = _from(held, start)
         if shown.second >= due or not held:
             held.append(shown)
             due = shown.second + keep - 1e-6
     if shown is not None and held:
-        yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, frames)
+        yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, samplings)
 
 
-def _divide(held: list[Shown], span: tuple[float, float, float], seconds: float, frames: int) -> Iterator[Piece]:
+def _divide(
+    held: list[Shown], span: tuple[float, float, float], seconds: float, samplings: Sequence[Sampling]
+) -> Iterator[Piece]:
     """The rest of a shot (where it begins, from where it is left, its end): whole windows, then one, or two halves."""
     shot, start, end = span
     while end - start >= 1.5 * seconds:
-        yield _piece(held, (shot, start, start + seconds), frames)
+        yield _piece(held, (shot, start, start + seconds), samplings)
         start += seconds
     parts = 1 if end - start <= seconds + 1e-6 else 2
     edges = np.linspace(start, end, parts + 1).tolist()
     for low, high in pairwise(edges):
-        yield _piece(held, (shot, low, high), frames)
+        yield _piece(held, (shot, low, high), samplings)
 
 
 def _from(held: list[Shown], start: float) -> list[Shown]:
@@ -108,16 +106,16 @@ def _from(held: list[Shown], start: float) -> list[Shown]:
     return held[first:]
 
 
-def _piece(held: list[Shown], span: tuple[float, float, float], frames: int) -> Piece:
+def _piece(held: list[Shown], span: tuple[float, float, float], samplings: Sequence[Sampling]) -> Piece:
+    """A window (where its shot begins, its start, its end) from the pictures that were kept of it."""
     shot, start, end = span
-    stop = max(start, end - 1 / held[0].fps)
-    chosen = _on_screen(held, np.linspace(start, stop, frames).tolist())
-    times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
-    clips = []
-    for side in range(len(held[0].pictures)):
-        pixels = np.stack([shown.pictures[side] for shown in chosen])
-        clips.append(Clip(pixels, times, held[0].source, held[0].fps, held[0].duration))
-    return Piece(round(start, 3), round(end, 3), shot, clips, held)
+    first, clips = held[0], []
+    for each in samplings:
+        chosen = _on_screen(held, each.seconds(start, end - 1 / first.fps, end).tolist())
+        times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
+        stacks = [np.stack([shown.pictures[side] for shown in chosen]) for side in each.sides]
+        clips.append([Clip(pixels, times, first.source, first.fps, first.duration) for pixels in stacks])
+    return Piece(round(start, 3), round(end, 3), shot, clips)
 
 
 def _on_screen(held: list[Shown], seconds: Sequence[float]) -> list[Shown]:

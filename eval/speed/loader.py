@@ -41,8 +41,8 @@ def read_whole_scaled(path: Path) -> Tensor:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
-        scaler = Scaler(stream, [SIDE])
-        pictures = np.stack([scaler(frame)[0] for frame in container.decode(video=0)])
+        scaler = Scaler(stream)
+        pictures = np.stack([scaler(frame, [SIDE])[SIDE] for frame in container.decode(video=0)])
     return resize_short(pictures[np.linspace(0, len(pictures) - 1, FRAMES).round().astype(int)], SIDE).contiguous()
 
 

@@ -181,7 +181,7 @@ def test_precompute_leaves_nothing_to_training(
         tmp_path / "c" / "bad_videos-1-of-2.jsonl"
     ).exists()
     with monkeypatch.context() as patch:
-        patch.setattr("captioner.data.feature_store.Nets.features", None)  # nobody may call it again
+        patch.setattr("captioner.data.feature_store.FrozenNets.features", None)  # nobody may call it again
         assert run(clips, tmp_path / "run", f"data.cache={tmp_path / 'c'}", "train.epochs=1") == 0
 
     capsys.readouterr()

@@ -178,7 +178,7 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     frames[:, :, :30] = 200
     config = tiny_config("experts.frames=3", "experts.size=32", "experts.margin=0.1").experts
     monkeypatch.setattr("captioner.faces.crops.open_reader", lambda name: OneFace())
-    crops_module._reader.cache_clear()
+    crops_module.shared_reader.cache_clear()
     left = expert_crops(clip_of(frames), config)
     assert left.pixels.shape == (1, 3, 3, 32, 32)
     assert left.height is not None and 0 < left.height.item() < 1
@@ -187,14 +187,14 @@ def test_expert_crops_follow_the_face(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left.people is not None and left.people.tolist() == [1]
     assert left.hidden().shown.tolist() == [[False] * 3]  # type: ignore[union-attr]
     monkeypatch.setattr("captioner.faces.crops.open_reader", lambda name: NoFace())
-    crops_module._reader.cache_clear()
+    crops_module.shared_reader.cache_clear()
     nobody = expert_crops(clip_of(frames), config)
     assert not any(value.any() for value in vars(nobody).values())
     both = FaceCrops.stack([left, nobody])
     assert both.pixels.shape == (2, 3, 3, 32, 32)
     assert both.shown is not None and both.shown.tolist() == [[False, True, True], [False] * 3]
     assert both.people is not None and both.people.tolist() == [1, 0]
-    crops_module._reader.cache_clear()
+    crops_module.shared_reader.cache_clear()
 
 
 def test_several_captions_a_clip(records: list[Record], tokenizer: Tokenizer) -> None:

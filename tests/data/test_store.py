@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from captioner.config import DataConfig
-from captioner.data import feature_store
+from captioner.data import inputs as inputs_module
 from captioner.data.dataset import ClipDataset, Place
-from captioner.data.feature_store import FeatureStore, look, open_store
+from captioner.data.feature_store import FeatureStore, open_store
+from captioner.data.inputs import read_inputs
 from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
@@ -76,7 +77,7 @@ def test_what_is_read_back_is_what_was_computed(records: list[Record], tmp_path:
     first = store.load(records[0].video)
     again = store_of(tmp_path).load(records[0].video)
     assert first.experts is not None and again.experts is not None
-    seen = look(records[0].video, store.config, 72)
+    seen = read_inputs(records[0].video, store.config, short_side=72).inputs[0]
     assert torch.equal(again.frames, seen.frames)
     assert torch.equal(again.experts.au_nodes, store.nets.experts(seen.faces.pixels).au_nodes)
     assert len(entries(tmp_path)) == 2 * len(records)
@@ -146,7 +147,7 @@ def test_faces_are_read_once_whatever_the_experts(
 ) -> None:
     monkeypatch.setattr(crops_module, "open_reader", lambda name: OneFace())
     monkeypatch.setattr(OneFace, "read_clips", 0)
-    crops_module._reader.cache_clear()
+    crops_module.shared_reader.cache_clear()
     margin = "experts.margin=0.1"
     store = store_of(tmp_path, margin)
     store.fill(records, progress=False)
@@ -156,7 +157,7 @@ def test_faces_are_read_once_whatever_the_experts(
     other.fill(records, progress=False)
     got = store_of(tmp_path, margin, seed=1).load(records[0].video)
     assert OneFace.read_clips == 3
-    seen = look(records[0].video, other.config, 72)
+    seen = read_inputs(records[0].video, other.config, short_side=72).inputs[0]
     assert got.experts is not None and seen.faces is not None
     assert torch.equal(got.experts.er, other.nets.experts(seen.faces.pixels, seen.faces.shown).er)
     track = OneFace().read(read_clip(records[0].video, 4, short_side=360).frames)[0]
@@ -165,12 +166,12 @@ def test_faces_are_read_once_whatever_the_experts(
     assert np.array_equal(kept[0].landmarks, track.landmarks)
     assert np.array_equal(kept[0].present, track.present)
     assert kept[0].dominance == track.dominance
-    crops_module._reader.cache_clear()
+    crops_module.shared_reader.cache_clear()
 
 
 def test_nobody_in_a_clip_is_a_finding(records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(feature_store, "face_tracks", lambda *given: asked.append(1) or [])
+    monkeypatch.setattr(inputs_module, "face_tracks", lambda *given: asked.append(1) or [])
     store = store_of(tmp_path, "experts.margin=0.1")
     seen = store.load(records[0].video)
     assert seen.experts is not None and not seen.experts.present.any()
@@ -186,9 +187,8 @@ def test_tokens_of_a_frozen_encoder_stand_for_frames(records: list[Record], tmp_
     assert store is not None
     seen = store.load(records[0].video)
     assert seen.frames.numel() == 0 and seen.video is not None
-    centre = look(records[0].video, model.config).frames
-    left = (centre.shape[-1] - 64) // 2
-    torch.testing.assert_close(seen.video, model.video(centre[None, ..., left : left + 64]))
+    centre = read_inputs(records[0].video, model.config).inputs[0].frames
+    torch.testing.assert_close(seen.video, model.video(centre[None]))
     assert [path.parts[-3].split("-")[0] for path in entries(tmp_path)] == ["experts", "video"]
     moving = open_store(DataConfig(cache=str(tmp_path / "store")), model.config, model, torch.device("cpu"))
     assert moving is not None and list(moving.parts) == ["frames", "experts"]
@@ -198,7 +198,7 @@ def test_frames_need_not_be_kept(records: list[Record], tmp_path: Path) -> None:
     store = store_of(tmp_path, frames=False)
     store.fill(records, progress=False)
     seen = store_of(tmp_path, frames=False).load(records[1].video)
-    assert torch.equal(seen.frames, look(records[1].video, store.config, 72).frames)
+    assert torch.equal(seen.frames, read_inputs(records[1].video, store.config, short_side=72).inputs[0].frames)
     assert seen.experts is not None
     assert not entries(tmp_path, "frames")
 

@@ -1,8 +1,10 @@
 """A trained PE-CLIP as the captioner's prior: opened once, cached, matched by name, mixed by one rule."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,17 +14,21 @@ from captioner.config import ModelConfig
 from captioner.config_io import build_config, to_dict
 from captioner.data import inputs
 from captioner.data.dataset import ClipDataset, Place
-from captioner.data.feature_store import FeatureStore, look
+from captioner.data.feature_store import FeatureStore
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
 from captioner.emotion.frame_features import read_frames
+from captioner.emotion.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
+from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack, crops
+from captioner.faces.reader import make_track
 from captioner.inference.predictor import Captioner
-from captioner.model.batch import collate
+from captioner.model.batch import collate, features_of_faces
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.checkpoint import Checkpoint
 from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.train.checkpoints import changed_settings
+from captioner.video import reading
 from captioner.video.reading import read_clip, write_video
 from tests.emotion.test_pe_clip import LABELS, model_of
 from tests.helpers import tiny_batch, tiny_config
@@ -46,47 +52,140 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def face_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but it looks at the dominant face."""
+    path = tmp_path_factory.mktemp("prior") / "pe-face"
+    model = model_of("crop=face")
+    for layer in model.decoder.layers:
+        layer.gate.data.fill_(0.5)
+    folder.save_pe_clip(path, model)
+    return path
+
+
 def config_of(source: Path, *more: str, labels: list[str] = LABELS) -> ModelConfig:
     given = ["emotion_prior=pe_clip", f"emotion_prior_source={source}", f"labels={json.dumps(labels)}"]
     return tiny_config(*given, *more)
 
 
+class TwoFaces(FaceReader):
+    """Follows a face on the left and a smaller one on the right; notes how many pictures it was given."""
+
+    given: ClassVar[list[int]] = []
+
+    def _read(self, clip: np.ndarray, times: np.ndarray | None) -> list[FaceTrack]:
+        self.given.append(len(clip))
+        seen, values = list(range(len(clip))), [np.zeros(len(EXPRESSION_NAMES), np.float32)] * len(clip)
+        tracks = []
+        for left, size in ((0.05, 0.4), (0.6, 0.3)):
+            points = np.random.default_rng(0).uniform(0, 1, (68, 2)).astype(np.float32)
+            points[36:42], points[42:48], points[48:] = (0.3, 0.3), (0.7, 0.3), (0.5, 0.7)
+            marks = (points * size + (left, 0.3)) * clip.shape[2]
+            tracks.append(make_track(len(clip), clip.shape[1:3], seen, [marks] * len(clip), [1.0] * len(clip), values))
+        return tracks
+
+
+@pytest.fixture
+def two_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[TwoFaces]]:
+    """Every picture shows two people."""
+    monkeypatch.setattr(crops, "open_reader", lambda name: TwoFaces())
+    monkeypatch.setattr(TwoFaces, "given", [])
+    crops.shared_reader.cache_clear()
+    yield TwoFaces
+    crops.shared_reader.cache_clear()
+
+
+def belief_of(given: Any, config: ModelConfig, **how: Any) -> Any:
+    """What a clip's inputs hold of the prior's belief."""
+    return inputs.read_inputs(given, config, **how).inputs[0].prior
+
+
 def test_belief_is_the_recognisers_in_the_captioners_order(source: Path, video: Path) -> None:
     model = folder.load_pe_clip(source)
     wanted = model.predict(model.features(read_frames(video, 32, 6)[None])).probs
-    seen = look(video, config_of(source))
-    assert seen.prior is not None
-    torch.testing.assert_close(seen.prior, wanted)
-    turned = look(video, config_of(source, labels=LABELS[::-1]))
-    torch.testing.assert_close(turned.prior, wanted.flip(1))
+    torch.testing.assert_close(belief_of(video, config_of(source)), wanted)
+    turned = belief_of(video, config_of(source, labels=LABELS[::-1]))
+    torch.testing.assert_close(turned, wanted.flip(1))
     with video.open("rb") as file:
-        torch.testing.assert_close(look(file, config_of(source)).prior, wanted)
-    part = look(video, config_of(source), start=0.0, end=0.5).prior
+        torch.testing.assert_close(belief_of(file, config_of(source)), wanted)
+    part = belief_of(video, config_of(source), start=0.0, end=0.5)
     assert part is not None and not torch.allclose(part, wanted)
-    assert look(video, tiny_config()).prior is None
+    assert belief_of(video, tiny_config()) is None
+    opened = prior.open_prior(config_of(source))
+    assert opened is not None
+    torch.testing.assert_close(inputs.read_belief(video, opened).probs, wanted)
 
 
 @pytest.mark.parametrize("span", [{}, {"start": 0.4, "end": 1.6}])
 def test_frames_in_memory_are_believed_as_the_file_is(source: Path, video: Path, span: dict[str, float]) -> None:
     config = config_of(source)
     frames = read_clip(video, 12).frames
-    seen = inputs.view(frames, config, fps=5, **span).seen[0]
-    torch.testing.assert_close(seen.prior, look(video, config, **span).prior, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        belief_of(frames, config, fps=5, **span), belief_of(video, config, **span), atol=0.02, rtol=0
+    )
 
 
-def test_a_window_is_believed_as_its_span_of_the_file_is(source: Path, video: Path) -> None:
-    config = config_of(source)
-    windows = list(inputs.view_windows(video, config, 1.2))
-    assert [(w.start, w.end) for w in windows] == [(0.0, 1.2), (1.2, 2.4)]
+@pytest.mark.parametrize("crop", ["frame", "face"])
+def test_a_clip_is_believed_alike_alone_in_a_batch_and_as_a_window(
+    source: Path, face_source: Path, tmp_path: Path, tokenizer: Tokenizer, crop: str, two_faces: type[TwoFaces]
+) -> None:
+    video = tmp_path / "clip.mp4"  # windows look eight times a second: they see each of its pictures
+    write_video(video, np.random.default_rng(0).integers(0, 255, (12, 72, 80, 3)).astype(np.uint8), 4)
+    config = config_of(face_source if crop == "face" else source, "experts.margin=0.2")
+    windows = list(inputs.read_windows(video, config, 1.5))
+    assert [(w.start, w.end) for w in windows] == [(0.0, 1.5), (1.5, 3.0)]
     for window in windows:
-        wanted = look(video, config, start=window.start, end=window.end).prior
-        torch.testing.assert_close(window.seen[0].prior, wanted, atol=0.02, rtol=0)
+        alone = inputs.read_inputs(video, config, start=window.start, end=window.end)
+        shown = inputs.read_inputs(video, config, start=window.start, end=window.end, keep=True)
+        for other in (alone, shown):
+            torch.testing.assert_close(other.inputs[0].prior, window.inputs[0].prior, atol=1e-6, rtol=0)
+            torch.testing.assert_close(other.inputs[0].faces.pixels, window.inputs[0].faces.pixels)
+    both = [belief_of(video, config), belief_of(read_clip(video, 12).frames, config, fps=4)]
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    torch.manual_seed(0)
+    model = Captioner(Checkpoint(EmotionCaptioner(config).eval(), tokenizer, None, {}, "tiny"))
+    said = [captions[0].emotion for captions in model.each([video, video], max_words=4)]
+    assert list(model.caption(video, max_words=4).emotion.values()) == pytest.approx(list(said[1].values()))
+    torch.testing.assert_close(both[0], both[1], atol=0.02, rtol=0)
+
+
+def test_a_prior_of_faces_is_fed_from_one_decoding_and_one_reading(
+    face_source: Path, video: Path, two_faces: type[TwoFaces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_video = reading.open_video
+    monkeypatch.setattr(reading, "open_video", lambda given: opened.append(given) or open_video(given))
+    plain, config = tiny_config("experts.margin=0.2"), config_of(face_source, "experts.margin=0.2")
+    inputs.read_inputs(video, plain)
+    once = len(opened)
+    pair = inputs.read_inputs(video, config, people=2)
+    assert len(opened) == 2 * once
+    assert two_faces.given == [4, 7]  # 4 sampled pictures, and 6 of the prior, three of them the same
+    first, second = (each.prior for each in pair.inputs)
+    assert first is not None and second is not None and not torch.allclose(first, second)  # of each person its own
+    torch.testing.assert_close(belief_of(video, config), first)
+
+
+def test_a_store_keeps_the_belief_that_a_caption_tells(
+    face_source: Path, video: Path, tmp_path: Path, two_faces: type[TwoFaces]
+) -> None:
+    config = config_of(face_source, "experts.margin=0.2")
+    model = EmotionCaptioner(config).eval()
+    store = FeatureStore(tmp_path, config, model.experts, 72)
+    kept, alone = store.load(video), inputs.read_inputs(video, config).inputs[0]
+    torch.testing.assert_close(kept.prior, alone.prior)
+    torch.testing.assert_close(kept.experts.au_nodes, features_of_faces(model.experts, alone.faces).au_nodes)
+    other = FeatureStore(tmp_path, replace(config, labels=LABELS[::-1]), model.experts, 72)
+    assert other.missing(video) == ["belief"]
+    torch.testing.assert_close(other.load(video).prior, kept.prior.flip(1))
+    unlike = FeatureStore(tmp_path, replace(config, emotion_prior=None), model.experts, 72)
+    assert unlike.missing(video) == ["faces", "experts"]  # people are followed in other pictures
 
 
 def test_other_labels_are_refused_with_both_lists(source: Path, video: Path) -> None:
     wanted = r"pe: the emotion prior knows \[anger, joy, fear, deep sadness\], the captioner needs \[joy, trust\]"
     with pytest.raises(ConfigError, match=wanted):
-        look(video, config_of(source, labels=["joy", "trust"]))
+        belief_of(video, config_of(source, labels=["joy", "trust"]))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +204,7 @@ def test_bad_settings_are_named(source: Path, override: str, message: str) -> No
 
 def test_missing_priors_are_named(tmp_path: Path, video: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.emotion_prior_source: .* holds no trained PE-CLIP"):
-        look(video, config_of(tmp_path / "none"))
+        belief_of(video, config_of(tmp_path / "none"))
     with pytest.raises(ConfigError, match="the clips come without its belief"):
         EmotionCaptioner(config_of(tmp_path)).eval().see(tiny_batch(config_of(tmp_path)))
 
@@ -130,10 +229,10 @@ def test_belief_is_computed_once(
     model = EmotionCaptioner(config)
     cache = FeatureStore(tmp_path, config, model.experts, 72)
     first = cache.load(video).prior
-    with monkeypatch.context() as patch:  # in one process without a cache, too
-        patch.setattr(prior.EmotionPrior, "compute", None)
-        assert torch.equal(look(video, config).prior, first)  # type: ignore[arg-type]
-    monkeypatch.setattr(prior.EmotionPrior, "belief", None)  # nobody may call it again
+    # nobody may compute it again: not in one process without a cache, and nowhere with one
+    monkeypatch.setattr(PEClip, "predict", None)
+    assert torch.equal(belief_of(video, config), first)
+    monkeypatch.setattr(prior.EmotionPrior, "belief", None)
     again = FeatureStore(tmp_path, config, model.experts, 72)
     assert first is not None and torch.equal(again.load(video).prior, first)  # type: ignore[arg-type]
     assert FeatureStore(tmp_path, replace(config, emotion_prior=None), model.experts, 72).missing(video) == []
@@ -157,7 +256,7 @@ def test_a_caption_tells_the_mixed_belief(source: Path, video: Path, tokenizer: 
     torch.manual_seed(0)
     model = EmotionCaptioner(config).eval()
     caption = Captioner(Checkpoint(model, tokenizer, None, {}, "tiny")).caption(video, max_words=4)
-    wanted = look(video, config).prior
+    wanted = belief_of(video, config)
     assert wanted is not None
     assert list(caption.emotion) == LABELS
     assert list(caption.emotion.values()) == pytest.approx(wanted[0].tolist(), abs=1e-5)

@@ -157,16 +157,16 @@ def test_a_cut_at_any_byte_loses_the_last_line_only(world: Path, whole: dict[str
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that are looked at from now on."""
-    from captioner.data import feature_store
+    from captioner.data import inputs
 
     seen: list[str] = []
-    look: Callable[..., Any] = feature_store.look
+    read: Callable[..., Any] = inputs.read_inputs
 
     def noted(path: Path, config: Any) -> Any:
         seen.append(path.name)
-        return look(path, config)
+        return read(path, config)
 
-    monkeypatch.setattr(feature_store, "look", noted)
+    monkeypatch.setattr(inputs, "read_inputs", noted)
     return seen
 
 

@@ -135,7 +135,7 @@ def test_batches_change_nothing_and_failures_stay_in_place(model: Captioner, dra
 def test_a_clip_that_the_model_fails_at_costs_itself(
     model: Captioner, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    see, bad = EmotionCaptioner.see, inputs.view(drawn[1], model.config).seen[0].frames
+    see, bad = EmotionCaptioner.see, inputs.read_inputs(drawn[1], model.config).inputs[0].frames
 
     def fragile(self: EmotionCaptioner, batch: Any) -> Any:
         if any(torch.equal(frames, bad) for frames in batch.frames):
@@ -231,7 +231,7 @@ def test_full_memory_halves_the_batch_once(
         model.caption(drawn[0])
 
 
-def test_wishes_that_a_model_cannot_meet(model: Captioner) -> None:
+def test_options_that_a_model_cannot_meet(model: Captioner) -> None:
     tokenizer = Tokenizer.build(CAPTIONS)
     untrained = EmotionCaptioner(replace(tiny_config(), vocab_size=tokenizer.vocab_size)).eval()
     plain = Captioner(Checkpoint(untrained, tokenizer, None, {}, "plain"))
@@ -283,8 +283,8 @@ def couple(tmp_path: Path) -> Path:
 def test_people_have_their_own_captions_and_crops(
     onlooker: Captioner, couple: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = inputs.view(couple, onlooker.config, people=5)
-    left, right = (one.faces.pixels.float().mean() for one in seen.seen if one.faces is not None)
+    seen = inputs.read_inputs(couple, onlooker.config, people=5)
+    left, right = (one.faces.pixels.float().mean() for one in seen.inputs if one.faces is not None)
     assert left < 60 < 150 < right
     captions = onlooker.people(couple, 5)
     assert [(c.person, c.faces) for c in captions] == [(1, 2), (2, 2)]
@@ -300,7 +300,7 @@ def test_people_have_their_own_captions_and_crops(
 def test_the_encoder_sees_the_centre_square_as_in_training(onlooker: Captioner, couple: Path) -> None:
     record = Record("a", couple, "test", ["A man."])
     trained = ClipDataset([record], onlooker.config, onlooker.tokenizer)[Place(0, 0)]
-    assert torch.equal(inputs.view(couple, onlooker.config).seen[0].frames, trained.inputs.frames)
+    assert torch.equal(inputs.read_inputs(couple, onlooker.config).inputs[0].frames, trained.inputs.frames)
     assert trained.inputs.frames.shape == (4, 3, 64, 64)
 
 

@@ -216,7 +216,7 @@ import captioner, sys, time
 from captioner.inference.results import Caption
 class Model:
     device, checkpoint = "cpu", type("C", (), {"name": "fake"})
-    def wish(self, *_): pass
+    def options(self, **_): pass
     def each(self, sources, **_):
         for source in sources:
             yield [Caption("Said.", 1.0, [], {}, [], 0, 0.0, 1.0)]

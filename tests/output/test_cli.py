@@ -304,7 +304,7 @@ def test_a_reader_that_leaves_is_no_traceback(folder: Path) -> None:
         "import captioner, sys, time\n"
         "from captioner.inference.results import Caption\n"
         "class M:\n"
-        "    device, checkpoint, wish = 'cpu', None, lambda self, *_: None\n"
+        "    device, checkpoint, options = 'cpu', None, lambda self, **_: None\n"
         "    def each(self, sources, **_):\n"
         "        for source in sources:\n"
         "            time.sleep(0.1)\n"

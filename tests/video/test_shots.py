@@ -2,12 +2,13 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from captioner.video import shots
-from captioner.video.reading import write_video
+from captioner.video.reading import Sampling, read_samples, write_video
 from captioner.video.shots import Cuts, Piece, pieces
 
 FPS = 8
@@ -28,12 +29,12 @@ def film(path: Path, lengths: list[float], fps: float = FPS) -> Path:
 
 
 def spans(path: Path, seconds: float, frames: int = 4) -> list[tuple[float, float]]:
-    found: list[Piece] = list(pieces(path, seconds, frames, [24]))
+    found: list[Piece] = list(pieces(path, seconds, [Sampling(frames, (24,))]))
     for piece in found:
-        assert piece.clips[0].frames.shape == (frames, 24, 32, 3)
-        assert np.all(np.diff(piece.clips[0].times) >= 0)
-        assert piece.start <= piece.clips[0].times[0]
-        assert piece.clips[0].times[-1] <= piece.end
+        assert piece.clips[0][0].frames.shape == (frames, 24, 32, 3)
+        assert np.all(np.diff(piece.clips[0][0].times) >= 0)
+        assert piece.start <= piece.clips[0][0].times[0]
+        assert piece.clips[0][0].times[-1] <= piece.end
     assert found[0].start == 0
     assert all(a.end == b.start for a, b in itertools.pairwise(found))
     return [(piece.start, piece.end) for piece in found]
@@ -58,19 +59,29 @@ def test_windows_end_at_cuts(
 
 
 def test_no_frame_of_a_window_is_from_another_shot(tmp_path: Path) -> None:
-    for piece in pieces(film(tmp_path / "a.mp4", [3, 4, 2]), 5, 6, [48]):
+    for piece in pieces(film(tmp_path / "a.mp4", [3, 4, 2]), 5, [Sampling(6, (48,))]):
         own = {3: 0, 7: 1, 9: 2}[round(piece.end)]
-        for picture in piece.clips[0].frames:
+        for picture in piece.clips[0][0].frames:
             apart = [np.abs(picture.astype(int) - scene(n)).mean() for n in range(3)]
             assert int(np.argmin(apart)) == own or min(apart) > 20  # panned far from where it began
 
 
 def test_each_side_shows_the_same_pictures(tmp_path: Path) -> None:
-    piece = next(iter(pieces(film(tmp_path / "a.mp4", [4]), 5, 3, [24, 48])))
-    assert [clip.frames.shape for clip in piece.clips] == [(3, 24, 32, 3), (3, 48, 64, 3)]
-    assert np.array_equal(piece.clips[0].times, piece.clips[1].times)
-    small = piece.clips[1].frames.reshape(3, 24, 2, 32, 2, 3).mean((2, 4))
-    assert np.abs(small - piece.clips[0].frames).mean() < 12
+    (clips,) = next(iter(pieces(film(tmp_path / "a.mp4", [4]), 5, [Sampling(3, (24, 48))]))).clips
+    assert [clip.frames.shape for clip in clips] == [(3, 24, 32, 3), (3, 48, 64, 3)]
+    assert np.array_equal(clips[0].times, clips[1].times)
+    small = clips[1].frames.reshape(3, 24, 2, 32, 2, 3).mean((2, 4))
+    assert np.abs(small - clips[0].frames).mean() < 12
+
+
+def test_a_window_is_sampled_as_its_span_is(tmp_path: Path) -> None:
+    path, samplings = film(tmp_path / "a.mp4", [3, 4]), [Sampling(5, (24,)), Sampling(7, (48, 24), edges=False)]
+    for piece in pieces(path, 5, samplings):
+        alone = read_samples(path, samplings, start=piece.start, end=piece.end)
+        assert [len(row) for row in piece.clips] == [len(row) for row in alone] == [1, 2]
+        for one, other in zip(itertools.chain(*piece.clips), itertools.chain(*alone), strict=True):
+            assert one.times == pytest.approx(other.times)
+            assert np.array_equal(one.frames, other.frames)
 
 
 def test_a_picture_that_stays_is_shown_in_every_window(tmp_path: Path) -> None:
@@ -82,10 +93,10 @@ def test_no_more_is_held_than_a_window_and_a_half(tmp_path: Path, monkeypatch: p
     most = 0
     cut_piece = shots._piece
 
-    def watched(held: list[shots.Shown], *rest: float) -> Piece:
+    def watched(held: list[shots.Shown], *rest: Any) -> Piece:
         nonlocal most
         most = max(most, len(held))
-        return cut_piece(held, *rest)  # type: ignore[arg-type]
+        return cut_piece(held, *rest)
 
     monkeypatch.setattr(shots, "_piece", watched)
     path = film(tmp_path / "a.mp4", [60])
@@ -109,15 +120,14 @@ def test_movement_is_no_cut_and_darkness_to_light_is() -> None:
 def test_a_pass_can_begin_with_any_shot(tmp_path: Path, seconds: float, fps: float) -> None:
     """Windows, pictures and what is on screen between them are those of the pass from the beginning, bit for bit."""
     path = film(tmp_path / "a.mp4", [7, 3, 0.5, 12, 4], fps)
-    whole = list(pieces(path, seconds, 4, [24, 48]))
+    samplings = [Sampling(4, (24, 48)), Sampling(9, (24,), edges=False)]  # of the encoder, and between its pictures
+    whole = list(pieces(path, seconds, samplings))
     assert len({piece.shot for piece in whole}) == 4  # a flash is no shot
     for shot in sorted({piece.shot for piece in whole}):
         rest = [piece for piece in whole if piece.shot >= shot]
-        again = list(pieces(path, seconds, 4, [24, 48], shot))
+        again = list(pieces(path, seconds, samplings, shot))
         assert [(piece.start, piece.end, piece.shot) for piece in again] == [(p.start, p.end, p.shot) for p in rest]
         for one, other in zip(again, rest, strict=True):
-            assert all(np.array_equal(a.frames, b.frames) for a, b in zip(one.clips, other.clips, strict=True))
-            assert all(np.array_equal(a.times, b.times) for a, b in zip(one.clips, other.clips, strict=True))
-            between = np.linspace(one.start, one.end, 9).tolist()
-            assert np.array_equal(one.pictures(between)[0], other.pictures(between)[0])
-            assert one.pictures(between)[1] == other.pictures(between)[1]
+            both = list(zip(itertools.chain(*one.clips), itertools.chain(*other.clips), strict=True))
+            assert len(both) == 3
+            assert all(np.array_equal(a.frames, b.frames) and np.array_equal(a.times, b.times) for a, b in both)

@@ -11,6 +11,7 @@ import torch
 
 from captioner.config import ModelConfig
 from captioner.config_io import load_config
+from captioner.data.inputs import read_belief
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
 from captioner.emotion.clip import open_clip
@@ -59,7 +60,7 @@ class OneFace(FaceReader):
 
 @pytest.fixture(autouse=True)
 def one_face(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.emotion.face_frames._reader", OneFace)
+    monkeypatch.setattr("captioner.emotion.face_frames.shared_reader", lambda _: OneFace())
 
 
 def halves(level: int, count: int = 1) -> np.ndarray:
@@ -156,7 +157,7 @@ def pair(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pair trained for a moment; its reader sees one face."""
     out = tmp_path_factory.mktemp("pair") / "pair"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("captioner.emotion.face_frames._reader", OneFace)
+        patch.setattr("captioner.emotion.face_frames.shared_reader", lambda _: OneFace())
         more = [f"manifest={manifest}", f"out={out}", "epochs=2", "part=0.6"]
         run_pair(load_config(PairConfig, ROOT / "configs" / "clip_face.yaml", [*SMALL, *more]), torch.device("cpu"))
     return out
@@ -269,8 +270,8 @@ def test_the_shipped_recogniser(video: Path) -> None:
     opened = prior.open_prior(config)
     assert opened is not None and tuple(opened.model.config.labels) == tuple(opened.model.config.labels)
     assert set(opened.model.config.labels) == set(MAFW_LABELS) and opened.model.config.crop == "face"
-    probs = prior.prior_probs(config, video)
-    assert probs is not None and probs.shape == (1, 11)
+    probs = read_belief(video, opened).probs
+    assert probs.shape == (1, 11)
     torch.testing.assert_close(probs.sum(), torch.tensor(1.0))
     places = [ROOT / "captioner" / "weights" / name for name in ("pe-clip", "pe-clip-pair")]
     sizes = [file.stat().st_size for place in places for file in place.iterdir()]

@@ -1,0 +1,44 @@
+"""What can be asked of a captioner when it writes: one type, and the keywords of its methods that make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from captioner.config import DecodeConfig
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How captions are to be written, and of whom."""
+
+    beams: int = 0
+    """Width of the search; 1: greedy, 0: the model's own."""
+    max_words: int | None = None
+    """Word pieces at most; None: the model's own."""
+    style: str = ""
+    """One of the model's styles; "": its first."""
+    people: int = 0
+    """A caption for each of so many people, the most dominant ones; 0: one for the clip."""
+    evidence: bool = False
+    """With pictures, faces and curves behind each caption."""
+
+    @property
+    def decoding(self) -> DecodeConfig:
+        """What concerns the choice of words."""
+        return DecodeConfig(beams=self.beams, max_words=self.max_words or 0, style=self.style)
+
+
+class WritingKeywords(TypedDict, total=False):
+    """DecodeOptions as keywords, of a method that settles itself who is described."""
+
+    beams: int
+    max_words: int | None
+    style: str
+    evidence: bool
+
+
+class DecodeKeywords(WritingKeywords, total=False):
+    """DecodeOptions as keywords."""
+
+    people: int
