@@ -1,6 +1,7 @@
 """What every script shares: its parser, a config's overrides, log lines on standard error, exit codes."""
 
 import argparse
+import inspect
 import logging
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def run_subcommand(
         chosen.add_argument("command", choices=commands, help=argparse.SUPPRESS)
         chosen.parse_args([first])
     work = commands[first]
-    parser = script_parser(work.__doc__)
+    parser = script_parser(inspect.getdoc(getattr(work, "func", work)))  # of a partial, its function's
     parser.prog = f"{parser.prog} {first}"
     return guarded(lambda: work(parser, rest), hint=hint)
 

@@ -1,4 +1,4 @@
-"""A few of the damaged files that scripts/fuzz_caption.py makes by the hundred."""
+"""A few of the damaged files that scripts/prove.py fuzz makes by the hundred."""
 
 import subprocess
 import sys
@@ -6,15 +6,13 @@ import sys
 import numpy as np
 import pytest
 
+from eval.proofs.fuzz import broken_promises, damage_bytes
 from tests.helpers import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import fuzz_caption
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="select works on sockets only")
 def test_twenty_damaged_files_keep_every_promise() -> None:
-    command = [sys.executable, "scripts/fuzz_caption.py", "--files", "20", "--seed", "5"]
+    command = [sys.executable, "scripts/prove.py", "fuzz", "--files", "20", "--seed", "5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("20 files: ")
@@ -22,8 +20,8 @@ def test_twenty_damaged_files_keep_every_promise() -> None:
 
 def test_damage_follows_from_the_seed_and_changes_the_file() -> None:
     sound = bytes(range(256)) * 8
-    made = [fuzz_caption.damage(sound, np.random.default_rng([1, n])) for n in range(30)]
-    assert made == [fuzz_caption.damage(sound, np.random.default_rng([1, n])) for n in range(30)]
+    made = [damage_bytes(sound, np.random.default_rng([1, n])) for n in range(30)]
+    assert made == [damage_bytes(sound, np.random.default_rng([1, n])) for n in range(30)]
     assert sum(each != sound for each in made) > 27
 
 
@@ -38,5 +36,5 @@ def test_damage_follows_from_the_seed_and_changes_the_file() -> None:
     ],
 )
 def test_broken_promises_are_told(told: dict[str, object], fault: str) -> None:
-    assert fuzz_caption.faults(told).startswith(fault)
-    assert bool(fuzz_caption.faults(told)) == bool(fault)
+    assert broken_promises(told).startswith(fault)
+    assert bool(broken_promises(told)) == bool(fault)

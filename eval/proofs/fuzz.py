@@ -1,27 +1,20 @@
-"""Damage small videos at random and caption each: no traceback, no hang, no crash, bounded memory.
+"""Damaged videos are captioned or refused: no traceback, no hang, no crash, bounded memory."""
 
-    python scripts/fuzz_caption.py --files 300 [--seed 0] [--keep DIR] [--model NAME|PATH]
-
-Prints what became of the files; the exit code is 1 where a file broke a promise, and such files are kept in DIR.
-"""
-
-import argparse
 import contextlib
 import io
 import json
-import resource
 import select
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+
+from eval.speed.timing import peak_memory
 
 LONGEST = 30.0  # seconds a file may take
 START = 180.0  # seconds the program may take to load, on a busy machine
@@ -39,7 +32,7 @@ KINDS: dict[str, tuple[str, str, str]] = {  # file name: container, codec, pixel
 
 
 @dataclass
-class Outcome:
+class FuzzOutcome:
     """What became of one file."""
 
     name: str
@@ -49,7 +42,7 @@ class Outcome:
     memory: int  # KiB, the most so far
 
 
-def make_seed(path: Path, container: str, codec: str, pixels: str) -> bool:
+def make_sound_video(path: Path, container: str, codec: str, pixels: str) -> bool:
     """A small sound video; False where this FFmpeg has no such encoder."""
     rng = np.random.default_rng(0)
     scene = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
@@ -66,7 +59,7 @@ def make_seed(path: Path, container: str, codec: str, pixels: str) -> bool:
     return True
 
 
-def damage(data: bytes, rng: np.random.Generator) -> bytes:
+def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
     """The bytes with one to four faults: changed, cut off, left out, doubled, blanked."""
     changed = bytearray(data)
     for _ in range(int(rng.integers(1, 5))):
@@ -93,16 +86,16 @@ def damage(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-class Worker:
+class CaptionWorker:
     """A process that captions the files it is told, one after the other."""
 
     def __init__(self, model: str | None) -> None:
-        command = [sys.executable, __file__, "--worker", *(["--model", model] if model else [])]
+        command = [sys.executable, "-m", "eval.proofs.fuzz", *([model] if model else [])]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, text=True, bufsize=1, **pipes)
         self.limit = START
 
-    def caption(self, path: Path) -> Outcome:
+    def caption(self, path: Path) -> FuzzOutcome:
         """What becomes of a file; a worker that hangs or dies is of no further use."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -114,10 +107,10 @@ class Worker:
         if not line:
             self.stop()
             fault = "hangs" if not ready else f"ends the program ({self.process.returncode})"
-            return Outcome(path.name, fault, None, took, 0)
+            return FuzzOutcome(path.name, fault, None, took, 0)
         self.limit = LONGEST
         told = json.loads(line)
-        return Outcome(path.name, faults(told), told["code"], told["seconds"], told["memory"])
+        return FuzzOutcome(path.name, broken_promises(told), told["code"], told["seconds"], told["memory"])
 
     def stop(self) -> None:
         """End the process."""
@@ -125,7 +118,7 @@ class Worker:
         self.process.communicate()
 
 
-def faults(told: dict[str, Any]) -> str:
+def broken_promises(told: dict[str, Any]) -> str:
     """Which promises a file broke."""
     found = []
     if told["code"] not in (0, 1):
@@ -142,7 +135,7 @@ def faults(told: dict[str, Any]) -> str:
     return "; ".join(found)
 
 
-def work(model: str | None) -> int:
+def caption_lines(model: str | None) -> int:
     """The worker: a path a line in, what became of it out."""
     import torch
 
@@ -160,24 +153,24 @@ def work(model: str | None) -> int:
             except BaseException as error:
                 code = None
                 err.write(f"Traceback: {error!r}")
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+        used = int(peak_memory() * 1024)
         told = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "memory": used}
         print(json.dumps(told | {"seconds": time.monotonic() - began}), flush=True)
     return 0
 
 
-def fuzz(folder: Path, files: int, seed: int, model: str | None) -> list[Outcome]:
+def fuzz_videos(folder: Path, files: int, seed: int, model: str | None) -> list[FuzzOutcome]:
     """Outcomes of `files` damaged videos in `folder`; those that broke no promise are deleted."""
     sound = {name: folder / f"sound-{name}" for name in KINDS}
-    sound = {name: path for name, path in sound.items() if make_seed(path, *KINDS[name])}
-    outcomes: list[Outcome] = []
-    worker = Worker(model)
+    sound = {name: path for name, path in sound.items() if make_sound_video(path, *KINDS[name])}
+    outcomes: list[FuzzOutcome] = []
+    worker = CaptionWorker(model)
     try:
         for number in range(files):
             rng = np.random.default_rng([seed, number])
             name = list(sound)[number % len(sound)]
             path = folder / f"{number:04d}-{name}"
-            path.write_bytes(damage(sound[name].read_bytes(), rng))
+            path.write_bytes(damage_bytes(sound[name].read_bytes(), rng))
             outcome = worker.caption(path)
             outcomes.append(outcome)
             if outcome.fault:
@@ -185,7 +178,7 @@ def fuzz(folder: Path, files: int, seed: int, model: str | None) -> list[Outcome
             else:
                 path.unlink()
             if outcome.code is None and worker.process.returncode is not None:
-                worker = Worker(model)
+                worker = CaptionWorker(model)
     finally:
         worker.stop()
     for path in sound.values():
@@ -193,30 +186,5 @@ def fuzz(folder: Path, files: int, seed: int, model: str | None) -> list[Outcome
     return outcomes
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 when all promises were kept."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model")
-    parser.add_argument("--keep", type=Path, help="where files that broke a promise stay")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.worker:
-        return work(options.model)
-    with contextlib.ExitStack() as stack:
-        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        outcomes = fuzz(folder, options.files, options.seed, options.model)
-    codes = Counter(str(each.code) for each in outcomes)
-    bad = [each for each in outcomes if each.fault]
-    later = [each.seconds for each in outcomes[1:]] or [0.0]
-    print(
-        f"{len(outcomes)} files: {codes['0']} captioned, {codes['1']} refused with a cause, {len(bad)} faults; "
-        f"at most {max(later):.1f} s a file and {max(each.memory for each in outcomes) >> 10} MiB"
-    )
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(caption_lines(sys.argv[1] if len(sys.argv) > 1 else None))

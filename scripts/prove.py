@@ -1,0 +1,100 @@
+"""Prove promises by doing; `prove.py COMMAND --help` shows the options. Exit code 1: a promise was broken.
+
+    python scripts/prove.py engines configs/tiny.yaml [--steps 50 --processes 1,2,4] [key=value ...]
+    python scripts/prove.py kills configs/tiny.yaml [--kills 20 --steps 60] [key=value ...]
+    python scripts/prove.py stops configs/tiny.yaml [--steps 12] [key=value ...]
+    python scripts/prove.py fuzz --files 300 [--seed 0] [--keep DIR] [--model NAME|PATH]
+
+engines, kills and stops train in CPU processes, without dropout (processes draw their own), on drawn clips; everything
+is written under --out (a new folder by default), where a run that came to its end before is not made again.
+"""
+
+import contextlib
+import random
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from pathlib import Path
+
+from _command import config_arguments, run_subcommand
+
+from eval.proofs import fuzz, kills, stops
+from eval.proofs.runs import TrainingRuns, available_engines
+
+
+def prove_engines(parser: ArgumentParser, arguments: list[str]) -> int:
+    """The losses of torch alone and ZeRO 0 to 3 in every number of processes, against one process of torch alone."""
+    parser.add_argument("--processes", default="1,2,4", type=_numbers)
+    parser.add_argument("--engines", type=lambda text: text.split(","), help="plain,zero0,zero1,zero2,zero3")
+    options, runs = _runs(parser, arguments, 50)
+    return stops.prove_engines(runs, options.engines or available_engines(), options.processes)
+
+
+def prove_kills(parser: ArgumentParser, arguments: list[str]) -> int:
+    """SIGKILL of one process or of all at random moments; the run goes on in as many processes (its losses must be
+    those of a run left alone, bit for bit) or in others, under other engines (to 1e-5)."""
+    parser.add_argument("--processes", default="1,2,4", type=_numbers)
+    parser.add_argument("--engines", type=lambda text: text.split(","), help="plain,zero0,zero1,zero2,zero3")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1, help="of the moments and of who is killed")
+    options, runs = _runs(parser, arguments, 60)
+    chance = random.Random(options.seed)
+    engines = options.engines or available_engines()
+    return kills.prove_kills(runs, kills.Moments(options.kills, chance, options.processes, engines))
+
+
+def prove_stops(parser: ArgumentParser, arguments: list[str]) -> int:
+    """SIGTERM, a truncated newest checkpoint, a full disk; the run goes on in other processes, under other engines."""
+    _, runs = _runs(parser, arguments, 12)
+    return stops.prove_stops(runs)
+
+
+def _runs(parser: ArgumentParser, arguments: list[str], steps: int) -> tuple[Namespace, TrainingRuns]:
+    """The options, and the runs of their config."""
+    parser.add_argument("--steps", type=int, default=steps, help=f"of a run (default: {steps})")
+    parser.add_argument("--out", type=Path, help="folder (default: a new one)")
+    options, config, overrides = config_arguments(parser, arguments)
+    out = options.out or Path(tempfile.mkdtemp(prefix="prove-"))
+    if len(available_engines()) == 1:
+        print("deepspeed is not installed: torch alone is compared")
+    print(f"{config} in {out}")
+    return options, TrainingRuns(config, out, overrides, steps=options.steps)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def prove_fuzz(parser: ArgumentParser, arguments: list[str]) -> int:
+    """Damage small videos at random and caption each: no traceback, no hang, no crash, bounded memory. What became of
+    the files is printed; a file that broke a promise stays in --keep."""
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", metavar="NAME|PATH")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where files that broke a promise stay")
+    options = parser.parse_args(arguments)
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        outcomes = fuzz.fuzz_videos(folder, options.files, options.seed, options.model)
+    codes = Counter(str(outcome.code) for outcome in outcomes)
+    bad = [outcome for outcome in outcomes if outcome.fault]
+    later = [outcome.seconds for outcome in outcomes[1:]] or [0.0]
+    print(
+        f"{len(outcomes)} files: {codes['0']} captioned, {codes['1']} refused with a cause, {len(bad)} faults; "
+        f"at most {max(later):.1f} s a file and {max(outcome.memory for outcome in outcomes) >> 10} MiB"
+    )
+    return 1 if bad else 0
+
+
+COMMANDS = {"engines": prove_engines, "kills": prove_kills, "stops": prove_stops, "fuzz": prove_fuzz}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_subcommand(__doc__, COMMANDS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
