@@ -129,7 +129,7 @@ def output_paths(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
     targets: dict[str, Path] = {}
     taken: dict[Path, str] = {}
     for each in sound:
-        name = each.target if stems[each.target] == 1 else each.target.with_name(Path(each.source).name)
+        name = each.target if stems[each.target] == 1 else each.target.with_name(_whole_name(each))
         other = taken.setdefault(name, each.source)
         if other != each.source:
             clash = f"{other!r} and {each.source!r} would both be written to {str(folder / name)!r}.*"
@@ -138,12 +138,23 @@ def output_paths(inputs: Sequence[Input], folder: Path) -> dict[str, Path]:
     return targets
 
 
+def _whole_name(each: Input) -> str:
+    """The name with its suffix; of an address, which may hold secrets, a few letters that tell it from others."""
+    if "://" in each.source:
+        return f"{each.target.name}~{_letters(each.source.encode(errors='surrogateescape'))}"
+    return Path(each.source).name
+
+
+def _letters(name: bytes) -> str:
+    return hashlib.sha256(name).hexdigest()[:8]
+
+
 def _shortened(name: str) -> str:
     """A name that has room for a suffix; what is cut off stands in a few letters that tell it from others."""
     whole = os.fsencode(name)
     if len(whole) <= LONGEST_NAME:
         return name
-    return whole[: LONGEST_NAME - 9].decode(errors="ignore") + "~" + hashlib.sha256(whole).hexdigest()[:8]
+    return whole[: LONGEST_NAME - 9].decode(errors="ignore") + "~" + _letters(whole)
 
 
 def open_outputs(options: Options, inputs: Sequence[Input]) -> Outputs | None:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
-MOST_UNITS = 8  # drawn; all are in the table
-MOST_BARS = 5
+MOST_UNITS, MOST_BARS = 8, 5  # drawn; all units are in the table
 MANY = 4  # captions from which on a page keeps fewer pictures of each
 FEW_FRAMES, MOST_SLOTS = 4, 8
 HEAT = (232, 112, 20)  # colour of attention

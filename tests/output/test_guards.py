@@ -17,6 +17,7 @@ from captioner.cli import main
 from captioner.errors import CaptionerError, printable
 from captioner.output import journal
 from captioner.output.arguments import expand
+from captioner.output.destination import output_paths
 from captioner.output.writers import WRITERS, CsvWriter
 from tests.output.fakes import FakeModel
 
@@ -107,6 +108,13 @@ def test_dots_and_globs_stay_below_the_output_folder(folder: Path, model: FakeMo
     assert all(path.is_relative_to(folder / "deep" / "out") for path in made)
     texts = {path.relative_to(folder / "deep" / "out").as_posix() for path in made if path.suffix == ".txt"}
     assert texts == {"webm.txt", "mp4.txt", "other/one.txt", "..b.txt"}
+
+
+def test_addresses_that_end_alike_are_told_apart_without_their_secrets(tmp_path: Path) -> None:
+    inputs = expand(["http://h/a.mp4?key=S3CRET", "http://h/a.mp4?key=OTHER", "http://h/..", "http://i/.."])
+    paths = [path.as_posix() for path in output_paths(inputs, tmp_path).values()]
+    assert len(set(paths)) == 4
+    assert not any("S3CRET" in path or ".." in path for path in paths)
 
 
 @pytest.mark.parametrize("letter", ["a", "\u6f22", "\U0001f600"])

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -124,6 +127,49 @@ def test_a_fault_in_one_window_keeps_those_before(folder: Path, model: FakeModel
     model.hook = lambda _: None
     assert main(["clips", *COMMAND[1:]]) == 0
     assert len(model.calls) == 6 + 1
+
+
+SPEAKS = """
+import captioner, sys, time
+from captioner.inference.results import Caption
+class Model:
+    device, checkpoint = "cpu", type("C", (), {"name": "fake"})
+    def wish(self, *_): pass
+    def windows(self, source, seconds, after=None, **_):
+        for second in range(int(after.end) if after else 0, 24):
+            yield Caption(f"Said at {second}.", 1.0, [], {}, [], 0, second, second + 1.0, duration=24.0)
+captioner.load = lambda *_, **__: Model()
+from captioner.cli import main
+sys.exit(main(["a.mp4", "--window", "1", "-q", "-o", sys.argv[1], "-f", "txt,json,srt,csv"]))
+"""
+
+
+def test_killed_again_and_again_nothing_is_torn(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(folder: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SPEAKS, folder]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+
+    assert run("whole").wait(60) == 0
+    said: list[str] = []
+    for lines in (1, 3, 4, 2, 5):
+        process = run("parts")
+        assert process.stdout is not None
+        said += [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        said += process.stdout.read().splitlines(keepends=True)
+        process.wait()
+    rest, _ = run("parts").communicate(timeout=60)
+    said += rest.splitlines(keepends=True)
+    # what was told but not yet said when a run was killed is not said again
+    assert said == sorted(set(said), key=said.index)
+    assert len(said) > 24 - 6
+    whole, parts = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("[!.]*")} for name in ("whole", "parts")
+    )
+    assert parts == whole
 
 
 # -- with the shipped model ------------------------------------------------------------------------------------------
