@@ -126,7 +126,8 @@ class ERSentence(nn.Module):
 
     def forward(self, er: Tensor, sentence: Tensor) -> Tensor:
         """(B, D), (B, D) -> logits (B, C)."""
-        return self.head(torch.cat([er, sentence], -1))
+        logits: Tensor = self.head(torch.cat([er, sentence], -1))
+        return logits
 
 
 def similarity_loss(er: Tensor, sentence: Tensor) -> Tensor:

@@ -120,11 +120,13 @@ class CrossAttention(nn.Module):
 
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Attention (..., P, P) of projected queries and keys (..., P, D/2)."""
-        return (queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5).softmax(-1)
+        attention: Tensor = (queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5).softmax(-1)
+        return attention
 
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
         """What each position of target (..., P, D) gathers from source (..., P, D)."""
-        return self.weights(self.linear_q(target), self.linear_k(source)) @ self.linear_v(source)
+        gathered: Tensor = self.weights(self.linear_q(target), self.linear_k(source)) @ self.linear_v(source)
+        return gathered
 
 
 class EdgeExtractor(nn.Module):
@@ -146,7 +148,8 @@ class EdgeExtractor(nn.Module):
         if not self.training:  # what follows is affine then, so the mean over P may go first: P times less memory
             attention = attention.mean(-2, keepdim=True)
         edges = (attention @ values[:, :, None]).flatten(1, 2)  # (B, E, P or 1, D)
-        return self.bn(self.edge_proj(edges)).mean(-2)
+        features: Tensor = self.bn(self.edge_proj(edges)).mean(-2)
+        return features
 
 
 class GatedLayer(nn.Module):
@@ -162,7 +165,7 @@ class GatedLayer(nn.Module):
         """Nodes (B, N, D) and edges (B, E, D), same shapes in and out."""
         pairs = (self.A(nodes)[:, :, None] + self.B(nodes)[:, None]).flatten(1, 2)
         edges = edges + F.relu(self.bne(pairs + self.E(edges)))
-        gates = edges.sigmoid().unflatten(1, (nodes.shape[1], -1)).softmax(2)  # (B, N, N, D), over senders
+        gates = torch.unflatten(edges.sigmoid(), 1, (nodes.shape[1], -1)).softmax(2)  # (B, N, N, D), over senders
         gathered = (gates * self.V(nodes)[:, None]).mean(2)
         return nodes + F.relu(self.bnv(self.U(nodes) + gathered)), edges
 
@@ -235,7 +238,8 @@ class AUGraph(nn.Module):
         return AUOutput((seen.scores + other.scores[:, order]) / 2, (seen.nodes + other.nodes) / 2)
 
     def _see(self, images: Tensor) -> AUOutput:
-        return self.head(self.global_linear(self.backbone(images)))
+        output: AUOutput = self.head(self.global_linear(self.backbone(images)))
+        return output
 
 
 def asymmetric_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None, eps: float = 1e-8) -> Tensor:

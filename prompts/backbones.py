@@ -19,12 +19,13 @@ with without_compiler():
     from timm.models.swin_transformer import SwinTransformer
 
 
-class TokenResNet(ResNet):
+class TokenResNet(ResNet):  # type: ignore[misc]
     """A ResNet of timm that returns its last map as tokens."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (B, P, C) of images (B, 3, H, W)."""
-        return self.forward_features(images).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.forward_features(images).flatten(2).transpose(1, 2)
+        return tokens
 
 
 class FaceNet(TokenResNet):
@@ -65,12 +66,13 @@ class FaceNet(TokenResNet):
 _MEAN, _STD, _LUMA = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0.299, 0.587, 0.114)
 
 
-class TokenSwin(SwinTransformer):
+class TokenSwin(SwinTransformer):  # type: ignore[misc]
     """A Swin Transformer of timm that returns its last map as tokens."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (B, P, C) of images (B, 3, 224, 224)."""
-        return self.forward_features(images).flatten(1, 2)
+        tokens: Tensor = self.forward_features(images).flatten(1, 2)
+        return tokens
 
 
 class _Backbone(NamedTuple):

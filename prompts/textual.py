@@ -28,11 +28,13 @@ class TextualPrompts(nn.Module):
     def sentence_feature(self, features: Tensor, mask: Tensor, class_token: Tensor) -> Tensor:
         """P_S = F_T (+) [CLASS-k], pooled over the words in `mask` (B, J) and the appended token: (B, D)."""
         words = self.sentence(features) * mask[..., None]
-        return (words.sum(1) + class_token[:, 0]) / (mask.sum(1, keepdim=True) + 1)
+        pooled: Tensor = (words.sum(1) + class_token[:, 0]) / (mask.sum(1, keepdim=True) + 1)
+        return pooled
 
     def word_features(self, features: Tensor) -> Tensor:
         """P_W without its masked places, which the caller leaves out of matching: (B, J, text) -> (B, J, D)."""
-        return self.word(features)
+        words: Tensor = self.word(features)
+        return words
 
 
 def hide_words(valid: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:

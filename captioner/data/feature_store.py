@@ -293,7 +293,8 @@ class FrozenNets:
     def tokens(self, frames: Tensor) -> Tensor:
         """Tokens (1, M, C) of frames (T, 3, S, S)."""
         assert self.video is not None
-        return self.video(frames[None].to(next(self.video.parameters()).device)).float().cpu()
+        out: Tensor = self.video(frames[None].to(next(self.video.parameters()).device)).float().cpu()
+        return out
 
 
 class GatherTasks(Dataset["Gathered | str"]):

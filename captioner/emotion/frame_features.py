@@ -33,7 +33,8 @@ SPARE = 1.25  # short edge over crop: the smallest crop, 0.64 of the area, is th
 def segment_seconds(duration: float, segments: int, generator: torch.Generator | None = None) -> np.ndarray:
     """A second (T,) in each of `segments` equal parts: drawn when there is a generator, else the centre."""
     shares = torch.full((segments,), 0.5) if generator is None else torch.rand(segments, generator=generator)
-    return (np.arange(segments) + shares.double().numpy()) * duration / segments
+    seconds: np.ndarray = (np.arange(segments) + shares.double().numpy()) * duration / segments
+    return seconds
 
 
 def candidate_seconds(duration: float, segments: int, candidates: int) -> np.ndarray:
@@ -60,7 +61,8 @@ def crop_box(height: int, width: int, generator: torch.Generator) -> tuple[int, 
 def random_crop(frames: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """uint8 (T, 3, h, w) -> (T, 3, S, S), one random box for all frames."""
     top, left, height, width = crop_box(frames.shape[-2], frames.shape[-1], generator)
-    return TF.resized_crop(frames, top, left, height, width, [size, size], antialias=True)
+    crops: Tensor = TF.resized_crop(frames, top, left, height, width, [size, size], antialias=True)
+    return crops
 
 
 def read_frames(
@@ -129,4 +131,4 @@ class FrameFeatures(Kept[Tensor]):
             size, face = self.config.clip.image_size, self.config.crop == "face"
             frames = read_frames(video, size, self.config.segments, self.candidates, face=face)
             features = self.vision(frames[None].to(device))[0].cpu()
-        return features.unflatten(0, (self.config.segments, self.candidates)).contiguous()
+        return torch.unflatten(features, 0, (self.config.segments, self.candidates)).contiguous()

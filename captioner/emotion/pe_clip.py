@@ -82,16 +82,19 @@ class PEClip(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """Frames uint8 (B, T, 3, S, S) -> frame features (B, T, E); frozen, so they may be kept."""
-        return self.vision(frames)
+        features: Tensor = self.vision(frames)
+        return features
 
     def evolve(self, features: Tensor, rows: Tensor) -> Tensor:
         """Prototypes `rows` (B, R) led through the video (B, T, E): unit vectors (B, R, E)."""
         hidden, ends = self.prototypes(rows)
-        return self.decoder(hidden, ends, self.temporal(features))
+        evolved: Tensor = self.decoder(hidden, ends, self.temporal(features))
+        return evolved
 
     def compare(self, evolved: Tensor) -> Tensor:
         """Evolved prototypes (..., E) -> logits (..., K)."""
-        return evolved @ self.classifier().T / self.config.temperature
+        logits: Tensor = evolved @ self.classifier().T / self.config.temperature
+        return logits
 
     def losses(self, features: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Losses:
         """Training losses of features (B, T, E) with label indices (B,); wrong tendencies are drawn."""

@@ -64,7 +64,7 @@ def _split(x: Tensor, length: int, chunks: int) -> Tensor:
     """(B, T, H, *) -> (B, G, L, H, *), padded with zeros: steps with delta 0 change nothing."""
     if x.shape[1] < length * chunks:
         x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, length * chunks - x.shape[1]))
-    return x.unflatten(1, (chunks, length))
+    return torch.unflatten(x, 1, (chunks, length))
 
 
 def _fold(x: Tensor, length: int, chunks: int) -> Tensor:

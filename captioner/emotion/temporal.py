@@ -34,7 +34,7 @@ class HeadScan(nn.Module):
         self.skip = nn.Parameter(torch.ones(heads, channels))
 
     def forward(self, u: Tensor) -> Tensor:
-        u = u.unflatten(-1, (self.heads, -1))  # (B, T, H, P)
+        u = torch.unflatten(u, -1, (self.heads, -1))  # (B, T, H, P)
         step = torch.einsum("bthp,hrp->bthr", u, self.step_down)
         delta = F.softplus(torch.einsum("bthr,hpr->bthp", step, self.step_up) + self.step_bias)
         b = torch.einsum("bthp,hnp->bthn", u, self.to_b)
@@ -67,7 +67,8 @@ class MambaBlock(nn.Module):
         y = self.scan(u)
         if self.back is not None:
             y = y + self.back(u.flip(1)).flip(1)
-        return x + self.out(y * F.silu(z))
+        mixed: Tensor = x + self.out(y * F.silu(z))
+        return mixed
 
 
 class Recurrent(nn.Module):
@@ -80,7 +81,8 @@ class Recurrent(nn.Module):
         self.net = kind(width, width, config.layers, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.net(self.norm(x))[0]
+        mixed: Tensor = x + self.net(self.norm(x))[0]
+        return mixed
 
 
 class Positions(nn.Module):

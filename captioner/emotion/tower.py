@@ -50,7 +50,8 @@ class Attention(nn.Module):
             for y in (self.q_proj(x), self.k_proj(seen), self.v_proj(seen))
         )  # (B, heads, n or T, D / heads)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=memory is None)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        states: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return states
 
 
 class MLP(nn.Module):
@@ -61,7 +62,8 @@ class MLP(nn.Module):
         self.fc1, self.act, self.fc2 = nn.Linear(width, 4 * width), activation(act), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        states: Tensor = self.fc2(self.act(self.fc1(x)))
+        return states
 
 
 class TextLayer(nn.Module):
@@ -76,7 +78,8 @@ class TextLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+        states: Tensor = x + self.mlp(self.layer_norm2(x))
+        return states
 
 
 class TextTower(nn.Module):
@@ -94,7 +97,8 @@ class TextTower(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """(K, n) ids -> (K, n, D) word embeddings, places not yet added."""
-        return self.token_embedding(ids)
+        embedded: Tensor = self.token_embedding(ids)
+        return embedded
 
     def run(self, x: Tensor, until: int | None = None) -> Tensor:
         """Word embeddings (K, n, D) -> hidden states after `until` layers (all by default)."""
@@ -113,7 +117,8 @@ class TextTower(nn.Module):
 
 def read_out(x: Tensor, ends: Tensor, norm: nn.Module, projection: nn.Module) -> Tensor:
     """The state at each row's end, normalised and projected: (K, n, D) -> (K, E)."""
-    return projection(norm(x[torch.arange(len(x), device=x.device), ends]))
+    features: Tensor = projection(norm(x[torch.arange(len(x), device=x.device), ends]))
+    return features
 
 
 class EvolvingLayer(TextLayer):
@@ -144,7 +149,8 @@ class EvolvingLayer(TextLayer):
         x = x + self.self_attn(self.layer_norm1(rows)).view_as(x)
         seen = self.cross_attn(self.cross_norm(x).flatten(1, 2), video).view_as(x)
         x = x + (torch.tanh(self.gate) if self.closed else self.gate) * seen
-        return x + self.mlp(self.layer_norm2(x))
+        states: Tensor = x + self.mlp(self.layer_norm2(x))
+        return states
 
 
 class Decoder(nn.Module):
@@ -186,4 +192,4 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer.evolve(x, video)  # type: ignore[operator]
         rows = read_out(x.flatten(0, 1), ends.flatten(), self.final_layer_norm, self.text_projection)
-        return F.normalize(rows, dim=-1).unflatten(0, ends.shape)
+        return torch.unflatten(F.normalize(rows, dim=-1), 0, ends.shape)

@@ -31,7 +31,8 @@ class FaceTower(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.visual_projection(self.trunks(pictures))
+        features: Tensor = self.visual_projection(self.trunks(pictures))
+        return features
 
     @torch.no_grad()
     def trunks(self, pictures: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ class PatchTower(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         seen = self.vision_model(pixel_values=normalise(pictures, CLIP_MEAN, CLIP_STD))
-        return self.visual_projection(seen.pooler_output)
+        features: Tensor = self.visual_projection(seen.pooler_output)
+        return features
 
 
 def build_tower(config: ClipConfig) -> FaceTower | PatchTower:
@@ -91,10 +93,11 @@ class VisionTower(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        rows = [self.net(part) for part in frames.flatten(0, 1).split(self.chunk)]
-        return torch.cat(rows).unflatten(0, frames.shape[:2])
+        rows = [self.net(part) for part in torch.split(frames.flatten(0, 1), self.chunk)]
+        return torch.unflatten(torch.cat(rows), 0, frames.shape[:2])
 
     @torch.no_grad()
     def project(self, kept: Tensor) -> Tensor:
         """Kept outputs of a face tower's trunks (N, C) -> features (N, E)."""
-        return self.net.visual_projection(kept)
+        features: Tensor = self.net.visual_projection(kept)
+        return features

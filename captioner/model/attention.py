@@ -70,4 +70,5 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     scores = q.float() @ k.float().transpose(2, 3) / q.shape[-1] ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(-1)[0].mean(0)
+    shares: Tensor = scores.softmax(-1)[0].mean(0)
+    return shares

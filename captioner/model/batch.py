@@ -99,7 +99,8 @@ class EncodedClip:
 
 def features_of_faces(experts: FrozenExperts, faces: FaceCrops) -> ExpertFeatures:
     """What frozen experts say of face crops, and with them of what else is known of these faces."""
-    return experts(faces.pixels, faces.shown, faces.expression, faces.height)
+    features: ExpertFeatures = experts(faces.pixels, faces.shown, faces.expression, faces.height)
+    return features
 
 
 def collate(items: Sequence[ClipItem], pad_id: int = 0) -> Batch:

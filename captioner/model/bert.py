@@ -24,8 +24,9 @@ class Embeddings(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         places = torch.arange(ids.shape[1], device=ids.device)
-        kind = self.token_type_embeddings.weight[0]
-        return self.dropout(self.LayerNorm(self.word_embeddings(ids) + kind + self.position_embeddings(places)))
+        words = self.word_embeddings(ids) + self.token_type_embeddings.weight[0]
+        states: Tensor = self.dropout(self.LayerNorm(words + self.position_embeddings(places)))
+        return states
 
 
 class Attention(nn.Module):
@@ -58,7 +59,8 @@ class Added(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, around: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(x)) + around)
+        states: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + around)
+        return states
 
 
 class Layer(nn.Module):
@@ -73,7 +75,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = self.attention["output"](self.attention["self"](x, mask), x)
-        return self.output(F.gelu(self.intermediate["dense"](x)), x)
+        states: Tensor = self.output(F.gelu(self.intermediate["dense"](x)), x)
+        return states
 
 
 class Bert(nn.Module):
@@ -85,7 +88,7 @@ class Bert(nn.Module):
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, dropout) for _ in range(layers))})
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        x = self.embeddings(ids)
+        x: Tensor = self.embeddings(ids)
         seen = mask.bool()[:, None, None]
         for layer in self.encoder["layer"].children():
             x = layer(x, seen)

@@ -135,7 +135,7 @@ class Beams:
             return not self.ids
         length = longest if options.length_penalty > 0 else len(self.log_probs[0])
         hope = max(sum(values) for values in self.log_probs) / max(length, 1) ** options.length_penalty
-        return self.done[-1][0] >= hope
+        return bool(self.done[-1][0] >= hope)
 
 
 def beam_search(

@@ -55,12 +55,12 @@ class Cache:
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(x)` for x (B, N, D); for two or three rows on a CPU the product is turned round.
 
-    A step of decoding has two rows, and BLAS is bound by reading the weights: W x^T took 0.36 ms where
-    x W^T took 1.44 ms (768 -> 3072, two rows, two threads).
+    A step of decoding has two rows, and BLAS is bound by reading the weights: W x^T takes a quarter of the time.
     """
     b, n, d = x.shape
     if x.is_cuda or b * n > 4 or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
-        return layer(x)
+        usual: Tensor = layer(x)
+        return usual
     return (
         torch.addmm(layer.bias[:, None], layer.weight, x.reshape(b * n, d).t())
         .t()
@@ -82,7 +82,8 @@ class TextEmbedding(nn.Module):
 
     def forward(self, ids: Tensor, first: int = 0) -> Tensor:
         places = torch.arange(first, first + ids.shape[1], device=ids.device)
-        return self.dropout(self.norm(self.words(ids) + self.positions(places) + self.kind))
+        states: Tensor = self.dropout(self.norm(self.words(ids) + self.positions(places) + self.kind))
+        return states
 
 
 class Layer(nn.Module):
@@ -112,7 +113,8 @@ class Layer(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
         x = self.norm1(x + F.dropout(linear(mixed.transpose(1, 2).flatten(2), self.out), drop))
         hidden = linear(F.gelu(linear(x, self.up)), self.down)
-        return self.norm2(x + F.dropout(hidden, drop))
+        states: Tensor = self.norm2(x + F.dropout(hidden, drop))
+        return states
 
 
 class LanguageHead(nn.Module):
@@ -127,7 +129,8 @@ class LanguageHead(nn.Module):
             self.decoder.weight = words.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.norm(F.gelu(self.dense(x))))
+        logits: Tensor = self.decoder(self.norm(F.gelu(self.dense(x))))
+        return logits
 
 
 class Fusion(nn.Module):
@@ -175,7 +178,7 @@ class Fusion(nn.Module):
 
     def write(self, ids: Tensor, memory: Memory) -> Tensor:
         """All text states at once, (B, L) -> (B, L, D); position i sees words 0..i and the whole right block."""
-        x = self.embed(ids)
+        x: Tensor = self.embed(ids)
         length, right = ids.shape[1], memory.states.shape[1]
         mask = torch.ones(length, length + right, dtype=torch.bool, device=ids.device)
         mask[:, :length] = mask[:, :length].tril()
@@ -209,4 +212,5 @@ class Fusion(nn.Module):
             keys[:, :, place:end], values[:, :, place:end] = k, v
             x = layer.finish(x, q, keys[:, :, :end], values[:, :, :end], seen)  # type: ignore[operator]
         cache.length += 1
-        return self.head(x[:, 1])
+        logits: Tensor = self.head(x[:, 1])
+        return logits

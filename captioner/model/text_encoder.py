@@ -52,9 +52,11 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            if isinstance(self.net, Bert):
-                return self.net(ids, mask)
-            return self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            own = isinstance(self.net, Bert)
+            words: Tensor = (
+                self.net(ids, mask) if own else self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            )
+            return words
 
 
 def hidden_size(config: Any) -> int:
@@ -102,7 +104,7 @@ def text_class(config: TextConfig, vocab: int) -> tuple[Any, Callable[[], nn.Mod
 def partial_bert(hf: Any) -> Any:
     """BertModel whose from_pretrained leaves the pooler out: nothing here reads it."""
 
-    class Words(hf.BertModel):
+    class Words(hf.BertModel):  # type: ignore[misc]
         def __init__(self, config: Any) -> None:
             super().__init__(config, add_pooling_layer=False)
 

@@ -55,7 +55,7 @@ def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[i
     ]
     kind = 4 * edges[0][:, None, None] + 2 * edges[1][:, None] + edges[2].long()  # (windows along each axis)
     order = kind.flatten().argsort(stable=True)
-    kinds, counts = kind.flatten().unique(return_counts=True)
+    kinds, counts = torch.unique(kind, return_counts=True)
     groups: list[tuple[int, Tensor | None]] = []
     masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None
     for number, count in zip(kinds.tolist(), counts.tolist(), strict=True):
@@ -103,7 +103,7 @@ def fused_attention_class() -> type[nn.Module]:
     """torchvision's attention with `window_attention` for its arithmetic; torchvision loads late (3 s)."""
     from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
 
-    class FusedWindowAttention3d(ShiftedWindowAttention3d):
+    class FusedWindowAttention3d(ShiftedWindowAttention3d):  # type: ignore[misc]
         def forward(self, x: Tensor) -> Tensor:
             window, shift = list(self.window_size), list(self.shift_size)
             for axis, length in enumerate(x.shape[1:4]):
@@ -121,10 +121,11 @@ def build_swin(config: VideoConfig) -> nn.Module:
     from torchvision.models.video.swin_transformer import SwinTransformer3d
 
     def block(*sizes: Any, **options: Any) -> nn.Module:
-        return SwinTransformerBlock(*sizes, **{**options, "attn_layer": fused_attention_class()})
+        module: nn.Module = SwinTransformerBlock(*sizes, **{**options, "attn_layer": fused_attention_class()})
+        return module
 
     width, patch, depths, heads, window = SWIN_SIZES[config.arch]
-    swin = SwinTransformer3d(
+    swin: nn.Module = SwinTransformer3d(
         patch_size=patch,
         embed_dim=width or config.width,
         depths=depths,
@@ -215,12 +216,14 @@ class VideoEncoder(nn.Module):
         for stage in self.net.features:  # type: ignore[union-attr]
             recompute = self.config.checkpointing and self.training
             x = checkpoint(stage, x, use_reentrant=False) if recompute else stage(x)
-        return self.net.norm(x).flatten(1, 3)  # type: ignore[operator]
+        tokens: Tensor = self.net.norm(x).flatten(1, 3)  # type: ignore[operator]
+        return tokens
 
     def forward_clip(self, x: Tensor) -> Tensor:
         """(B, T, 3, S, S) -> (B, T, C): the class token of every frame."""
         b, t = x.shape[:2]
-        return self.net(pixel_values=x.flatten(0, 1)).pooler_output.view(b, t, -1)
+        tokens: Tensor = self.net(pixel_values=x.flatten(0, 1)).pooler_output.view(b, t, -1)
+        return tokens
 
 
 def build_clip_vision(config: VideoConfig) -> nn.Module:
@@ -228,6 +231,7 @@ def build_clip_vision(config: VideoConfig) -> nn.Module:
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     def scratch() -> nn.Module:
-        return CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
+        module: nn.Module = CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
+        return module
 
     return pretrained_or(config.pretrained, CLIPVisionModel, scratch, "video.pretrained")

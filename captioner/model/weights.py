@@ -61,7 +61,8 @@ def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: s
     if not name:
         return scratch()
     try:
-        return kind.from_pretrained(name, **changes)
+        module: nn.Module = kind.from_pretrained(name, **changes)
+        return module
     except (OSError, ValueError) as error:
         cause = str(error).strip().splitlines()[0]
         log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
