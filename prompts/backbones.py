@@ -107,6 +107,9 @@ BACKBONES: dict[str, _Backbone] = {
     "swin_base": _swin(128, (2, 2, 18, 2), (4, 8, 16, 32)),
     "face": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **_FACE, mirror=True), 224, 56),
     "face_au": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **{**_FACE, "side": 80}), 224, 56),
+    "face_small": _Backbone(
+        partial(FaceNet, BasicBlock, (1, 2, 1, 1), **{**_FACE, "channels": (32, 64, 128, 56)}, mirror=True), 56, 14
+    ),
     "small": _resnet(BasicBlock, (1, 1, 1, 1), 160, **_SMALL)._replace(width=64),
 }
 

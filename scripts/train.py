@@ -1,10 +1,12 @@
-"""Train what a config describes, by its key `recipe`: captioner (where it says nothing), experts, faces, emotion, pair.
+"""Train what a config describes, by its key `recipe`: captioner (where it says nothing), experts, faces,
+appearance, emotion, pair.
 
     python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
     python scripts/train.py configs/emotion/ve8.yaml --data.root DIR           a recogniser of emotion, PE-CLIP
     python scripts/train.py configs/clip_small.yaml --manifest FILE            a small CLIP pair for it
     python scripts/train.py configs/experts.yaml                               the experts of emotion and action units
     python scripts/train.py configs/faces.yaml                                 the built-in face reader
+    python scripts/train.py configs/appearance.yaml                            the net that names a woman, a man
 
 A captioner on several GPUs: torchrun --nproc-per-node 8 scripts/train.py configs/paper.yaml
   --train.deepspeed configs/ds_zero2.json
@@ -32,6 +34,7 @@ from captioner.inference.predictor import pick_device
 from captioner.train.emotion.pair import run_pair
 from captioner.train.emotion.protocol import run_protocol
 from captioner.train.emotion.run_config import EmotionRun, PairConfig
+from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_appearance
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
 from captioner.train.setup import estimate_run, train_captioner
@@ -91,6 +94,7 @@ RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
     "captioner": (Config, lambda config: train_captioner(config, caption_scores)),
     "experts": (PhotoRecipe, lambda config: print(train_experts(config))),
     "faces": (FacesRecipe, lambda config: print(make_reader(config))),
+    "appearance": (AppearanceRecipe, lambda config: print(train_appearance(config))),
     "emotion": (EmotionRun, lambda run: run_protocol(run, pick_device("auto"))),
     "pair": (PairConfig, lambda config: run_pair(config, pick_device("auto"))),
 }

@@ -20,6 +20,7 @@ from captioner.faces.reader import FaceError
 
 Floats: TypeAlias = NDArray[np.float32]
 Table: TypeAlias = dict[str, NDArray[Any]]
+CERTAIN = 0.95  # chance from which on a person is called a woman or a man
 _PIXELS = ("x_", "y_", "FaceRect")
 
 
@@ -51,6 +52,7 @@ class FaceReading:
     au_thresholds: tuple[float, ...]  # (A,) score from which on a unit counts as there
     emotion_names: tuple[str, ...]
     dominance: float = 0.0
+    woman: float | None = None  # chance that annotators would write woman, not man; None: no good look, or no network
     expression_names: tuple[str, ...] = field(default=EXPRESSION_NAMES, repr=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,13 @@ class FaceReading:
         """(T, A) whether each unit passes its threshold in a frame with the face."""
         passes: NDArray[np.bool_] = self.aus >= np.asarray(self.au_thresholds, np.float32)
         return passes & self.success[:, None]
+
+    @property
+    def named(self) -> Literal["woman", "man", "person"]:
+        """What a caption may call them: an appearance, and a person below `CERTAIN`."""
+        if self.woman is None or max(self.woman, 1 - self.woman) < CERTAIN:
+            return "person"
+        return "woman" if self.woman > 0.5 else "man"
 
     def au(self, unit: int) -> Floats:
         """The scores (T,) of an action unit, by its number."""

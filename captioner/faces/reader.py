@@ -64,6 +64,7 @@ class Sighting:
     scores: list[float] = field(default_factory=list)
     values: list[NDArray[np.float32]] = field(default_factory=list)
     notes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    looks: list[tuple[float, float]] = field(default_factory=list)  # the best crops: how good, log odds of a woman
 
     def end(self) -> int:
         """The latest frame with this person."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from captioner.data.inputs import as_frames
-from captioner.errors import VideoError
+from captioner.errors import CheckpointError, VideoError
 from captioner.faces import FaceReader, open_reader, warp
 from captioner.faces.crops import READ_SIDE
 from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll_of
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Sighting, dominance_of, upright_maps
+from captioner.model.appearance import Appearance, AppearanceNet, shipped_appearance
 from captioner.model.experts import Experts, load_experts
 from captioner.video.reading import stream
 from captioner.video.transforms import normalise, resize_short
@@ -33,6 +34,10 @@ LONG = ((60.0, 1), (900.0, 2))  # up to so many seconds every n-th picture is ex
 _BATCH = 32  # crops examined together
 _KEPT = 16  # latest pictures: a face found late is looked for in them
 _DEGREES = 30.0  # in which the reader counts yaw and pitch
+LOOKS = 8  # best crops of a person that decide whether they look like a woman or a man
+_TURNED, _SMALL = 40.0, 24.0  # degrees, pixels: a face turned further or smaller shows too little of its looks
+_ENOUGH = 64.0  # pixels
+_YAW, _PITCH = EXPRESSION_NAMES.index("yaw"), EXPRESSION_NAMES.index("pitch")
 
 Picture: TypeAlias = NDArray[np.uint8]
 Pictures: TypeAlias = Iterable[tuple[float, Picture]]  # with their seconds
@@ -49,9 +54,11 @@ class Footage:
 
 
 class Examiner:
-    """The expert networks, looking at crops of many people in batches; what they say goes into Sighting.notes."""
+    """The expert networks, looking at crops of many people in batches; what they say goes into the Sightings."""
 
-    def __init__(self, experts: Experts, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, experts: Experts, device: torch.device | str = "cpu", appearance: Appearance | None = None
+    ) -> None:
         spec = experts.config
         self.experts, self.device = experts, torch.device(device)
         experts.er.to(self.device)
@@ -61,7 +68,10 @@ class Examiner:
         self.au_ids = tuple(au for _, au in taught)
         self.thresholds = tuple(spec.au_thresholds[i] if spec.au_thresholds else 0.5 for i, _ in taught)
         self.emotions = spec.labels
-        self._waiting: list[tuple[Sighting, int, Tensor]] = []
+        self.appearance: AppearanceNet | None = None
+        if appearance is not None:
+            self.appearance = _seeing_alike(appearance, experts).net.to(self.device)
+        self._waiting: list[tuple[Sighting, int, Tensor, float]] = []
 
     def add(self, seen: Sighting, place: int, picture: Picture) -> None:
         """The face of a person in the frame that is `place` of theirs; examined when a batch is full."""
@@ -69,7 +79,7 @@ class Examiner:
         colour = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).expand(3, -1, -1)
         maps = upright_maps(seen.marks[place][None], spec.margin or 0.0)
         crop = warp.cut_crops(colour, maps, spec.size)[0].round().clamp(0, 255).byte()
-        self._waiting.append((seen, seen.at[place], crop))
+        self._waiting.append((seen, seen.at[place], crop, goodness(seen, place)))
         if len(self._waiting) == _BATCH:
             self.flush()
 
@@ -79,13 +89,59 @@ class Examiner:
         if not self._waiting:
             return
         spec = self.experts.config
-        crops = torch.stack([crop for _, _, crop in self._waiting]).to(self.device)
+        crops = torch.stack([crop for _, _, crop, _ in self._waiting]).to(self.device)
         images = normalise(crops, spec.mean, spec.std)
         units = self.experts.au(images).scores[:, self._units.to(self.device)]
         rows = torch.cat([units, self.experts.er(images).logits.softmax(-1)], dim=1).float().cpu().numpy()
-        for (seen, at, _), row in zip(self._waiting, rows, strict=True):
+        for (seen, at, *_), row in zip(self._waiting, rows, strict=True):
             seen.notes[at] = row
+        if self.appearance is not None:
+            self._look(self.appearance, images)
         self._waiting.clear()
+
+    def _look(self, net: AppearanceNet, images: Tensor) -> None:
+        """Log odds of a woman for those of the waiting crops that are among the best of their person so far."""
+        waiting = dict[Sighting, list[tuple[float, int]]]()
+        for place, (seen, _, _, good) in enumerate(self._waiting):
+            if good > 0:
+                waiting.setdefault(seen, []).append((good, place))
+        chosen = []
+        for seen, crops in waiting.items():
+            least = seen.looks[-1][0] if len(seen.looks) == LOOKS else 0.0
+            chosen += [(seen, good, place) for good, place in sorted(crops, reverse=True)[:LOOKS] if good > least]
+        if not chosen:
+            return
+        odds = net(images[[place for *_, place in chosen]]).float().cpu().tolist()
+        for (seen, good, _), value in zip(chosen, odds, strict=True):
+            seen.looks = sorted([*seen.looks, (good, value)], reverse=True)[:LOOKS]
+
+
+def goodness(seen: Sighting, place: int) -> float:
+    """How much of a person's looks a frame shows, 0..1: sure to be a face, frontal, large; 0 is too little."""
+    turned = max(abs(float(seen.values[place][axis])) * _DEGREES for axis in (_YAW, _PITCH))
+    side = float(np.ptp(seen.marks[place], axis=0).max())
+    if turned > _TURNED or side < _SMALL:
+        return 0.0
+    return max(0.0, seen.scores[place]) * float(np.cos(np.radians(turned))) * min(1.0, side / _ENOUGH)
+
+
+def chance_of_woman(seen: Sighting) -> float | None:
+    """The chance that the mean log odds of a person's best crops mean; None without any."""
+    if not seen.looks:
+        return None
+    return float(1 / (1 + np.exp(-np.mean([odds for _, odds in seen.looks]))))
+
+
+def _seeing_alike(appearance: Appearance, experts: Experts) -> Appearance:
+    """The appearance net, if it takes the crops that the experts take."""
+    wanted, given = appearance.config, experts.config
+    for key in ("size", "margin", "mean", "std"):
+        if getattr(wanted, key) != getattr(given, key):
+            raise CheckpointError(
+                f"the appearance net wants crops of {key} {getattr(wanted, key)}, the experts of "
+                f"{getattr(given, key)}: train one anew with {key}={getattr(given, key)}"
+            )
+    return appearance
 
 
 class DenseReader:
@@ -93,7 +149,7 @@ class DenseReader:
 
     def __init__(self, reader: str = "builtin", device: torch.device | str = "cpu") -> None:
         self.reader = open_reader(reader, dense=True)
-        self.examiner = Examiner(load_experts("experts"), device)
+        self.examiner = Examiner(load_experts("experts"), device, shipped_appearance())
 
     def read(self, source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:
         """Everybody in a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`."""
@@ -167,6 +223,7 @@ def _reading(
         gaze=np.stack([value["gazeSide"], value["gazeUp"]], axis=1), expression=expression, aus=rows[:, :units],
         emotions=rows[:, units:], examined=np.isin(span, list(seen.notes)), au_ids=examiner.au_ids,
         au_thresholds=examiner.thresholds, emotion_names=examiner.emotions, dominance=here * len(span) / len(times),
+        woman=chance_of_woman(seen),
     )  # fmt: skip
 
 
