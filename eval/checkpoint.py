@@ -108,7 +108,7 @@ def _dataset(model: Captioner, records: Sequence[Record], cache: str) -> ClipDat
     if cache:
         experts = model.model.experts if config.prompts.vep else None
         store = FeatureStore(cache, config, experts, short_side=size)
-    return ClipDataset(records, config, model.tokenizer, cache=store, short_side=size)
+    return ClipDataset(records, config, model.tokenizer, store=store)
 
 
 def _evaluated(refs: dict[str, Sequence[str]], texts: dict[str, str], known: list[Sequence[str]]) -> Evaluation:

@@ -25,7 +25,7 @@ from captioner.config_io import load_config
 from captioner.data.dataset import ClipDataset, EpochOrder
 from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.inputs import read_inputs
-from captioner.data.loader import Feeder
+from captioner.data.loader import EpochLoader
 from captioner.data.manifest import Record
 from captioner.errors import CaptionerError
 from captioner.model.batch import collate, features_of_faces
@@ -132,15 +132,13 @@ def trainer(config: Config, records: list[Record], folder: Path | None) -> Calla
     store = store_in(folder, config, settled, model) if folder else None
     if store is not None:
         store.fill(records, progress=False)
-    data = ClipDataset(
-        records, settled, tokenizer, pieces if model.aligned else None, cache=store, train=True,
-        short_side=config.data.short_side, captions=config.train.captions,
-    )  # fmt: skip
+    words = pieces if model.aligned else None
+    data = ClipDataset(records, settled, tokenizer, words, data=config.data, train=config.train, store=store)
     engine = PlainEngine(model.train(), config.train, torch.device("cpu"))
-    feeder = Feeder(data, replace(config.data, workers=0), partial(collate, pad_id=tokenizer.pad_id))
+    loader = EpochLoader(data, replace(config.data, workers=0), partial(collate, pad_id=tokenizer.pad_id))
 
     def epoch(number: int) -> None:
-        for batch in feeder.epoch(list(EpochOrder(len(data), config.train.batch, 1, number))):
+        for batch in loader.epoch(list(EpochOrder(len(data), config.train.batch, 1, number))):
             engine.backward(torch.stack([*engine.losses(batch, False).live.values()]).sum())
             engine.step(1e-6)
 

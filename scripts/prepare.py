@@ -16,9 +16,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from captioner.data.adapters import clear_faces, emvidcap, mafw, msrvtt, msvd
-from captioner.data.adapters.checks import prepare
+from captioner.data.adapters.checks import check_collected
+from captioner.data.adapters.clear_faces import clear_faced
+from captioner.data.adapters.emvidcap import read_emvidcap
 from captioner.data.adapters.layout import Collected, Videos, check_root
+from captioner.data.adapters.mafw import read_mafw
+from captioner.data.adapters.msrvtt import read_msrvtt
+from captioner.data.adapters.msvd import read_msvd
 from captioner.data.manifest import Record, write_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
@@ -38,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--fold", type=int, default=1, help="1 to 5 (default 1, the paper's by its sizes)")
         if name == "emvidcap":
             one.add_argument("--part", choices=("S", "L"), help="one part only (default: the parts that are there)")
-            one.add_argument("--faces-only", action="store_true", help="clips of one clear face (needs a detector)")
+            one.add_argument("--faces-only", action="store_true", help="clips of one clear face")
     return flags
 
 
@@ -46,25 +50,25 @@ def collect(options: argparse.Namespace) -> Collected:
     """What the dataset's files say."""
     check_root(options.root)
     if options.dataset == "mafw":
-        return mafw.read(options.root, options.fold)
+        return read_mafw(options.root, options.fold)
     if options.dataset == "emvidcap":
-        return emvidcap.read(options.root, options.part)
-    return msvd.read(options.root) if options.dataset == "msvd" else msrvtt.read(options.root)
+        return read_emvidcap(options.root, options.part)
+    return read_msvd(options.root) if options.dataset == "msvd" else read_msrvtt(options.root)
 
 
 def run(options: argparse.Namespace) -> None:
     """Read, check, report, write."""
     only_faces = getattr(options, "faces_only", False)
-    detect = clear_faces.open_detector() if only_faces else None
     collected = collect(options)
     if options.videos is not None:
         check_root(options.videos)
     # the face rule decodes every clip, so that what cannot be decoded must be known before it
-    prepared = prepare(collected, Videos(options.videos or options.root), options.check_videos or only_faces, _bar)
+    videos = Videos(options.videos or options.root)
+    prepared = check_collected(collected, videos, options.check_videos or only_faces, _bar)
     print("\n".join(prepared.report))
     records = prepared.records
-    if detect is not None:
-        records = clear_faces.clear_faced(_bar(records), detect)
+    if only_faces:
+        records = clear_faced(_bar(records))
         print(f"clear-faced: {len(records)} of {len(prepared.records)} (the paper's list of 526 is not published; "
               f"numbers on this one are not comparable with it)")  # fmt: skip
         if not records:

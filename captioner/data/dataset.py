@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from captioner.config import ModelConfig
+from captioner.config import DataConfig, ModelConfig, TrainConfig
 from captioner.data.feature_store import FeatureStore
 from captioner.data.inputs import read_inputs
 from captioner.data.manifest import Record
@@ -25,7 +25,9 @@ from prompts.textual import hide_words
 STAND_INS = 50  # clips tried in place of an unreadable one
 
 
-def hide(ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator) -> tuple[list[int], list[int]]:
+def mask_words(
+    ids: list[int], tokenizer: Tokenizer, share: float, generator: torch.Generator
+) -> tuple[list[int], list[int]]:
     """Masked words: ids with a share replaced, and what stood there (NO_LABEL where nothing is asked).
 
     [SEP] may be hidden, which teaches where sentences end; [CLS] may not. 80 % become [MASK], 10 % another
@@ -83,39 +85,34 @@ class ClipDataset(Dataset[ClipItem]):
         tokenizer: Tokenizer,
         pieces: TextPieces | None = None,
         *,
-        cache: FeatureStore | None = None,
-        train: bool = False,
-        short_side: int = 0,
-        flip: bool = False,
-        centre: bool = False,
-        captions: int = 1,
-        hide_faces: float = 0.0,
-        seed: int = 0,
+        data: DataConfig | None = None,
+        train: TrainConfig | None = None,
+        store: FeatureStore | None = None,
         bad: Mapping[str, str] | None = None,
     ) -> None:
-        """centre: no random crops. bad: {id: fault} so far; unreadable clips give way to others, else they raise.
+        """train: how much is learned of a clip, and the seed; without it clips are for scoring, whole and uncaptioned.
 
-        hide_faces: the share of clips that are shown without their face, captions without what it does.
+        bad: {id: fault} so far; unreadable clips give way to others, where it is None they raise.
         """
-        self.records = [r for r in records if r.captions] if train else list(records)
+        self.records = [record for record in records if record.captions] if train else list(records)
         self.config, self.tokenizer, self.pieces = config, tokenizer, pieces
-        self.cache, self.train, self.short_side = cache, train, short_side
-        self.flip, self.captions, self.hide_faces, self.seed = flip, captions, hide_faces, seed
-        self.moving = train and not centre
+        self.data, self.train, self.store = data or DataConfig(), train, store
         self.bad = None if bad is None else dict(bad)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, place: Place) -> ClipItem:
-        mixed = (self.seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
+        seed = self.train.seed if self.train else 0
+        mixed = (seed * 1_000_003 + place.epoch) * 1_000_003 + place.index
         generator = torch.Generator().manual_seed(mixed % (1 << 63))
         asked = self.records[place.index]
         record, inputs = self.readable(place, mixed)
         frames = inputs.frames
         if inputs.video is None:
-            frames = crop(frames, self.config.video.size, train=self.moving, generator=generator)
-        if self.train and self.flip and torch.rand((), generator=generator) < 0.5:
+            moving = self.train is not None and self.data.crop == "random"
+            frames = crop(frames, self.config.video.size, train=moving, generator=generator)
+        if self.train and self.data.flip and torch.rand((), generator=generator) < 0.5:
             frames = frames.flip(-1)
         emotion = NO_LABEL
         if record.emotion in self.config.labels:
@@ -124,15 +121,15 @@ class ClipDataset(Dataset[ClipItem]):
         if record is not asked:
             item.bad = {asked.id: (self.bad or {})[asked.id]}
         if self.train:
-            faceless = self.hide_faces > 0 and self.face_is_hidden(item.inputs, generator)
-            item.captions = self.caption_targets(record, generator, faceless)
+            faceless = self.data.hide_faces > 0 and self.face_is_hidden(item.inputs, generator)
+            item.captions = self.caption_targets(record, self.train.captions, generator, faceless)
         return item
 
     def face_is_hidden(self, inputs: ClipInputs, generator: torch.Generator) -> bool:
         """Whether a clip shows no face, be it that it is hidden here."""
         experts, faces = inputs.experts, inputs.faces
         shown = experts.present if experts is not None else faces.shown if faces is not None else None
-        if float(torch.rand((), generator=generator)) < self.hide_faces:
+        if float(torch.rand((), generator=generator)) < self.data.hide_faces:
             inputs.experts = None if experts is None else replace(experts, present=torch.zeros_like(experts.present))
             inputs.faces = None if faces is None else faces.hidden()
             return shown is not None
@@ -156,9 +153,9 @@ class ClipDataset(Dataset[ClipItem]):
 
     def see(self, record: Record) -> ClipInputs:
         """What is seen of a record's video; a VideoError where it cannot be read."""
-        if self.cache:
-            return self.cache.load(record.video)
-        side = self.short_side or self.config.video.size
+        if self.store:
+            return self.store.load(record.video)
+        side = self.data.short_side or self.config.video.size
         return read_inputs(record.video, self.config, short_side=side).inputs[0]
 
     def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
@@ -170,17 +167,19 @@ class ClipDataset(Dataset[ClipItem]):
         texts = [record.captions if style == own else record.extra.get(style, []) for style in styles]
         return {place: list(found) for place, found in enumerate(texts) if found} or {0: record.captions}
 
-    def caption_targets(self, record: Record, generator: torch.Generator, faceless: bool = False) -> CaptionTargets:
-        """Captions of the record as the losses need them; the first one is also the text encoder's."""
+    def caption_targets(
+        self, record: Record, count: int, generator: torch.Generator, faceless: bool = False
+    ) -> CaptionTargets:
+        """So many captions of the record as the losses need them; the first one is also the text encoder's."""
         prompts, longest = self.config.prompts, self.config.fusion.max_text
         styled = self.styled_captions(record)
         if faceless:
             styled = {style: [without_face(text) for text in texts] for style, texts in styled.items()}
         orders = {style: torch.randperm(len(texts), generator=generator).tolist() for style, texts in styled.items()}
-        turns = [(style, i) for i in range(self.captions) for style in styled][: self.captions]
+        turns = [(style, i) for i in range(count) for style in styled][:count]
         chosen = [styled[style][orders[style][i % len(orders[style])]] for style, i in turns]
         ids = [self.tokenizer.encode(c, longest, style) for c, (style, _) in zip(chosen, turns, strict=True)]
-        hidden = [hide(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
+        hidden = [mask_words(row, self.tokenizer, prompts.mask_words, generator) for row in ids]
         captions = CaptionTargets([shown for shown, _ in hidden], [asked for _, asked in hidden])
         if self.pieces is not None:
             captions.text_ids, words = self.pieces(chosen[0])

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from captioner.config import DataConfig, ModelConfig
-from captioner.data.inputs import decode, follow_people, prior_frames, prior_of, sampled_tracks
+from captioner.data.inputs import decode_pictures, follow_people, prior_frames, prior_of, sampled_tracks
 from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
@@ -184,7 +184,7 @@ class FeatureStore:
         sides = self._sides(absent, follows)
         if not sides and prior is None:
             return Gathered(), {}
-        pictures = decode(video, self.config, sides, prior)
+        pictures = decode_pictures(video, self.config, sides, prior)
         people = follow_people(pictures, self.config, prior) if follows else []
         gathered, made = Gathered(), dict[str, Any]()
         if asks_faces and tracks is None:

@@ -1,6 +1,6 @@
 """From whatever holds a clip (file, open file, array, window of a long video) to what the model takes.
 
-    source -> decode -> Pictures -> follow_people -> PersonTracks -> read_inputs -> ClipInputs, one a person described
+    source -> decode_pictures -> Pictures -> follow_people -> PersonTracks -> ClipInputs, one a person described
 
 Captioning, evaluation, data sets and the feature store all come this way. Axes: T frames, H W pixels, C emotions.
 """
@@ -62,7 +62,7 @@ def read_inputs(
     """
     prior = prior_of(config)
     sides = input_sides(config, prior, short_side, keep)
-    pictures = decode(source, config, sides, prior, start=start, end=end, fps=fps)
+    pictures = decode_pictures(source, config, sides, prior, start=start, end=end, fps=fps)
     times = pictures.first.times
     return _assemble(pictures, config, prior, (float(times[0]), float(times[-1])), short_side, people, keep)
 
@@ -129,7 +129,7 @@ def samplings(config: ModelConfig, sides: Sequence[int], prior: EmotionPrior | N
     return own if prior is None else [*own, prior.sampling]
 
 
-def decode(
+def decode_pictures(
     source: Any,
     config: ModelConfig,
     sides: Sequence[int],

@@ -23,7 +23,7 @@ BAD_LIST = "bad_videos.jsonl"  # in a run's folder
 log = logging.getLogger(__name__)
 
 
-class Turns(Sampler[list[Place]]):
+class BatchSchedule(Sampler[list[Place]]):
     """The batches of the epoch that is on."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Turns(Sampler[list[Place]]):
         return len(self.batches)
 
 
-class Feeder:
+class EpochLoader:
     """Reads epoch after epoch ahead in processes that stay, which keeps their face readers and open entries warm."""
 
     def __init__(
@@ -48,19 +48,19 @@ class Feeder:
         seed: int = 0,
         pin: bool = False,
     ) -> None:
-        self.turns = Turns()
+        self.schedule = BatchSchedule()
         ahead: dict[str, Any] = (
             {"prefetch_factor": config.prefetch, "persistent_workers": True} if config.workers else {}
         )
         # Without a generator of its own, opening a loader draws from the one that dropout uses.
         self.loader: DataLoader[Any] = DataLoader(
-            dataset, batch_sampler=self.turns, num_workers=config.workers, collate_fn=collate, pin_memory=pin,
+            dataset, batch_sampler=self.schedule, num_workers=config.workers, collate_fn=collate, pin_memory=pin,
             worker_init_fn=partial(seed_worker, seed), generator=torch.Generator().manual_seed(seed), **ahead,
         )  # fmt: skip
 
     def epoch(self, batches: Sequence[list[Place]]) -> Iterator[Batch]:
         """The batches, in their order; what an earlier epoch left unread is dropped."""
-        self.turns.batches = batches
+        self.schedule.batches = batches
         return iter(self.loader)
 
 

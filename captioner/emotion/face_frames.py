@@ -19,7 +19,7 @@ from captioner.faces.crops import MARGIN, READ_SIDE, reader_version, shared_read
 from captioner.store import Kept, weights_hash
 from captioner.video import LUMA
 from captioner.video.reading import frames_at, middles
-from captioner.video.transforms import prepare
+from captioner.video.transforms import square_frames
 
 __all__ = ["READ_SIDE", "FaceFrames", "TrunkFeatures", "face_frames"]
 
@@ -40,7 +40,7 @@ def grey_faces(frames: np.ndarray, track: FaceTrack | None, size: int) -> Tensor
     A frame without the face shows it as it was in the nearest frame with it; without any face, centre squares.
     """
     if track is None or not track.present.any():
-        colour = prepare(frames, size)
+        colour = square_frames(frames, size)
     else:
         shown = np.flatnonzero(track.present)
         nearest = shown[np.abs(np.arange(len(frames))[:, None] - shown).argmin(1)]

@@ -23,7 +23,7 @@ from captioner.emotion.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces import FaceTrack
 from captioner.video.reading import Sampling
-from captioner.video.transforms import prepare
+from captioner.video.transforms import square_frames
 
 
 class EmotionPrior:
@@ -49,7 +49,7 @@ class EmotionPrior:
 
     def frames(self, pictures: np.ndarray, track: FaceTrack | None) -> Tensor:
         """What it looks at, uint8 (T, 3, S, S), of pictures (T, H, W, 3) as `sampling` asks for and a person there."""
-        return grey_faces(pictures, track, self.size) if self.reads_faces else prepare(pictures, self.size)
+        return grey_faces(pictures, track, self.size) if self.reads_faces else square_frames(pictures, self.size)
 
     def belief(self, frames: Tensor) -> EmotionBelief:
         """The belief from such frames: probs (1, C), features (1, E); computed once a clip."""

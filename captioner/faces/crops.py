@@ -15,7 +15,7 @@ from captioner.config import ExpertsConfig
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack, open_reader
 from captioner.faces.builtin import WEIGHTS
 from captioner.video.reading import Clip
-from captioner.video.transforms import prepare
+from captioner.video.transforms import square_frames
 
 MARGIN = 0.45  # round the face in the crops that our experts know
 READ_SIDE = 360  # short edge in pixels at which faces are sought; small faces need it, more costs time
@@ -66,7 +66,7 @@ def expert_crops(clip: Clip, config: ExpertsConfig, tracks: Sequence[FaceTrack] 
     places = np.linspace(0, len(clip.frames) - 1, config.frames).round().astype(int)
     if config.margin is None:
         unique, back = np.unique(places, return_inverse=True)
-        squares = prepare(clip.frames[unique], config.size)[torch.from_numpy(back)][None]
+        squares = square_frames(clip.frames[unique], config.size)[torch.from_numpy(back)][None]
         return FaceCrops(squares)
     tracks = face_tracks(clip, config) if tracks is None else tracks
     if not tracks:

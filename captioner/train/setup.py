@@ -110,12 +110,9 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
     readable = [record for record in records if record.id not in bad]
     if store is not None and built.config.prompts.vep:
         fit_prompts(built.network, [(record, store.experts_of(record.video)) for record in readable])
-    given: dict[str, Any] = {"cache": store, "short_side": config.data.short_side, "bad": bad}
-    data = ClipDataset(
-        records, built.config, built.tokenizer, built.pieces if built.network.aligned else None, train=True,
-        flip=config.data.flip, centre=config.data.crop == "centre", captions=config.train.captions,
-        seed=config.train.seed, hide_faces=config.data.hide_faces, **given,
-    )  # fmt: skip
+    given: dict[str, Any] = {"data": config.data, "store": store, "bad": bad}
+    pieces = built.pieces if built.network.aligned else None
+    data = ClipDataset(records, built.config, built.tokenizer, pieces, train=config.train, **given)
     validation = ClipDataset(held_out, built.config, built.tokenizer, **given)
     return PreparedRun(replace(config, model=built.config), built, data, validation if held_out else None)
 

@@ -21,7 +21,7 @@ import torch
 from captioner.config import Config
 from captioner.config_io import build_config, to_dict
 from captioner.data.dataset import ClipDataset, EpochOrder, Place
-from captioner.data.loader import BAD_LIST, BadVideos, Feeder
+from captioner.data.loader import BAD_LIST, BadVideos, EpochLoader
 from captioner.errors import CheckpointError, ConfigError, Terminated
 from captioner.model import checkpoint
 from captioner.model.batch import collate
@@ -90,7 +90,7 @@ class Trainer:
         self.meter = Meter()
         gathered = partial(collate, pad_id=tokenizer.pad_id)
         pin = engine.device.type == "cuda"
-        self.feeder = Feeder(data, config.data, gathered, seed=train.seed * 1009 + self.processes.rank, pin=pin)
+        self.loader = EpochLoader(data, config.data, gathered, seed=train.seed * 1009 + self.processes.rank, pin=pin)
         clips = len(data) + len(validation.records if validation is not None else ())
         self.bad = BadVideos(clips, config.data.max_bad, self.out / BAD_LIST, write=self.processes.main)
         self.unread: dict[str, str] = dict(data.bad or {})  # found, not yet told to the other processes
@@ -155,7 +155,7 @@ class Trainer:
         began = time.perf_counter()
         self.meter.start()
         order = EpochOrder(len(self.data), train.batch, train.seed, progress.epoch, progress.batch)
-        for batch in self.meter.timed(self.feeder.epoch(shard(order, self.processes))):
+        for batch in self.meter.timed(self.loader.epoch(shard(order, self.processes))):
             self.unread |= batch.bad
             last_of_epoch = progress.batch + 1 == self.batches
             row = self.micro_step(batch)

@@ -13,7 +13,7 @@ import torch
 
 from captioner.config import Config
 from captioner.data.dataset import ClipDataset, EpochOrder, TextPieces
-from captioner.data.loader import Feeder
+from captioner.data.loader import EpochLoader
 from captioner.data.manifest import Record
 from captioner.errors import ConfigError
 from captioner.files import write_text
@@ -56,7 +56,7 @@ def predict_captions(
 def batches_of(data: ClipDataset, config: Config, tokenizer: Tokenizer, processes: Processes) -> Iterator[Any]:
     """A dataset in order: every batch that is this process's turn."""
     order = list(EpochOrder(len(data), config.train.batch, 0, 0, shuffle=False))
-    return Feeder(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(
+    return EpochLoader(data, config.data, partial(collate, pad_id=tokenizer.pad_id)).epoch(
         order[processes.rank :: processes.size]
     )
 

@@ -102,19 +102,7 @@ def read_clip(
 
     With `short_side` the short edge has that many pixels. Memory does not grow with the length of the video.
     """
-    return read_sizes(source, num_frames, [short_side], start=start, end=end)[0]
-
-
-def read_sizes(
-    source: str | Path | BinaryIO,
-    num_frames: int,
-    sides: Sequence[int | None],
-    *,
-    start: float = 0.0,
-    end: float | None = None,
-) -> list[Clip]:
-    """As `read_clip`, decoded once and scaled to each of the short sides."""
-    return read_samples(source, [Sampling(num_frames, tuple(sides))], start=start, end=end)[0]
+    return read_samples(source, [Sampling(num_frames, (short_side,))], start=start, end=end)[0][0]
 
 
 def read_samples(

@@ -46,6 +46,6 @@ def normalise(frames: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
     return (frames.float() / 255 - shift) / scale
 
 
-def prepare(frames: np.ndarray, size: int, train: bool = False, generator: torch.Generator | None = None) -> Tensor:
-    """uint8 (T, H, W, 3) array -> contiguous uint8 (T, 3, S, S): short edge resized, one crop for all."""
-    return crop(resize_short(frames, size), size, train, generator).contiguous()
+def square_frames(frames: np.ndarray, size: int) -> Tensor:
+    """uint8 (T, H, W, 3) array -> contiguous uint8 (T, 3, S, S): short edge resized, the centre cut out."""
+    return crop(resize_short(frames, size), size).contiguous()

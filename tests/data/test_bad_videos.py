@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import DataConfig
+from captioner.config import DataConfig, TrainConfig
 from captioner.data.dataset import ClipDataset, EpochOrder, Place
-from captioner.data.loader import BadVideos, Feeder
+from captioner.data.loader import BadVideos, EpochLoader
 from captioner.data.manifest import Record, read_manifest, write_manifest
 from captioner.errors import ConfigError, VideoError
 from captioner.model.batch import collate
@@ -49,7 +49,7 @@ def records_of(clips: Path) -> list[Record]:
 
 def dataset(clips: Path, tokenizer: Tokenizer, bad: dict[str, str] | None) -> ClipDataset:
     config = with_vocabulary(tiny_config(), tokenizer)
-    return ClipDataset(records_of(clips), config, tokenizer, train=True, bad=bad)
+    return ClipDataset(records_of(clips), config, tokenizer, train=TrainConfig(seed=0), bad=bad)
 
 
 def test_an_unreadable_clip_gives_way_to_the_same_other_each_time(clips: Path, tokenizer: Tokenizer) -> None:
@@ -70,9 +70,8 @@ def test_an_unreadable_clip_gives_way_to_the_same_other_each_time(clips: Path, t
 def test_a_folder_of_nothing_but_rubbish_ends(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (tmp_path / "a.mp4").write_bytes(b"\0" * 99)
     config = with_vocabulary(tiny_config(), tokenizer)
-    data = ClipDataset(
-        [Record("a", tmp_path / "a.mp4", "train", ("A man nods.",))], config, tokenizer, train=True, bad={}
-    )
+    records = [Record("a", tmp_path / "a.mp4", "train", ("A man nods.",))]
+    data = ClipDataset(records, config, tokenizer, train=TrainConfig(), bad={})
     with pytest.raises(VideoError, match="none of 50 clips drawn in place of 'a' can be read"):
         data[Place(0, 0)]
 
@@ -100,21 +99,21 @@ def test_bad_videos_are_told_once_listed_and_limited(tmp_path: Path, caplog: pyt
 
 def test_readers_stay_and_give_what_one_process_gives(clips: Path, tokenizer: Tokenizer) -> None:
     data = dataset(clips, tokenizer, {})
-    feeders = [Feeder(data, DataConfig(workers=workers), collate, seed=5) for workers in (0, 2)]
+    loaders = [EpochLoader(data, DataConfig(workers=workers), collate, seed=5) for workers in (0, 2)]
     state = torch.get_rng_state()
     pids = set()
     for epoch in range(2):
         order = list(EpochOrder(len(data), 4, 1, epoch))
-        for one, other in zip(*(feeder.epoch(order) for feeder in feeders), strict=True):
+        for one, other in zip(*(loader.epoch(order) for loader in loaders), strict=True):
             assert one.ids == other.ids
             assert torch.equal(one.frames, other.frames)
             assert one.bad == other.bad
-        pids.add(tuple(worker.pid for worker in feeders[1].loader._iterator._workers))  # type: ignore[union-attr]
+        pids.add(tuple(worker.pid for worker in loaders[1].loader._iterator._workers))  # type: ignore[union-attr]
     assert len(pids) == 1
-    left = feeders[1].epoch(list(EpochOrder(len(data), 4, 1, 2)))
+    left = loaders[1].epoch(list(EpochOrder(len(data), 4, 1, 2)))
     next(left)  # an epoch that ends early
     order = list(EpochOrder(len(data), 4, 1, 3, start=2))
-    assert [batch.ids for batch in feeders[1].epoch(order)] == [batch.ids for batch in feeders[0].epoch(order)]
+    assert [batch.ids for batch in loaders[1].epoch(order)] == [batch.ids for batch in loaders[0].epoch(order)]
     assert torch.equal(torch.get_rng_state(), state)  # dropout's generator is left alone
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from captioner.config import DataConfig, TrainConfig
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, without_face
 from captioner.data.manifest import Record
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
@@ -43,11 +44,10 @@ def records(tmp_path: Path) -> list[Record]:
     return made
 
 
-def dataset(records: list[Record], tokenizer: Tokenizer, **options: object) -> ClipDataset:
-    config = with_vocabulary(tiny_config(), tokenizer)
-    return ClipDataset(
-        records, config, tokenizer, TextPieces(tokenizer, None, 20), train=True, short_side=72, **options
-    )  # type: ignore[arg-type]
+def dataset(records: list[Record], tokenizer: Tokenizer, seed: int = 0, captions: int = 1) -> ClipDataset:
+    config, pieces = with_vocabulary(tiny_config(), tokenizer), TextPieces(tokenizer, None, 20)
+    train = TrainConfig(seed=seed, captions=captions)
+    return ClipDataset(records, config, tokenizer, pieces, data=DataConfig(short_side=72), train=train)
 
 
 def test_items_follow_from_seed_epoch_and_index(records: list[Record], tokenizer: Tokenizer) -> None:
@@ -79,7 +79,9 @@ def test_of_a_face_that_is_not_seen_nothing_is_said(records: list[Record], token
         """Of twenty items: whether the face is there, whether a word on a face is asked for."""
         config = with_vocabulary(tiny_config("prompts.mask_words=0.99"), tokenizer)
         store: Any = FaceStore(present)
-        data = ClipDataset(records, config, tokenizer, train=True, hide_faces=share, cache=store)
+        data = ClipDataset(
+            records, config, tokenizer, data=DataConfig(hide_faces=share), train=TrainConfig(seed=0), store=store
+        )
         items = [data[Place(epoch, 1)] for epoch in range(20)]
         said = [tokenizer.decode([t for t in item.captions.targets[0] if t != NO_LABEL]) for item in items]
         return [(bool(i.inputs.experts.present), bool(find_phrases(s))) for i, s in zip(items, said, strict=True)]

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from captioner.data.adapters import clear_faces
 from captioner.data.adapters.layout import LayoutError, read_rows
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CaptionerError
+from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
+from captioner.faces.reader import make_track
 from captioner.lexicon.phrases import PHRASES
 from captioner.video.reading import write_video
 from tests.helpers import ROOT
@@ -256,41 +258,55 @@ def test_videos_elsewhere_and_unreadable_ones(tmp_path: Path, run: Run, clip: Pa
 
 
 @pytest.mark.parametrize(
-    ("boxes", "share"),
+    ("faces", "clear"),
     [
-        ([[(0, 0, 64, 80)]] * 5 + [[]] * 3, 0.625),
-        ([[(0, 0, 63, 80)]] * 8, 0.0),  # too small
-        ([[(0, 0, 90, 90), (0, 0, 80, 80)]] * 8, 0.0),  # none dominates
-        ([[(0, 0, 90, 90), (0, 0, 60, 60)]] * 8, 1.0),
-        ([], 0.0),
+        ([(64, 80)], True),
+        ([(63, 80)], False),  # too small
+        ([(80, 80), (90, 90)], False),  # none dominates
+        ([(60, 60), (90, 90)], True),
+        ([], False),
     ],
 )
-def test_face_rule(boxes: Sequence[Sequence[clear_faces.Box]], share: float) -> None:
-    left = list(boxes)
-    frames = [np.zeros((100, 100, 3), np.uint8)] * len(boxes)
-    assert clear_faces.clear_share(frames, lambda frame: left.pop()) == share
+def test_face_rule(faces: list[clear_faces.FaceSize], clear: bool) -> None:
+    assert clear_faces.is_clear(faces) is clear
+
+
+class OneFace(FaceReader):
+    """Sees a face, a sixth of the picture's width and of its height, in five of eight frames."""
+
+    def _read(self, clip: np.ndarray, times: np.ndarray | None) -> list[FaceTrack]:
+        corner = np.array([clip.shape[2], clip.shape[1]], np.float32) / 6
+        marks = np.random.default_rng(0).uniform(0, 1, (68, 2)).astype(np.float32)
+        marks[0], marks[1] = 0, 1
+        seen, values = range(5), [np.zeros(len(EXPRESSION_NAMES), np.float32)] * 5
+        return [make_track(len(clip), clip.shape[1:3], seen, [marks * corner] * 5, [1.0] * 5, values)]
+
+
+@pytest.mark.parametrize(("height", "kept"), [(390, 1), (380, 0)])  # a sixth of it is 65 pixels, and 63
+def test_clear_faces_are_measured_in_pixels_of_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, height: int, kept: int
+) -> None:
+    write_video(tmp_path / "a.mp4", np.full((8, height, height + 20, 3), 90, np.uint8), 8)
+    monkeypatch.setattr(clear_faces, "shared_reader", lambda name: OneFace())
+    found = clear_faces.clear_faced([Record("a", tmp_path / "a.mp4", "train")])
+    assert [record.extra["clear_faces"] for record in found] == [0.625] * kept
 
 
 def test_faces_only(tmp_path: Path, run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     emvidcap(tmp_path / "data", clip)
-    seen: list[int] = []
+    assert clear_faces.face_sizes(clip) == [[]] * clear_faces.FRAMES  # by the reader itself
+    asked: list[Path] = []
 
-    def detect(frame: np.ndarray) -> list[clear_faces.Box]:
-        seen.append(frame.shape[0])
-        return [(0, 0, 70, 70)] if len(seen) <= 2 * clear_faces.FRAMES else []
+    def sizes(video: Path) -> list[list[clear_faces.FaceSize]]:
+        asked.append(video)
+        return [[(70, 70)] if len(asked) <= 2 else []] * clear_faces.FRAMES
 
-    monkeypatch.setattr(clear_faces, "open_detector", lambda: detect)
+    monkeypatch.setattr(clear_faces, "face_sizes", sizes)
     code, out, _ = run("emvidcap", "--faces-only")
     assert code == 0
     assert "clear-faced: 2 of 5" in out and "not comparable" in out
     assert [record.extra["clear_faces"] for record in records(tmp_path).values()] == [1.0, 1.0]
-    assert len(seen) == 5 * clear_faces.FRAMES
-
-
-def test_faces_without_a_detector(tmp_path: Path, run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    emvidcap(tmp_path / "data", clip)
-    monkeypatch.setattr(clear_faces, "find_spec", lambda name: None)
-    refused(run("emvidcap", "--faces-only"), tmp_path, "needs a face detector", "pip install face-alignment")
+    assert len(asked) == 5
 
 
 # --- MSVD --------------------------------------------------------------------------------------------------------

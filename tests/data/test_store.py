@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from captioner.config import DataConfig
+from captioner.config import DataConfig, TrainConfig
 from captioner.data import inputs as inputs_module
 from captioner.data.dataset import ClipDataset, Place
 from captioner.data.feature_store import FeatureStore, open_store
@@ -207,8 +208,9 @@ def test_missing_entries_are_computed_while_training(
     records: list[Record], tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     store = store_of(tmp_path)
-    data = ClipDataset(records, store.config, tokenizer, cache=store, train=True, short_side=72)
-    direct = ClipDataset(records, store.config, tokenizer, train=True, short_side=72)
+    how: dict[str, Any] = {"data": DataConfig(short_side=72), "train": TrainConfig()}
+    data = ClipDataset(records, store.config, tokenizer, store=store, **how)
+    direct = ClipDataset(records, store.config, tokenizer, **how)
     assert torch.equal(data[Place(0, 1)].inputs.frames, direct[Place(0, 1)].inputs.frames)
     assert len(entries(tmp_path)) == 2
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.config import ModelConfig
+from captioner.config import ModelConfig, TrainConfig
 from captioner.config_io import build_config, to_dict
 from captioner.data import inputs
 from captioner.data.dataset import ClipDataset, Place
@@ -242,7 +242,7 @@ def test_belief_is_computed_once(
 
     records = [Record(f"clip{i}", video, "train", ("A woman nods.",), emotion="joy") for i in range(2)]
     pieces = TextPieces(tokenizer, None, config.fusion.max_text)
-    data = ClipDataset(records, config, tokenizer, pieces, cache=again, train=True, short_side=72)
+    data = ClipDataset(records, config, tokenizer, pieces, train=TrainConfig(), store=again)
     batch = collate([data[Place(0, 0)], data[Place(0, 1)]], tokenizer.pad_id)
     torch.testing.assert_close(batch.prior, first.expand(2, -1))
     losses = model.train()(batch)

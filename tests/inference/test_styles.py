@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from captioner.config import DecodeConfig
+from captioner.config import DecodeConfig, TrainConfig
 from captioner.data.dataset import ClipDataset
 from captioner.data.manifest import Record
 from captioner.errors import ConfigError
@@ -32,11 +32,11 @@ def record(style: str, captions: list[str], **extra: list[str]) -> Record:
 def opened(tokenizer: Tokenizer, one: Record, captions: int, seed: int = 0) -> list[tuple[bool, str]]:
     """Of each caption to learn: whether it opens as the second style, and its text."""
     config = replace(tiny_config("prompts.mask_words=0.01"), styles=STYLES, vocab_size=tokenizer.vocab_size)
-    data = ClipDataset([one], config, tokenizer, train=True, captions=captions)
-    captions = data.caption_targets(one, torch.Generator().manual_seed(seed))
+    data = ClipDataset([one], config, tokenizer, train=TrainConfig())
+    learned = data.caption_targets(one, captions, torch.Generator().manual_seed(seed))
     whole = [
         [shown if asked < 0 else asked for shown, asked in zip(*rows, strict=True)]
-        for rows in zip(captions.masked, captions.targets, strict=True)
+        for rows in zip(learned.masked, learned.targets, strict=True)
     ]
     return [(ids[0] == tokenizer.start_id(1), tokenizer.decode(ids)) for ids in whole]
 

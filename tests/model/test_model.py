@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from captioner.data.dataset import hide
+from captioner.data.dataset import mask_words
 from captioner.errors import ConfigError
 from captioner.faces import EXPRESSION_NAMES
 from captioner.faces.crops import FaceCrops
@@ -160,7 +160,7 @@ def test_hidden_words(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(CAPTIONS[0], 40)
     hidden, kept_cls, masks = 0, True, 0
     for seed in range(300):
-        shown, targets = hide(ids, tokenizer, 0.5, torch.Generator().manual_seed(seed))
+        shown, targets = mask_words(ids, tokenizer, 0.5, torch.Generator().manual_seed(seed))
         asked = [i for i, t in enumerate(targets) if t != NO_LABEL]
         assert len(asked) == round(0.5 * len(ids))
         assert all(targets[i] == ids[i] for i in asked)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.video.transforms import CLIP_MEAN, CLIP_STD, crop, normalise, prepare, resize_short
+from captioner.video.transforms import CLIP_MEAN, CLIP_STD, crop, normalise, resize_short, square_frames
 
 
 def ramp(height: int, width: int, count: int = 3) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_normalising_any_leading_axes() -> None:
 
 
 def test_preparing_gives_contiguous_squares() -> None:
-    out = prepare(ramp(30, 50), 16)
+    out = square_frames(ramp(30, 50), 16)
     assert out.shape == (3, 3, 16, 16)
     assert out.is_contiguous()
     assert torch.equal(out, crop(resize_short(ramp(30, 50), 16), 16))

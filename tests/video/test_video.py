@@ -508,7 +508,8 @@ def test_planes_hold_the_same_as_packed_pixels(
 def test_several_sizes_are_those_of_single_readings(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     film(path)
-    for side, clip in zip((24, None, 40), reading.read_sizes(path, 5, [24, None, 40]), strict=True):
+    (clips,) = reading.read_samples(path, [reading.Sampling(5, (24, None, 40))])
+    for side, clip in zip((24, None, 40), clips, strict=True):
         assert np.array_equal(clip.frames, read_clip(path, 5, short_side=side).frames)
 
 

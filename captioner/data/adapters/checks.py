@@ -25,7 +25,7 @@ class Prepared:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(
+def check_collected(
     collected: Collected,
     videos: Videos,
     check: bool = False,

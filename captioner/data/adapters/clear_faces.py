@@ -1,84 +1,49 @@
-"""Clear-faced videos: a face of 64 pixels or more in 60 % of 8 uniform frames, and one face that dominates."""
+"""Clear-faced videos: a face of 64 pixels or more in 60 % of 8 uniform frames, and one face that dominates.
 
-from collections.abc import Callable, Iterable, Sequence
+The faces are those that our own reader follows; their boxes reach from brows to chin.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from importlib import import_module
-from importlib.util import find_spec
-
-import numpy as np
+from pathlib import Path
 
 from captioner.data.manifest import Record
-from captioner.errors import CaptionerError
-from captioner.video.reading import read_clip
+from captioner.faces.crops import READ_SIDE, shared_reader
+from captioner.video.reading import probe, read_clip
 
 FRAMES = 8
 SHORT_SIDE = 64  # pixels
 SHARE = 0.6
 DOMINANCE = 2.0  # the largest face has so many times the area of the next
 
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels
-Detector = Callable[[np.ndarray], Sequence[Box]]
+FaceSize = tuple[float, float]  # width, height in pixels of the video
 
 
-def open_detector() -> Detector:
-    """Boxes of the faces in a frame uint8 (H, W, 3), by mediapipe or face-alignment, whichever is there."""
-    for opened in (_mediapipe, _face_alignment):
-        detector = opened()
-        if detector is not None:
-            return detector
-    raise CaptionerError(
-        "--faces-only needs a face detector and none is installed: `pip install face-alignment` (or mediapipe==0.10.21)"
-    )
-
-
-def clear_share(frames: Iterable[np.ndarray], detect: Detector) -> float:
-    """The share of frames with one large face that dominates the others."""
-    found = [_is_clear(detect(frame)) for frame in frames]
-    return sum(found) / len(found) if found else 0.0
-
-
-def clear_faced(records: Iterable[Record], detect: Detector) -> list[Record]:
+def clear_faced(records: Iterable[Record]) -> list[Record]:
     """The records that the rule keeps, the share of clear frames noted in `extra`; VideoError names bad files."""
     kept = []
     for record in records:
-        share = clear_share(read_clip(record.video, FRAMES).frames, detect)
+        frames = face_sizes(record.video)
+        share = sum(map(is_clear, frames)) / len(frames)
         if share >= SHARE:
             kept.append(replace(record, extra={**record.extra, "clear_faces": round(share, 3)}))
     return kept
 
 
-def _is_clear(boxes: Sequence[Box]) -> bool:
-    areas = sorted((width * height for _, _, width, height in boxes), reverse=True)
-    if not areas or (len(areas) > 1 and areas[0] < DOMINANCE * areas[1]):
-        return False
-    return any(width * height == areas[0] and min(width, height) >= SHORT_SIDE for _, _, width, height in boxes)
+def face_sizes(video: Path) -> list[list[FaceSize]]:
+    """How large the faces are in each of a few frames, spread over a video."""
+    about, clip = probe(video), read_clip(video, FRAMES, short_side=READ_SIDE)
+    scale = min(about.width, about.height) / READ_SIDE
+    frames: list[list[FaceSize]] = [[] for _ in clip.frames]
+    for track in shared_reader("builtin").read(clip.frames, clip.times.tolist()):
+        for sizes, there, (left, top, right, bottom) in zip(frames, track.present, track.boxes.tolist(), strict=True):
+            if there:
+                sizes.append(((right - left) * scale, (bottom - top) * scale))
+    return frames
 
 
-def _mediapipe() -> Detector | None:
-    if find_spec("mediapipe") is None:
-        return None
-    mediapipe = import_module("mediapipe")
-    if not hasattr(mediapipe, "solutions"):  # newer releases come without a detector's weights
-        return None
-    finder = mediapipe.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
-
-    def detect(frame: np.ndarray) -> list[Box]:
-        height, width = frame.shape[:2]
-        boxes = [found.location_data.relative_bounding_box for found in finder.process(frame).detections or ()]
-        return [(b.xmin * width, b.ymin * height, b.width * width, b.height * height) for b in boxes]
-
-    return detect
-
-
-def _face_alignment() -> Detector | None:
-    if find_spec("face_alignment") is None:
-        return None
-    face_alignment = import_module("face_alignment")
-    device = "cuda" if import_module("torch").cuda.is_available() else "cpu"
-    finder = face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device=device).face_detector
-
-    def detect(frame: np.ndarray) -> list[Box]:
-        found = finder.detect_from_image(frame)
-        return [(x, y, right - x, bottom - y) for x, y, right, bottom, *_ in found]
-
-    return detect
+def is_clear(faces: Sequence[FaceSize]) -> bool:
+    """Whether a frame shows one large face that dominates the others."""
+    largest, *others = sorted(faces, key=lambda size: size[0] * size[1], reverse=True) or [(0.0, 0.0)]
+    dominates = all(largest[0] * largest[1] >= DOMINANCE * width * height for width, height in others[:1])
+    return dominates and min(largest) >= SHORT_SIDE

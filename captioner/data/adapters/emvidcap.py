@@ -8,7 +8,7 @@ from captioner.data.adapters.layout import (
     Collected,
     Item,
     LayoutError,
-    cell,
+    cell_at,
     columns,
     read_rows,
     split_of,
@@ -30,7 +30,7 @@ SOURCE_COUNTS = (210, 122, 124, 224, 252, 163, 304, 116)
 FIRST_OF_L = 10_000  # S has MSVD's numbers, 1 to 1970
 
 
-def read(root: Path, part: str | None = None) -> Collected:
+def read_emvidcap(root: Path, part: str | None = None) -> Collected:
     """The clips of part S, part L or both."""
     tables = _tables(root)
     parts = [part] if part else sorted({side for side, _ in tables})
@@ -89,12 +89,12 @@ def _rows(path: Path) -> list[tuple[str, str]]:
     places = columns(rows[0], WANTED)
     found = []
     for number, row in enumerate(rows[1:], start=2):
-        video = re.fullmatch(r"(?:vid(?:eo)?)?0*(\d+)(?:\.\w{3,4})?", cell(row, places["video"]).lower())
+        video = re.fullmatch(r"(?:vid(?:eo)?)?0*(\d+)(?:\.\w{3,4})?", cell_at(row, places["video"]).lower())
         if not video:
-            raise LayoutError(f"{path}: row {number}: {cell(row, places['video'])!r} is no video id; wanted vid123")
+            raise LayoutError(f"{path}: row {number}: {cell_at(row, places['video'])!r} is no video id; wanted vid123")
         # an unquoted comma in a caption of a comma-separated file
         found.append((f"vid{video[1]}", ", ".join(row[places["caption"] :]) if places["caption"] == len(rows[0]) - 1
-                      else cell(row, places["caption"])))  # fmt: skip
+                      else cell_at(row, places["caption"])))  # fmt: skip
     if not found:
         raise LayoutError(f"{path}: holds no caption below its header; copy or download it again")
     return found

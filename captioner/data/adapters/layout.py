@@ -120,7 +120,7 @@ def columns(header: Sequence[str], wanted: Mapping[str, Sequence[str]]) -> dict[
     return places
 
 
-def cell(row: Sequence[str], place: int) -> str:
+def cell_at(row: Sequence[str], place: int) -> str:
     """A cell of a row that may be too short."""
     return row[place] if place < len(row) else ""
 

@@ -8,7 +8,7 @@ from captioner.data.adapters.layout import (
     Collected,
     Item,
     LayoutError,
-    cell,
+    cell_at,
     columns,
     has_openpyxl,
     read_rows,
@@ -30,7 +30,7 @@ _CLIP = re.compile(r"(\d{4,6})(\.\w{2,4})?")
 _LATIN = re.compile(r"[A-Za-z]{2,}")
 
 
-def read(root: Path, fold: int = 1) -> Collected:
+def read_mafw(root: Path, fold: int = 1) -> Collected:
     """The clips of one fold; neutral ones have no caption."""
     lists, multi = _fold_lists(root, fold), _multi_labels(root)
     captions: dict[str, str] = {}
@@ -173,16 +173,16 @@ def _labels(path: Path) -> dict[str, tuple[str, ...]]:
         wanted = ("single_label", "multi_label", "label", "emotion", "expression", "class", "emotion_class")
         named |= columns(row, {"label": wanted})
     width = max(map(len, body))
-    fits = {c: sum(bool(_names(cell(row, c))) for row in body) for c in range(width) if c != place}
+    fits = {c: sum(bool(_names(cell_at(row, c))) for row in body) for c in range(width) if c != place}
     best = named.get("label", max(fits, key=lambda c: (fits[c], c), default=place))
     if not fits.get(best):
         shown = ", ".join(rows[max(head - 1, 0)])[:80]
         wanted_names = ", ".join(MAFW_LABELS[:3])
         raise LayoutError(f"{path}: no column holds emotions ({wanted_names}, ... or 1 to 11); found {shown}")
     for row in body:
-        clip = _clip(cell(row, place))
+        clip = _clip(cell_at(row, place))
         if clip:
-            found[clip] = tuple(_names(cell(row, best)))
+            found[clip] = tuple(_names(cell_at(row, best)))
     return found
 
 

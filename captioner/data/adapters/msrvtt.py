@@ -14,7 +14,7 @@ SPLITS = {"train": "train", "validate": "val", "val": "val", "validation": "val"
 FILES = "json files with `videos` and `sentences` (train_val_videodatainfo.json, test_videodatainfo.json)"
 
 
-def read(root: Path) -> Collected:
+def read_msrvtt(root: Path) -> Collected:
     """The clips of all three splits."""
     items: dict[tuple[str, str], Item] = {}
     sentences: dict[str, list[str]] = {}

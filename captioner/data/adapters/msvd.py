@@ -10,7 +10,7 @@ from captioner.data.adapters.layout import (
     Collected,
     Item,
     LayoutError,
-    cell,
+    cell_at,
     columns,
     read_json,
     read_rows,
@@ -35,7 +35,7 @@ LAST = {"train": 1200, "val": 1300}  # vid1 .. vid1200 train, .. vid1300 validat
 _CLIP = re.compile(r".{11}_\d+_\d+")  # YouTube's id, first and last second
 
 
-def read(root: Path) -> Collected:
+def read_msvd(root: Path) -> Collected:
     """The clips of all three splits with their English captions."""
     captions = _captions(root)
     names = clip_names(root)
@@ -122,11 +122,11 @@ def _from_table(root: Path) -> dict[str, list[str]]:
             continue
         languages = set()
         for row in rows[1:]:
-            language = cell(row, places["language"]) if "language" in places else "English"
+            language = cell_at(row, places["language"]) if "language" in places else "English"
             languages.add(language)
             if language.lower() == "english":
-                key = "_".join(cell(row, places[name]) for name in ("video", "start", "end"))
-                found.setdefault(key, []).append(cell(row, places["caption"]))
+                key = "_".join(cell_at(row, places[name]) for name in ("video", "start", "end"))
+                found.setdefault(key, []).append(cell_at(row, places["caption"]))
         if "English" not in languages and len(rows) > 1:
             raise LayoutError(f"{path}: no row has Language = English; found {', '.join(sorted(languages)[:6])}")
     return found

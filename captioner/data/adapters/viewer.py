@@ -15,7 +15,7 @@ from pathlib import Path
 from captioner.data.adapters.layout import (
     TABLES,
     LayoutError,
-    cell,
+    cell_at,
     check_root,
     columns,
     read_rows,
@@ -29,7 +29,7 @@ from captioner.files import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
-class Set:
+class ViewerSet:
     """Title, categories in order, and the published number of videos."""
 
     title: str
@@ -37,14 +37,14 @@ class Set:
     published: int
 
 
-SETS = {
-    "ve8": Set(
+VIEWER_SETS = {
+    "ve8": ViewerSet(
         "VideoEmotion-8",
         ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"),
         1101,
     ),
-    "ekman6": Set("Ekman-6", ("anger", "disgust", "fear", "joy", "sadness", "surprise"), 1637),
-    "mv6": Set("MusicVideo-6", ("exciting", "fear", "neutral", "relaxation", "sad", "tension"), 1979),
+    "ekman6": ViewerSet("Ekman-6", ("anger", "disgust", "fear", "joy", "sadness", "surprise"), 1637),
+    "mv6": ViewerSet("MusicVideo-6", ("exciting", "fear", "neutral", "relaxation", "sad", "tension"), 1979),
 }
 # other spellings of a category, as folders and lists have them
 ALIASES = {"excitation": "exciting", "excitement": "exciting", "excited": "exciting", "sadness": "sad"}
@@ -58,17 +58,17 @@ COLUMNS = {
 
 
 @dataclass
-class Listed:
+class ListedVideos:
     """The videos that were found, and what is odd about them."""
 
     records: list[Record]
     notices: list[str] = field(default_factory=list)
 
 
-def read(root: Path, dataset: str, group: str = "") -> Listed:
+def read_viewer_set(root: Path, dataset: str, group: str = "") -> ListedVideos:
     """All labelled videos of a dataset; `group` is a pattern whose first group, in a file's name, is its source."""
     check_root(root)
-    about = SETS[dataset]
+    about = VIEWER_SETS[dataset]
     paths = list(walk(root, VIDEO_SUFFIXES))
     lists = read_lists(root, about)
     records, unlabelled = [], []
@@ -94,7 +94,7 @@ def read(root: Path, dataset: str, group: str = "") -> Listed:
         notices.append(f"no video of {', '.join(absent)}")
     if unlabelled:
         notices.append(f"{len(unlabelled)} videos in no category's folder left out (first {unlabelled[0]})")
-    return Listed(records, notices)
+    return ListedVideos(records, notices)
 
 
 def folder_label(inside: Path, labels: tuple[str, ...]) -> str | None:
@@ -110,7 +110,7 @@ def as_label(text: str, labels: tuple[str, ...]) -> str | None:
     return ALIASES[plain] if ALIASES.get(plain) in labels else None
 
 
-def read_lists(root: Path, about: Set) -> dict[str, dict[str, str]]:
+def read_lists(root: Path, about: ViewerSet) -> dict[str, dict[str, str]]:
     """What lists say of a video, by its path below the root or its stem, in lower case, without suffix."""
     said: dict[str, dict[str, str]] = {}
     for path in walk(root, TABLES):
@@ -119,8 +119,8 @@ def read_lists(root: Path, about: Set) -> dict[str, dict[str, str]]:
         if "video" not in places or len(places) < 2:
             continue  # a read-me, or a table of something else
         for row in rows[1:]:
-            video = cell(row, places["video"]).replace("\\", "/")
-            entry = {key: cell(row, place) for key, place in places.items() if key != "video"}
+            video = cell_at(row, places["video"]).replace("\\", "/")
+            entry = {key: cell_at(row, place) for key, place in places.items() if key != "video"}
             if entry.get("label"):
                 label = as_label(entry["label"], about.labels)
                 if label is None:

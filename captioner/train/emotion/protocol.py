@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captioner.config_io import to_dict
-from captioner.data.adapters import mafw, viewer
 from captioner.data.adapters.layout import Videos
+from captioner.data.adapters.mafw import FOLDS, read_mafw
+from captioner.data.adapters.viewer import VIEWER_SETS, ListedVideos, read_viewer_set
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import folder
 from captioner.emotion.clip import find_pair, open_clip
@@ -85,12 +86,12 @@ def find_splits(
     if data.dataset == "mafw":
         return MAFW_LABELS, *mafw_folds(root, data)
     if data.dataset == "manifest":
-        listed = viewer.Listed([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
+        listed = ListedVideos([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
         names = tuple(sorted({str(record.emotion) for record in listed.records}))
         listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
     else:
-        listed = viewer.read(root, data.dataset, data.group)
-        names = viewer.SETS[data.dataset].labels
+        listed = read_viewer_set(root, data.dataset, data.group)
+        names = VIEWER_SETS[data.dataset].labels
     if data.protocol == "official":
         pairs = [official_split(listed.records)]
     else:
@@ -106,9 +107,9 @@ def find_splits(
 def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[str]]:
     """MAFW's own folds; clips whose video or label is missing are left out and counted."""
     videos, splits, notices = Videos(root), [], []
-    for fold in range(1, min(data.splits, mafw.FOLDS) + 1):
+    for fold in range(1, min(data.splits, FOLDS) + 1):
         records, absent = [], 0
-        for item in mafw.read(root, fold).items:
+        for item in read_mafw(root, fold).items:
             path = videos.find(item.names)
             if path is None or item.emotion not in MAFW_LABELS:
                 absent += 1

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from captioner.config_io import build_config, load_config
-from captioner.data.adapters import viewer
 from captioner.data.adapters.layout import LayoutError
+from captioner.data.adapters.viewer import VIEWER_SETS, read_viewer_set
 from captioner.data.manifest import Record
 from captioner.emotion import folder, frame_features
 from captioner.errors import ConfigError, ManifestError, VideoError
@@ -24,7 +24,7 @@ from captioner.video.reading import write_video
 from tests.emotion.clip_layouts import write_clip
 from tests.helpers import ROOT
 
-VE8 = viewer.SETS["ve8"].labels
+VE8 = VIEWER_SETS["ve8"].labels
 SEGMENTS = 6
 
 
@@ -238,7 +238,7 @@ def touch(root: Path, *names: str) -> None:
 def test_category_folders(tmp_path: Path) -> None:
     touch(tmp_path, "1_Exciting/a_1.mp4", "1_Exciting/a_2.mp4", "train/Sadness/b.avi")
     touch(tmp_path, "test/Tension/c.mp4", "odd/x.mp4")
-    listed = viewer.read(tmp_path, "mv6", r"^(.+)_\d+$")
+    listed = read_viewer_set(tmp_path, "mv6", r"^(.+)_\d+$")
     found = {r.id: (r.emotion, r.split, r.group) for r in listed.records}
     assert found == {
         "1_Exciting/a_1": ("exciting", "", "a"),
@@ -255,7 +255,7 @@ def test_lists_name_sides_sources_and_labels(tmp_path: Path) -> None:
     touch(tmp_path, "clips/1.mp4", "clips/2.mp4", "clips/3.mp4", "Anger/1.mp4")
     lines = ["filename,emotion,set,youtube_id", "clips/1.mp4,Joy,train,q", "clips/2.mp4,Fear,test,q", "3.mp4,Joy,Test,"]
     (tmp_path / "list.csv").write_text("\n".join([*lines, "Anger\\1.mp4,,train,z"]))
-    found = {r.id: (r.emotion, r.split, r.group) for r in viewer.read(tmp_path, "ekman6").records}
+    found = {r.id: (r.emotion, r.split, r.group) for r in read_viewer_set(tmp_path, "ekman6").records}
     assert found == {
         "clips/1": ("joy", "train", "q"),
         "clips/2": ("fear", "test", "q"),
@@ -264,20 +264,20 @@ def test_lists_name_sides_sources_and_labels(tmp_path: Path) -> None:
     }
     (tmp_path / "list.csv").write_text("video,label\n1.mp4,trust\n")
     with pytest.raises(LayoutError, match=r"list.csv: label 'trust' of 1.mp4 is none of anger, disgust"):
-        viewer.read(tmp_path, "ekman6")
+        read_viewer_set(tmp_path, "ekman6")
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="no such file"):
-        viewer.read(tmp_path / "none", "ve8")
+        read_viewer_set(tmp_path / "none", "ve8")
     touch(tmp_path, "a.mp4")
     with pytest.raises(LayoutError, match="is not laid out as VideoEmotion-8: looked for videos in folders anger, ant"):
-        viewer.read(tmp_path, "ve8")
+        read_viewer_set(tmp_path, "ve8")
     touch(tmp_path, "Joy/a.mp4")
     with pytest.raises(ConfigError, match="no group in brackets"):
-        viewer.read(tmp_path, "ve8", "a")
+        read_viewer_set(tmp_path, "ve8", "a")
     with pytest.raises(ConfigError, match="is no regular expression"):
-        viewer.read(tmp_path, "ve8", "(")
+        read_viewer_set(tmp_path, "ve8", "(")
     with pytest.raises(ConfigError, match=r"data\.root is missing: give the dataset's folder"):
         protocol.find_splits(EmotionDataConfig())
     with pytest.raises(ManifestError, match="nothing to test: two clips at least are needed"):
