@@ -11,12 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from tests.helpers import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-import learn_basis
-
 from captioner.errors import CaptionerError, CheckpointError
+from captioner.synth.photo import learn_basis
 from captioner.synth.photo.basis import (
     BLENDSHAPES,
     FOLDER,
@@ -105,7 +101,7 @@ def test_card_and_config_name_what_is_there() -> None:
 
 
 def test_errors_of_a_bad_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no such file: .*model\.safetensors.*learn_basis\.py"):
+    with pytest.raises(CheckpointError, match=r"no such file: .*model\.safetensors.*photo\.learn_basis"):
         load_basis(tmp_path)
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"nonsense")
@@ -144,7 +140,7 @@ def fake_annotations(folder: Path, count: int) -> list[str]:
 
 def test_learning_recovers_a_smile_and_a_jaw(tmp_path: Path) -> None:
     fake_annotations(tmp_path, 240)
-    learn_basis.learn(PhotoSet(tmp_path), tmp_path / "out")
+    learn_basis.learn_basis(PhotoSet(tmp_path), tmp_path / "out")
     learned = load_basis(tmp_path / "out")
     for au, points in ((12, CORNERS), (27, [152, 17, 200])):
         mine, theirs = learned.fields[au][points], BASIS.fields[au][points]

@@ -28,7 +28,7 @@ def draw_face(face: Face, state: State, size: int) -> NDArray[np.uint8]:
     image = _backdrop(face, SUPERSAMPLING * size).copy()
     paint(Pen(image, face, state), face, state)
     picture = np.asarray(image.reduce(SUPERSAMPLING), dtype=np.float32) * _light(face, size)
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)
 
 
 def paint(pen: Pen, face: Face, state: State) -> Points:

@@ -41,7 +41,7 @@ def _spline(count: int, closed: bool, steps: int = 5) -> Points:
 def smooth_curve(points: Curve, closed: bool = False) -> Points:
     """A smooth curve through control points (n, 2)."""
     control = np.asarray(points, dtype=float)
-    return _spline(len(control), closed) @ control
+    return np.asarray(_spline(len(control), closed) @ control)
 
 
 def mirror(points: Points) -> Points:
@@ -82,7 +82,7 @@ class Pen:
     def _screen(self, x: Points, y: Points) -> Points:
         flat = np.stack([x, y - PIVOT_Y], axis=1) @ self._turn
         flat[:, 1] += PIVOT_Y
-        return flat * self.unit + self.centre
+        return np.asarray(flat * self.unit + self.centre)
 
     def fill(self, pixels: Points, colour: RGB) -> None:
         """A polygon."""

@@ -103,7 +103,7 @@ def _gradient(rng: Rng, height: int, width: int) -> Picture:
     angle, spot_x, spot_y, reach = rng.uniform((0, 0.2, 0.1, 0.35), (2 * np.pi, 0.8, 0.6, 0.9)).tolist()
     slope = (np.cos(angle) * (x - 0.5 * width / height) + np.sin(angle) * (y - 0.5)) * rng.uniform(0.1, 0.5)
     spot = np.exp(-((x - spot_x * width / height) ** 2 + (y - spot_y) ** 2) / reach**2) * rng.uniform(0, 0.5)
-    return np.clip(base * (0.9 + slope + spot)[..., None], 0, 255).astype(np.float32)
+    return np.asarray(np.clip(base * (0.9 + slope + spot)[..., None], 0, 255), np.float32)
 
 
 def _place(rng: Rng, height: int, width: int) -> Picture:

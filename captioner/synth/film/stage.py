@@ -63,11 +63,11 @@ class _View:
 
     def upright(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Content pixels -> pixels of the picture before its roll, whose origin lies `margin` further out."""
-        return self.centre + self.zoom * (points - self.centre) + self.shift + self.margin
+        return np.asarray(self.centre + self.zoom * (points - self.centre) + self.shift + self.margin)
 
     def content(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """The inverse of `upright`."""
-        return self.centre + (points - self.margin - self.shift - self.centre) / self.zoom
+        return np.asarray(self.centre + (points - self.margin - self.shift - self.centre) / self.zoom)
 
     def rolled(self, points: NDArray[np.floating]) -> Points:
         """Pixels of the upright picture -> pixels of the final one."""

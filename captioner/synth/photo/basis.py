@@ -89,7 +89,7 @@ def load_basis(folder: str | Path = FOLDER) -> Basis:
     """The basis in a folder with model.safetensors, by default the one that is shipped."""
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"{missing(path)}; learn one with scripts/learn_basis.py")
+        raise CheckpointError(f"{missing(path)}; learn one with python -m captioner.synth.photo.learn_basis")
     try:
         tensors = load_file(path)
         mean = tensors.pop("mean").astype(np.float32)

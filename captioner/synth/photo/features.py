@@ -29,7 +29,7 @@ def coverage(points: Array, upper: Array, lower: Array) -> Array:
     top = np.interp(u, *_chain((upper - start) @ axis, (upper - start) @ normal))
     bottom = np.interp(u, *_chain((lower - start) @ axis, (lower - start) @ normal))
     inside = np.minimum(v + 0.5, bottom) - np.maximum(v - 0.5, top)
-    return np.clip(inside, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(inside, 0, 1), np.float32)
 
 
 def _chain(u: Array, v: Array) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def _bilinear(image: Array, x: Array, y: Array) -> Array:
     x0, y0 = x.astype(np.int64), y.astype(np.int64)
     fx, fy = (x - x0)[:, None], (y - y0)[:, None]
     top = image[y0, x0] * (1 - fx) + image[y0, x0 + 1] * fx
-    return top * (1 - fy) + (image[y0 + 1, x0] * (1 - fx) + image[y0 + 1, x0 + 1] * fx) * fy
+    return np.asarray(top * (1 - fy) + (image[y0 + 1, x0] * (1 - fx) + image[y0 + 1, x0 + 1] * fx) * fy)
 
 
 class Eye:
@@ -104,7 +104,7 @@ class Eye:
             iris = np.interp(far * 8 - 0.5, np.arange(12), profile)
             share = np.clip((1.15 - far) / 0.2, 0, 1)
             ball[..., c] += share * (iris - ball[..., c])
-        return (ball + trust[..., None] * (cut - ball)).astype(np.float32)
+        return np.asarray(ball + trust[..., None] * (cut - ball), np.float32)
 
     def glance(self, rigid: Array, gaze: tuple[float, float]) -> Array:
         """How far (2,) the iris moves in the picture, whose rigid landmarks (478, 2) tell place and size."""
@@ -137,7 +137,7 @@ class Eye:
         u, v = (points - upper[0]) @ axis, (points - upper[0]) @ normal
         edge = np.interp(u, *_chain((upper - upper[0]) @ axis, (upper - upper[0]) @ normal))
         ends = np.clip(np.minimum(u, length - u) / (0.2 * length), 0, 1)
-        return 0.75 * ends * np.exp(-0.5 * ((v - edge) / max(0.7, 0.03 * length)) ** 2)
+        return np.asarray(0.75 * ends * np.exp(-0.5 * ((v - edge) / max(0.7, 0.03 * length)) ** 2))
 
     def _seen(self, points: Array, skin: Array, rigid: Array, gaze: tuple[float, float], wide: float) -> Array:
         """Colours (N, 3) of the eyeball at pixels (N, 2)."""
@@ -159,7 +159,7 @@ class Eye:
         upper = skin[self.upper]
         order = np.argsort(upper[:, 0])
         depth = points[:, 1] - np.interp(points[:, 0], upper[order, 0], upper[order, 1])
-        return np.clip(1 - depth / (0.12 * self.width), 0, 1)
+        return np.asarray(np.clip(1 - depth / (0.12 * self.width), 0, 1))
 
 
 class Mouth:
@@ -221,13 +221,13 @@ class Mouth:
         edge = 0.24 - 0.16 * u * u
         high = _ramp((edge - v) / 0.05) * _ramp((1.02 - np.abs(u)) / 0.2)
         colour += high[:, None] * (self._row(u) - colour)
-        return colour
+        return np.asarray(colour)
 
     def _row(self, u: Array) -> Array:
         """A row of teeth (N, 3): darker to the sides, faint lines between."""
         bright = 1 - 0.6 * np.abs(u) ** 1.8
         lines = sum(np.exp(-(((np.abs(u) - at) / 0.025) ** 2)) for at in (0.0, 0.32, 0.58, 0.8))
-        return (bright * (1 - 0.11 * lines))[:, None] * self.teeth
+        return np.asarray((bright * (1 - 0.11 * lines))[:, None] * self.teeth)
 
 
 def _ramp(x: Array | float) -> Array:

@@ -66,7 +66,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Array:
     about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
+    return np.asarray(about_z @ about_x @ about_y, np.float32)
 
 
 def build_net(landmarks: Array, basis: Basis, width: int, height: int) -> Net:
@@ -119,7 +119,7 @@ def _border(middle: Array, ray: Array, width: int, height: int) -> Array:
     length = np.linalg.norm(ray[:, :2], axis=1, keepdims=True)
     far = middle + ray * np.maximum(1.2 * _RINGS[-1][0], reach / length)
     far[:, 2] = middle[2]
-    return far
+    return np.asarray(far)
 
 
 def _strips(rings: int) -> NDArray[np.int64]:

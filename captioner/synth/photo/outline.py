@@ -70,7 +70,7 @@ def _oval(points: Floats, centre: Floats, right: Floats, up: Floats, at: Floats)
     ring = points[list(OVAL)] - centre
     angle, distance = np.arctan2(ring @ right, ring @ up), np.hypot(*ring.T)
     order = np.argsort(angle)
-    return np.interp(at, angle[order], distance[order], period=2 * np.pi)
+    return np.asarray(np.interp(at, angle[order], distance[order], period=2 * np.pi))
 
 
 def _usual(points: Floats, centre: Floats, right: Floats, up: Floats, face: float, oval: Floats) -> Floats:
@@ -82,7 +82,7 @@ def _usual(points: Floats, centre: Floats, right: Floats, up: Floats, face: floa
     skull += 0.045 * face * np.clip(np.sin(2 * np.abs(_ANGLES)), 0, 1)  # hair over the temples
     below = np.clip((np.degrees(np.abs(_ANGLES)) - 92) / 22, 0, 1)  # from the lobe of the ear to the jaw
     beside = half * (1 - below) + oval * below
-    return np.maximum(np.where(cosine > 0, skull, beside), oval * (1 + 0.02 * (1 - below)))
+    return np.asarray(np.maximum(np.where(cosine > 0, skull, beside), oval * (1 + 0.02 * (1 - below))))
 
 
 def _trace(photo: Photo, places: Floats, oval: Floats, usual: Floats) -> Floats:
@@ -102,7 +102,7 @@ def _trace(photo: Photo, places: Floats, oval: Floats, usual: Floats) -> Floats:
         likely[below] -= 0.5  # a dark collar beside a dark-haired head must not become hair
         gain = np.cumsum(np.where(_RADII[None, :] > oval[:, None], likely * inside, 0), axis=1)
         radius = _cheapest(prior - _EVIDENCE * gain - _EDGE * edge)
-    return gaussian_filter1d(radius, 1.0, mode="nearest")
+    return np.asarray(gaussian_filter1d(radius, 1.0, mode="nearest"))
 
 
 def _loose_hair(bright: NDArray[np.float32], inside: Floats, oval: Floats, usual: Floats) -> Floats:
@@ -167,7 +167,7 @@ def _likelihood(features: NDArray[np.float32], inside: Floats, oval: Floats, rad
                 else 0.7 * _histogram(bins, here) + 0.3 * _histogram(bins, around)
             )
             total[side] += np.log(inner + 0.01)[bins[side]] - np.log(outer + 0.01)[bins[side]]
-    return np.clip(total / np.sqrt(len(features)), -1.5, 1.5)
+    return np.asarray(np.clip(total / np.sqrt(len(features)), -1.5, 1.5))
 
 
 def _histogram(bins: NDArray[np.int64], where: NDArray[np.bool_]) -> Floats:

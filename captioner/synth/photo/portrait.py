@@ -54,7 +54,7 @@ def _extent(photo: Photo, head: Head) -> tuple[int, int, int, int]:
 
 
 def _directions(head: Head, angle: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.sin(angle)[..., None] * head.right + np.cos(angle)[..., None] * head.up
+    return np.asarray(np.sin(angle)[..., None] * head.right + np.cos(angle)[..., None] * head.up)
 
 
 def _paint_head(
@@ -111,7 +111,7 @@ def _strands(angle: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray
     table = gaussian_filter(table, (0.8, 0.8), mode="wrap")
     table = 0.8 * table / table.std()
     where = ((radius * 14) % 23, (angle / (2 * np.pi) + 0.5) * 419)
-    return map_coordinates(table, where, order=1, mode="nearest").astype(np.float32)
+    return np.asarray(map_coordinates(table, where, order=1, mode="nearest"), np.float32)
 
 
 def _sample(photo: Photo, head: Head, offset: NDArray[np.float64]) -> tuple[Picture, NDArray[np.float64]]:

@@ -69,7 +69,7 @@ class Puppet:
         def to_picture(points: Array, follow: Array | float) -> Array:
             sway = np.array([state.x * width, state.y * width], np.float32)
             where = (points[:, :2] - self._centre) * scale + np.array([place.x, place.y], np.float32)
-            return (where + sway * (0.5 + 0.5 * follow)).astype(np.float32)
+            return np.asarray(where + sway * (0.5 + 0.5 * follow), np.float32)
 
         target = to_picture(skin, self.net.weight[:, None])
         rigid = to_picture(still, 1.0)

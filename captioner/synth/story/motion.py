@@ -61,7 +61,7 @@ class Motion:
     manners: dict[str, str] = field(default_factory=dict)
 
 
-def smooth_step(t: Curve, start: float, length: float) -> Curve:
+def smooth_step(t: Curve, start: float = 0.0, length: float = 1.0) -> Curve:
     """0 before `start`, 1 from `start + length` on, smooth between."""
     u = np.clip((t - start) / max(length, 1e-6), 0, 1)
     return u * u * (3 - 2 * u)

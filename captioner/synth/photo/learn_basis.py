@@ -1,7 +1,7 @@
-"""Learn how action units move a face: python scripts/learn_basis.py --faces photos
+"""Learn how action units move a face: python -m captioner.synth.photo.learn_basis --faces photos
 
-Reads the train split of a folder of annotated photos (captioner/synth/photo/photo_set.py), aligns the landmarks of
-all faces, regresses their displacements on the blendshapes, and writes one field of displacements per AU. 5 seconds.
+Reads the train split of a folder of annotated photos (photo_set.py), aligns the landmarks of all faces, regresses their
+displacements on the blendshapes, and writes one field of displacements per AU. 5 seconds.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from captioner.synth.photo.basis import (
     rotations_and_scales,
 )
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
+from captioner.synth.story.motion import smooth_step
 
 Array = NDArray[np.floating[Any]]
 
@@ -67,27 +68,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", default=str(FOLDER), help="folder to write (default: the shipped one)")
     args = parser.parse_args(argv)
     try:
-        learn(PhotoSet(args.faces), Path(args.out))
+        learn_basis(PhotoSet(args.faces), Path(args.out))
     except CaptionerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def learn(photos: PhotoSet, out: Path) -> None:
+def learn_basis(photos: PhotoSet, out: Path) -> None:
     """Write model.safetensors and config.json of the basis learned from the train split to `out`."""
     train = (np.asarray(photos.table["split"]) == SPLITS.index("train")) & (np.abs(photos.angles()).max(1) < MAX_ANGLE)
     rows = np.flatnonzero(train)
     if len(rows) < 100:
         raise PhotoError(f"{photos.folder} has {len(rows)} near frontal photos for training; at least 100 are needed")
-    aligned, mean, mirror = align_all(np.asarray(photos.table["landmarks"][rows], np.float32))
+    aligned, mean, mirror = align_faces(np.asarray(photos.table["landmarks"][rows], np.float32))
     at_rest = np.isin(rows, photos.rows("train"))
     calm = aligned[at_rest].mean(0) if at_rest.any() else mean
     mean = (calm + calm[mirror] * np.array([-1, 1, 1], np.float32)) / 2  # lips shut
-    fields, explained = regress(photos, rows, aligned - mean, features_of(aligned))
+    fields, explained = regress_fields(photos, rows, aligned - mean, face_geometry(aligned))
     fields = {name: (field + field[mirror] * np.array([-1, 1, 1], np.float32)) / 2 for name, field in fields.items()}
     triangles = triangulate(mean, fields)
-    tensors = {f"au{au}": recipe(au, fields, mean, triangles).astype(np.float16) for au in RECIPES}
+    tensors = {f"au{au}": unit_field(au, fields, mean, triangles).astype(np.float16) for au in RECIPES}
     tensors |= {"mean": mean.astype(np.float16), "triangles": triangles.astype(np.int16)}
     with atomic(out / "model.safetensors") as temporary:
         temporary.write_bytes(save(tensors))
@@ -100,7 +101,7 @@ def learn(photos: PhotoSet, out: Path) -> None:
     write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
 
 
-def align_all(landmarks: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+def align_faces(landmarks: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     """Landmarks (N, 478, 3) without pose and size, their symmetric mean (478, 3), and each point's mirror (478,)."""
     mean, mirror = landmarks.mean(0), np.arange(landmarks.shape[1])
     flip = np.array([-1, 1, 1], np.float32)
@@ -117,17 +118,17 @@ def align_all(landmarks: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     return aligned, mean.astype(np.float32), mirror
 
 
-def features_of(points: Array) -> dict[str, Array]:
+def face_geometry(points: Array) -> dict[str, Array]:
     """What blendshapes do not tell, by name: distance of the nose wings from the inner eye corners, openness (N,)."""
 
     def apart(a: int, b: int) -> Array:
-        return np.linalg.norm(points[:, a] - points[:, b], axis=-1)
+        return np.asarray(np.linalg.norm(points[:, a] - points[:, b], axis=-1))
 
     opening = (apart(159, 145) / apart(33, 133) + apart(386, 374) / apart(263, 362)) / 2
     return {"nose": (apart(98, 133) + apart(327, 362)) / 2, "opening": opening}
 
 
-def regress(
+def regress_fields(
     photos: PhotoSet, rows: NDArray[np.int64], moves: Array, extra: dict[str, Array]
 ) -> tuple[dict[str, Array], float]:
     """Displacement (478, 3) per unit of each feature, left and right summed; and the share of variance explained."""
@@ -156,7 +157,7 @@ def without_person(values: NDArray[np.float64], person: NDArray[np.int64]) -> ND
     return values - WITHIN * (sums / np.bincount(person)[:, None])[person]
 
 
-def recipe(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np.int64]) -> Array:
+def unit_field(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np.int64]) -> Array:
     """The field (478, 3) of one AU: a mix of features, kept to its part of the face."""
     mix, region = RECIPES[au]
     field = sum((amount * fields[name] for name, amount in mix.items()), np.zeros_like(mean))
@@ -164,11 +165,11 @@ def recipe(au: int, fields: dict[str, Array], mean: Array, triangles: NDArray[np
     if au == 12:
         field[:, 1] *= LIFT
     if au not in (1, 2, 4):  # brows end sharply
-        field = smooth(field, triangles)
+        field = smooth_field(field, triangles)
     return close_lips(field) if au in SHUT else field
 
 
-def smooth(field: Array, triangles: NDArray[np.int64]) -> Array:
+def smooth_field(field: Array, triangles: NDArray[np.int64]) -> Array:
     """The field half way to its mean over neighbours, away from the edges of lids and lips."""
     near = np.zeros((len(field), len(field)), np.float32)
     for k in range(3):
@@ -193,29 +194,25 @@ def close_lips(field: Array) -> Array:
     return field
 
 
-def ramp(x: Array) -> Array:
-    """0 below 0, 1 above 1, smooth between."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
 def region_mask(region: str, mean: Array) -> Array:
     """How freely each point (478,) of the mean face moves when that part of the face acts."""
-    x, y = np.abs(mean[:, 0]), mean[:, 1]
-    brows = ramp((-y - 0.02) / 0.11)
+    x, y = np.abs(mean[:, 0]).astype(np.float64), mean[:, 1].astype(np.float64)
+    brows = smooth_step((-y - 0.02) / 0.11)
     seam = float((mean[13, 1] + mean[14, 1]) / 2)
-    lower = ramp((y - 0.16) / 0.2)
+    lower = smooth_step((y - 0.16) / 0.2)
     upper = np.ones_like(y)
     upper[[p for row in LOWER_LIP for p in row[1:-1]]] = 0
-    upper *= 1 - ramp((y - seam - 0.02) / 0.08)
+    upper *= 1 - smooth_step((y - seam - 0.02) / 0.08)
     masks = {
         "brows": brows,
-        "outer brows": brows * (0.25 + 0.75 * ramp((x - 0.12) / 0.2)),
-        "cheeks": ramp((y - 0.02) / 0.12) * (1 - ramp((y - 0.42) / 0.2)) * ramp((x - 0.14) / 0.15),
-        "nose": ramp((y - 0.06) / 0.2) * (1 - ramp((x - 0.3) / 0.25)) * (1 - 0.6 * ramp((y - 0.55) / 0.12)),
+        "outer brows": brows * (0.25 + 0.75 * smooth_step((x - 0.12) / 0.2)),
+        "cheeks": smooth_step((y - 0.02) / 0.12) * (1 - smooth_step((y - 0.42) / 0.2)) * smooth_step((x - 0.14) / 0.15),
+        "nose": smooth_step((y - 0.06) / 0.2)
+        * (1 - smooth_step((x - 0.3) / 0.25))
+        * (1 - 0.6 * smooth_step((y - 0.55) / 0.12)),
         "upper lip": lower * upper,
         "mouth": lower,
-        "jaw": lower * (1 - 0.65 * (1 - ramp((y - seam + 0.03) / 0.04)) * np.exp(-((x / 0.17) ** 2))),
+        "jaw": lower * (1 - 0.65 * (1 - smooth_step((y - seam + 0.03) / 0.04)) * np.exp(-((x / 0.17) ** 2))),
     }
     return masks[region].astype(np.float32)
 
@@ -231,7 +228,7 @@ def triangulate(mean: Array, fields: dict[str, Array]) -> NDArray[np.int64]:
     a, b, c = points[found[:, 0]], points[found[:, 1]], points[found[:, 2]]
     cross = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     found[cross < 0] = found[cross < 0][:, ::-1]
-    return found
+    return np.asarray(found)
 
 
 if __name__ == "__main__":
