@@ -14,11 +14,12 @@ from pathlib import Path
 # read by numpy when it is imported, here and in the workers: a clip's pictures are too small to share out
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from _command import guarded, script_parser
 from tqdm import tqdm
 
-from captioner.errors import CaptionerError, ConfigError
+from captioner.errors import ConfigError
 from captioner.synth.gallery import SHEET, contact_sheet, write_page
-from captioner.synth.maker import ATTEMPTS, MakerResult, make_clips
+from captioner.synth.maker import ATTEMPTS, make_clips
 from captioner.synth.options import MakerOptions
 from captioner.synth.story.camera import FRAMINGS
 from captioner.synth.story.grammar import STYLES
@@ -38,9 +39,8 @@ EXAMPLES = """examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    flags = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = script_parser(__doc__)
+    flags.epilog = EXAMPLES
     o = MakerOptions(Path())
     run = flags.add_argument_group("what to make")
     run.add_argument("--out", type=Path, required=True, help="folder for manifest.jsonl, videos/ and labels/")
@@ -117,41 +117,30 @@ def options_of(args: argparse.Namespace) -> MakerOptions:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> MakerResult:
-    """Make the clips and what shows them."""
+def run(args: argparse.Namespace) -> None:
+    """Make the clips and what shows them; print what came of it."""
     if args.sheet and args.sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {args.sheet} is no PNG; name a file that ends in .png")
+    options = options_of(args)
     with tqdm(total=args.clips, unit="clip", disable=True if args.quiet else None) as bar:
-        result = make_clips(options_of(args), progress=lambda done, _: bar.update(done - bar.n))
+        result = make_clips(options, progress=lambda done, _: bar.update(done - bar.n))
     if args.sheet:
         contact_sheet(args.sheet, result.manifest, seed=args.seed)
     if args.html != "none":
         write_page(Path(args.html) if args.html else args.out / "index.html", result.manifest)
-    return result
+    if not args.quiet:
+        print(describe_result(result))
+        if args.statistics:
+            more = caption_statistics(unplayed_captions(options, args.statistics))
+            print(f"of {args.statistics} more stories:", format_statistics(more), sep="\n")
+    print(result.manifest)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    args = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING if args.quiet else logging.INFO)
-    try:
-        result = run(args)
-    except CaptionerError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; finished clips are kept, the same command goes on from there", file=sys.stderr)
-        return 130
-    if not args.quiet:
-        print(describe_result(result))
-        if args.statistics:
-            more = caption_statistics(unplayed_captions(options_of(args), args.statistics))
-            print(f"of {args.statistics} more stories:", format_statistics(more), sep="\n")
-    print(result.manifest)
-    return 0
+    options = parser().parse_args(arguments)
+    hint = "finished clips are kept, the same command goes on from there"
+    return guarded(lambda: run(options), hint, logging.WARNING if options.quiet else logging.INFO)
 
 
 if __name__ == "__main__":

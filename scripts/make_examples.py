@@ -6,162 +6,51 @@ The smile is first relaxed, by its own action units backwards and until the lips
 """
 
 import argparse
+import logging
 import sys
-from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from _command import guarded, script_parser
 
-from captioner.errors import CaptionerError
-from captioner.synth.actor import FacePlace
-from captioner.synth.identity import State
-from captioner.synth.photo.basis import load_basis
-from captioner.synth.photo.photo_set import Photo
-from captioner.synth.photo.puppet import Canvas, Puppet
-from captioner.synth.story.motion import Curve, perform, smooth_step
-from captioner.synth.teacher import Teacher, TeacherReading
+from captioner.synth.photo.living_portrait import FPS, PortraitShot, film_shots, make_puppets, read_portrait
+from captioner.synth.teacher import Teacher
 from captioner.video.reading import write_video
 
-WIDTH, HEIGHT, FPS = 480, 360, 15.0
-ENLARGED = 2  # the portrait is, so that a warp costs no sharpness
-MIDDLE = (0.49, 0.52)  # of the face in the picture, shares of width and height
-# The smile backwards. More of -25 than lips need to close: the animator stops them where they meet.
-RELAXED: dict[int, float] = {6: -0.4, 10: -0.3, 12: -1.6, 15: 0.2, 25: -1.4}
-RELAX = 0  # what that is called among the action units of a puppet of the portrait itself
-
-
-@dataclass(frozen=True)
-class Shot:
-    """Some seconds without a cut: face height (share of the picture's) at start and end, what head and face do.
-
-    `aus` rise from `start` on within `onset` seconds and stay, a few percent up and down.
-    """
-
-    seconds: float
-    near: tuple[float, float]
-    aus: Mapping[int, float]
-    start: float = 0.8
-    onset: float = 0.5
-    actions: tuple[str, ...] = ()
-    seed: int = 0
-    smiles: bool = False  # the portrait's own smile comes back
-
-
-CLIPS: dict[str, tuple[Shot, ...]] = {
-    "smile": (Shot(3.6, (0.50, 0.53), {}, 0.5, 0.7, ("nods",), 3, smiles=True),),
-    "surprise": (Shot(3.4, (0.49, 0.55), {1: 0.9, 2: 0.9, 5: 0.4, 25: 0.55, 26: 0.8}, 0.5, 0.3, (), 5),),
-    "frown": (Shot(3.6, (0.51, 0.54), {4: 0.9, 7: 0.5, 15: 0.5}, 0.3, 0.5, ("shakes_head",), 2),),
-    "sad": (Shot(3.6, (0.52, 0.50), {1: 0.9, 4: 0.55, 15: 0.6, 43: 0.25}, 0.3, 0.7, ("lowers_head",), 8),),
+CLIPS: dict[str, tuple[PortraitShot, ...]] = {
+    "smile": (PortraitShot(3.6, (0.50, 0.53), {}, 0.5, 0.7, ("nods",), 3, smiles=True),),
+    "surprise": (PortraitShot(3.4, (0.49, 0.55), {1: 0.9, 2: 0.9, 5: 0.4, 25: 0.55, 26: 0.8}, 0.5, 0.3, (), 5),),
+    "frown": (PortraitShot(3.6, (0.51, 0.54), {4: 0.9, 7: 0.5, 15: 0.5}, 0.3, 0.5, ("shakes_head",), 2),),
+    "sad": (PortraitShot(3.6, (0.52, 0.50), {1: 0.9, 4: 0.55, 15: 0.6, 43: 0.25}, 0.3, 0.7, ("lowers_head",), 8),),
     "talk": (
-        Shot(1.7, (0.46, 0.46), {}, actions=("talks",), seed=1),
-        Shot(1.5, (0.60, 0.62), {1: 0.85, 2: 1.0}, 0.1, 0.25, seed=4),
-        Shot(1.3, (0.47, 0.48), {}, 0.1, 0.4, seed=6, smiles=True),
+        PortraitShot(1.7, (0.46, 0.46), {}, actions=("talks",), seed=1),
+        PortraitShot(1.5, (0.60, 0.62), {1: 0.85, 2: 1.0}, 0.1, 0.25, seed=4),
+        PortraitShot(1.3, (0.47, 0.48), {}, 0.1, 0.4, seed=6, smiles=True),
     ),
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Make the videos; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = script_parser(__doc__)
     parser.add_argument("--portrait", required=True, help="picture of one person who looks ahead and smiles")
     parser.add_argument("--bundle", required=True, help="MediaPipe's face_landmarker.task")
     parser.add_argument("--out", required=True, type=Path, help="folder for the videos")
-    args = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
+    return guarded(lambda: make_examples(options), hint="", level=logging.WARNING)
+
+
+def make_examples(options: argparse.Namespace) -> None:
+    """Write every video and print its path."""
     torch.set_num_threads(1)
-    try:
-        portrait = read_portrait(args.portrait)
-        with closing(Teacher(args.bundle)) as teacher:
-            smiling, relaxed = puppets(portrait, teacher)
-        for name, shots in CLIPS.items():
-            path = args.out / f"{name}.mp4"
-            frames = (frame for shot in shots for frame in film(smiling if shot.smiles else relaxed, shot))
-            write_video(path, frames, FPS, crf=21)
-            print(path)
-    except CaptionerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write under {args.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def read_portrait(path: str) -> NDArray[np.uint8]:
-    """The picture (H, W, 3), enlarged."""
-    try:
-        with Image.open(path) as picture:
-            size = (ENLARGED * picture.width, ENLARGED * picture.height)
-            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise CaptionerError(f"cannot read the portrait {path!r}: {error}") from None
-
-
-def puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Puppet]:
-    """Two puppets that look alike at rest: one is the portrait with its smile held back, one was drawn relaxed."""
-    smiling = _puppet(_photo(image, teacher))
-    relaxing = smiling.muscles.shift(RELAXED, {})
-    smiling.muscles.fields[RELAX] = (relaxing, np.zeros_like(relaxing))
-    low, high = smiling.landmarks[:, :2].min(0), smiling.landmarks[:, :2].max(0)
-    x, y = ((low + high) / 2).tolist()
-    same = FacePlace(x, y, float(high[1] - low[1]))
-    picture = image.astype(np.float32)
-    smiling.draw(picture, State({RELAX: 1.0}), same)
-    return smiling, _puppet(_photo(picture.clip(0, 255).astype(np.uint8), teacher))
-
-
-def _photo(image: NDArray[np.uint8], teacher: Teacher) -> Photo:
-    """The face of a picture, looked at twice: in the whole, and as large as it can be."""
-    points = _look(image, teacher).landmarks[:, :2]
-    low, high = points.min(0), points.max(0)
-    margin = 0.35 * (high[1] - low[1])
-    (left, top), (right, bottom) = np.maximum(low - margin, 0).astype(int), (high + margin).astype(int)
-    near = _look(image[top:bottom, left:right], teacher)
-    landmarks = near.landmarks + np.array([left, top, 0], np.float32)
-    return Photo("portrait", image, landmarks, near.blendshapes, np.eye(4, dtype=np.float32), 0, False)
-
-
-def _look(picture: NDArray[np.uint8], teacher: Teacher) -> TeacherReading:
-    seen = teacher.read(picture)
-    if seen is None:
-        raise CaptionerError("no face in the portrait")
-    return seen
-
-
-def _puppet(photo: Photo) -> Puppet:
-    """The whole picture moves with the head, and stays whole."""
-    opaque = np.ones(photo.image.shape[:2], np.float32)
-    return Puppet(photo, load_basis(), Canvas(photo.image.astype(np.float32), opaque, (0.0, 0.0)))
-
-
-def film(puppet: Puppet, shot: Shot) -> Iterator[NDArray[np.uint8]]:
-    """The frames (H, W, 3) of a shot."""
-    rng = np.random.default_rng(shot.seed)
-    t: Curve = np.arange(round(shot.seconds * FPS)) / FPS
-    motion = perform(rng, t, shot.seconds, (0.3, shot.seconds), shot.actions)
-    rise = smooth_step(t, shot.start, shot.onset)
-    alive = rise * (0.97 + 0.03 * np.sin(2 * np.pi * 0.9 * t))
-    zoom = np.interp(t, (0, shot.seconds), shot.near)
-    for i in range(len(t)):
-        aus = {au: strength * float(alive[i]) for au, strength in shot.aus.items()}
-        if shot.smiles:
-            aus[RELAX] = 1 - float(rise[i])
-        state = State(
-            aus, float(motion.yaw[i]), float(motion.pitch[i]), float(motion.roll[i]),
-            gaze=(float(motion.gaze_x[i]), float(motion.gaze_y[i])),
-            blink=float(motion.blink[i]), speech=float(motion.speech[i]),
-        )  # fmt: skip
-        height = HEIGHT * float(zoom[i])
-        place = FacePlace(MIDDLE[0] * WIDTH, MIDDLE[1] * HEIGHT + float(motion.bob[i]) * height, height)
-        picture = np.full((HEIGHT, WIDTH, 3), -1.0, np.float32)
-        puppet.draw(picture, state, place)
-        if picture.min() < -0.5:
-            raise CaptionerError("the portrait shows too little around the face; it does not fill the picture")
-        yield np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    portrait = read_portrait(options.portrait)
+    with closing(Teacher(options.bundle)) as teacher:
+        smiling, relaxed = make_puppets(portrait, teacher)
+    for name, shots in CLIPS.items():
+        path = options.out / f"{name}.mp4"
+        write_video(path, film_shots(shots, smiling, relaxed), FPS, crf=21)
+        print(path)
 
 
 if __name__ == "__main__":

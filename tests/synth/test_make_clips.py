@@ -196,7 +196,7 @@ def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr == "stopped; finished clips are kept, the same command goes on from there\n"
+    assert stderr == "interrupted: finished clips are kept, the same command goes on from there\n"
     assert stdout == ""
     assert not (out / "manifest.jsonl").exists()
     wait_for(lambda: ended(process.pid), 20)
