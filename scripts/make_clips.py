@@ -37,7 +37,7 @@ EXAMPLES = """examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def clip_flags() -> argparse.ArgumentParser:
     """The command line."""
     flags = script_parser(__doc__)
     flags.epilog = EXAMPLES
@@ -117,7 +117,7 @@ def options_of(args: argparse.Namespace) -> MakerOptions:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> None:
+def make_and_show(args: argparse.Namespace) -> None:
     """Make the clips and what shows them; print what came of it."""
     if args.sheet and args.sheet.suffix.lower() != ".png":
         raise ConfigError(f"--sheet {args.sheet} is no PNG; name a file that ends in .png")
@@ -138,9 +138,9 @@ def run(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = parser().parse_args(arguments)
+    options = clip_flags().parse_args(arguments)
     hint = "finished clips are kept, the same command goes on from there"
-    return guarded(lambda: run(options), hint, logging.WARNING if options.quiet else logging.INFO)
+    return guarded(lambda: make_and_show(options), hint, logging.WARNING if options.quiet else logging.INFO)
 
 
 if __name__ == "__main__":
