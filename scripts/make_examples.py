@@ -15,7 +15,7 @@ import torch
 from _command import guarded, script_parser
 
 from captioner.synth.photo.living_portrait import FPS, PortraitShot, film_shots, make_puppets, read_portrait
-from captioner.synth.teacher import Teacher
+from captioner.synth.teacher import FaceTeacher
 from captioner.video.reading import write_video
 
 CLIPS: dict[str, tuple[PortraitShot, ...]] = {
@@ -45,7 +45,7 @@ def make_examples(options: argparse.Namespace) -> None:
     """Write every video and print its path."""
     torch.set_num_threads(1)
     portrait = read_portrait(options.portrait)
-    with closing(Teacher(options.bundle)) as teacher:
+    with closing(FaceTeacher(options.bundle)) as teacher:
         smiling, relaxed = make_puppets(portrait, teacher)
     for name, shots in CLIPS.items():
         path = options.out / f"{name}.mp4"

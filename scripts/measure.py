@@ -65,11 +65,11 @@ def measure_animator(parser: ArgumentParser, arguments: list[str]) -> None:
     import numpy as np
 
     from captioner.synth.photo.photo_set import PhotoSet
-    from captioner.synth.teacher import Teacher
+    from captioner.synth.teacher import FaceTeacher
     from eval.quality.animator import measure_responses, response_table, usable_photos
 
     _use_threads(1)
-    photos, teacher = PhotoSet(options.faces), Teacher(options.bundle)
+    photos, teacher = PhotoSet(options.faces), FaceTeacher(options.bundle)
     order = np.random.default_rng(options.seed).permutation(photos.rows(options.split))
     tallies = measure_responses(usable_photos(photos, order)[: options.photos], teacher, options.ramps)
     teacher.close()

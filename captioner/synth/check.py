@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from captioner.synth.actor import Actor, FacePlace
 from captioner.synth.identity import State
 from captioner.synth.story.tale import Role, Story, timeline
-from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, rise
+from captioner.synth.teacher import RESPONDS, FaceTeacher, TeacherReading, rise
 
 SIDE = 224  # pixels of the pictures that are read; what the final frame looks like does not matter here
 WALL = 150.0  # grey behind the person; its own surroundings would take longer to paint than to read
@@ -24,7 +24,7 @@ class ShowCheck:
     """Draws and reads; a few ms a picture to draw, some 20 to read."""
 
     def __init__(self, bundle: Path) -> None:
-        self.teacher = Teacher(bundle)
+        self.teacher = FaceTeacher(bundle)
         self._rest: WeakKeyDictionary[Actor, TeacherReading | None] = WeakKeyDictionary()
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ def rise(au: int, rest: TeacherReading, now: TeacherReading) -> float:
     return max(now.blendshapes[name] - rest.blendshapes[name] for name in BLENDSHAPES[au])
 
 
-class Teacher:
+class FaceTeacher:
     """MediaPipe's face landmarker in a bundle file; reads single images."""
 
     def __init__(self, bundle: str | Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from captioner.errors import CaptionerError, ConfigError
 from captioner.files import write_text
 
-Job = TypeVar("Job")
-Made = TypeVar("Made")
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 SETTINGS_FILE = "settings.json"
 _stop: Event | None = None  # in a worker process: set when nobody waits for its work any more
@@ -63,12 +63,12 @@ def _differences(found: Any, asked: Mapping[str, Any]) -> str:
 
 
 def run_jobs(
-    make: Callable[[Job], Made],
-    jobs: Sequence[Job],
+    make: Callable[[Task], Done],
+    jobs: Sequence[Task],
     workers: int,
     chunk: int = 1,
     prepare: Callable[[], None] | None = None,
-) -> Iterator[Made]:
+) -> Iterator[Done]:
     """make(job) for each job, in their order, by `workers` processes that take `chunk` jobs at a time.
 
     `prepare` runs once in each process. Abandoning the iterator (an error, Ctrl-C) ends the processes
@@ -117,5 +117,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make_all(make: Callable[[Job], Made], jobs: Sequence[Job]) -> list[Made]:
+def _make_all(make: Callable[[Task], Done], jobs: Sequence[Task]) -> list[Done]:
     return [make(job) for job in jobs if not (_stop and _stop.is_set())]

@@ -12,7 +12,7 @@ from captioner.synth.identity import State
 from captioner.synth.photo.basis import load_basis
 from captioner.synth.photo.photo_set import Photo, PhotoError, PhotoSet, check_eyes
 from captioner.synth.photo.puppet import Puppet
-from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, rise
+from captioner.synth.teacher import RESPONDS, FaceTeacher, TeacherReading, rise
 from eval.tables import render_table
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def usable_photos(photos: PhotoSet, rows: NDArray[np.int64]) -> list[Photo]:
     return chosen
 
 
-def measure_responses(photos: list[Photo], teacher: Teacher, ramps: int) -> dict[str, ResponseTally]:
+def measure_responses(photos: list[Photo], teacher: FaceTeacher, ramps: int) -> dict[str, ResponseTally]:
     """Tallies of all cases over photos; ramps on the first `ramps` of them."""
     tallies = {name: ResponseTally() for name in CASES}
     for count, photo in enumerate(photos):
@@ -70,7 +70,7 @@ def measure_responses(photos: list[Photo], teacher: Teacher, ramps: int) -> dict
     return tallies
 
 
-def ramp_rank(puppet: Puppet, teacher: Teacher, rest: TeacherReading, aus: tuple[int, ...], read: int) -> float:
+def ramp_rank(puppet: Puppet, teacher: FaceTeacher, rest: TeacherReading, aus: tuple[int, ...], read: int) -> float:
     """Rank correlation of commanded and measured intensity over a ramp; 0 where nothing is measured."""
     measured = []
     for value in RAMP:

@@ -27,7 +27,7 @@ from captioner.synth.photo.basis import (
 )
 from captioner.synth.photo.mesh import rotation
 from captioner.synth.photo.photo_set import PhotoSet
-from captioner.synth.teacher import RESPONDS, Teacher, TeacherReading, read_geometry, rise
+from captioner.synth.teacher import RESPONDS, FaceTeacher, TeacherReading, read_geometry, rise
 
 BASIS = load_basis()
 BROWS, CORNERS, EYES = [105, 66, 63, 334, 296, 293], [61, 291], [159, 145, 386, 374]
@@ -175,12 +175,12 @@ def test_rise_reads_blendshapes_and_geometry() -> None:
 
 def test_teacher_names_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CaptionerError, match=r"no such file: .*face\.task.*face_landmarker\.task"):
-        Teacher(tmp_path / "face.task")
+        FaceTeacher(tmp_path / "face.task")
     bundle = tmp_path / "face.task"
     bundle.write_bytes(b"no bundle")
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(CaptionerError, match=r'pip install "captioner\[faces\]"'):
-        Teacher(bundle)
+        FaceTeacher(bundle)
 
 
 def test_teacher_refuses_what_is_no_bundle(tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_teacher_refuses_what_is_no_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "face.task"
     bundle.write_bytes(b"no bundle")
     with pytest.raises(CaptionerError, match="is no face landmarker"):
-        Teacher(bundle)
+        FaceTeacher(bundle)

@@ -89,7 +89,7 @@ class Eye:
 def test_the_check_compares_apex_and_rest(
     monkeypatch: pytest.MonkeyPatch, gain: float | None, missed: tuple[int, ...] | None
 ) -> None:
-    monkeypatch.setattr(check, "Teacher", lambda _: Eye(gain))
+    monkeypatch.setattr(check, "FaceTeacher", lambda _: Eye(gain))
     states = tuple(State({12: level}, yaw=9, blink=1, speech=1) for level in (0.0, 0.3, 0.8, 0.8, 0.1))
     role = Role(states, (None,) * 5, {12: 0.8}, ("smile",), ("talks",))
     story = Story(1, 5, "happiness", ("happiness",), (role,), (CameraPose(),) * 5, Grade())

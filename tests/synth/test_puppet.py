@@ -17,7 +17,7 @@ from captioner.synth.photo.photo_set import Photo, PhotoSet
 from captioner.synth.photo.puppet import Canvas, Puppet, bare_canvas
 from captioner.synth.photo.skin import gain
 from captioner.synth.story.plot import PHOTO_AUS
-from captioner.synth.teacher import RESPONDS, Teacher, rise
+from captioner.synth.teacher import RESPONDS, FaceTeacher, rise
 from tests.helpers import ROOT
 
 SHARED = ROOT.parent / "shared"
@@ -311,7 +311,7 @@ def test_real_photos_show_what_they_are_told() -> None:
     if not faces.is_dir() or not bundle.is_file():
         pytest.skip("no annotated photos or no MediaPipe bundle beside the repository")
     pytest.importorskip("mediapipe", reason="the optional extra `faces` is not installed")
-    photos, teacher = PhotoSet(Path(faces)), Teacher(bundle)
+    photos, teacher = PhotoSet(Path(faces)), FaceTeacher(bundle)
     shown: dict[int, list[bool]] = {au: [] for au in (1, 4, 12, 15, 27, 43)}
     for row in photos.rows("val")[:6].tolist():
         puppet = Puppet(photos.photo(row), BASIS)

@@ -15,7 +15,7 @@ from captioner.synth.photo.basis import load_basis
 from captioner.synth.photo.photo_set import Photo
 from captioner.synth.photo.puppet import Canvas, Puppet
 from captioner.synth.story.motion import Curve, perform, smooth_step
-from captioner.synth.teacher import Teacher, TeacherReading
+from captioner.synth.teacher import FaceTeacher, TeacherReading
 
 WIDTH, HEIGHT, FPS = 480, 360, 15.0
 ENLARGED = 2  # the portrait is, so that a warp costs no sharpness
@@ -52,7 +52,7 @@ def read_portrait(path: str | Path) -> NDArray[np.uint8]:
         raise CaptionerError(f"cannot read the portrait {str(path)!r}: {error}") from None
 
 
-def make_puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Puppet]:
+def make_puppets(image: NDArray[np.uint8], teacher: FaceTeacher) -> tuple[Puppet, Puppet]:
     """Two puppets that look alike at rest: one is the portrait with its smile held back, one was drawn relaxed."""
     smiling = _puppet(_photo(image, teacher))
     relaxing = smiling.muscles.shift(RELAXED, {})
@@ -65,7 +65,7 @@ def make_puppets(image: NDArray[np.uint8], teacher: Teacher) -> tuple[Puppet, Pu
     return smiling, _puppet(_photo(picture.clip(0, 255).astype(np.uint8), teacher))
 
 
-def _photo(image: NDArray[np.uint8], teacher: Teacher) -> Photo:
+def _photo(image: NDArray[np.uint8], teacher: FaceTeacher) -> Photo:
     """The face of a picture, looked at twice: in the whole, and as large as it can be."""
     points = _read_face(image, teacher).landmarks[:, :2]
     low, high = points.min(0), points.max(0)
@@ -76,7 +76,7 @@ def _photo(image: NDArray[np.uint8], teacher: Teacher) -> Photo:
     return Photo("portrait", image, landmarks, near.blendshapes, np.eye(4, dtype=np.float32), 0, False)
 
 
-def _read_face(picture: NDArray[np.uint8], teacher: Teacher) -> TeacherReading:
+def _read_face(picture: NDArray[np.uint8], teacher: FaceTeacher) -> TeacherReading:
     reading = teacher.read(picture)
     if reading is None:
         raise CaptionerError("no face in the portrait")
