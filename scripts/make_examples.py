@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from _command import guarded, script_parser
 
-from captioner.synth.photo.living_portrait import FPS, PortraitShot, film_shots, make_puppets, read_portrait
+from captioner.synth.living_portrait import FPS, PortraitShot, film_shots, make_puppets, read_portrait
 from captioner.synth.teacher import FaceTeacher
 from captioner.video.reading import write_video
 

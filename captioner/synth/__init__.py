@@ -9,5 +9,6 @@ photo/   animated photos: photo_set (a folder of faces), basis (action units as 
 body3d/  people of the package anny, drawn by OpenGL: pictures that teach the experts
 drawn/   the drawn face: strokes (its pen) and paint
 who      identity (Face, State), actor and actors (what a camera can film), cast (who plays in which clip)
+beside   living_portrait (the portrait of examples/), pixels (brightness, noise)
 on disk  options, maker, check and teacher (does it show?), labels, gallery, survey (numbers), workers (processes)
 """

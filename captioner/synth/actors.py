@@ -8,14 +8,14 @@ from scipy.ndimage import map_coordinates
 from captioner.synth.actor import FacePlace, Picture
 from captioner.synth.drawn.paint import HAIRLINE, SUPERSAMPLING, paint
 from captioner.synth.drawn.strokes import Pen
-from captioner.synth.film.backdrop import backdrop, smooth_noise
-from captioner.synth.film.grade import LUMA
+from captioner.synth.film.backdrop import backdrop
 from captioner.synth.identity import Face, State
 from captioner.synth.photo.basis import Basis
 from captioner.synth.photo.colour import Tint, colourise
 from captioner.synth.photo.photo_set import Photo
 from captioner.synth.photo.portrait import complete_person, surroundings
 from captioner.synth.photo.puppet import Puppet
+from captioner.synth.pixels import LUMA, smooth_noise
 
 
 class DrawnActor:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from captioner.errors import CaptionerError
-from captioner.synth.photo import living_portrait
-from captioner.synth.photo.living_portrait import ENLARGED, PortraitShot, film_shots, make_puppets, read_portrait
+from captioner.synth import living_portrait
+from captioner.synth.living_portrait import ENLARGED, PortraitShot, film_shots, make_puppets, read_portrait
 from captioner.synth.teacher import TeacherReading, read_geometry
 from tests.synth.test_portrait import fake
 

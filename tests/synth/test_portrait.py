@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from captioner.synth.actor import FacePlace
 from captioner.synth.actors import PhotoActor
-from captioner.synth.film.grade import LUMA
 from captioner.synth.film.stage import film_story
 from captioner.synth.identity import State
 from captioner.synth.photo.basis import OVAL, load_basis
@@ -19,6 +18,7 @@ from captioner.synth.photo.colour import colourise
 from captioner.synth.photo.outline import find_head
 from captioner.synth.photo.photo_set import Photo, PhotoSet
 from captioner.synth.photo.portrait import complete_person, skin_colour, surroundings
+from captioner.synth.pixels import LUMA
 from captioner.synth.story.tale import CameraPose, Grade, Role, Story
 
 FACES = Path(__file__).parents[2].parent / "shared" / "data" / "faces"

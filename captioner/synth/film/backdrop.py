@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, UnidentifiedImageError
 
 from captioner.errors import unknown
 from captioner.synth.actor import Picture
 from captioner.synth.identity import RGB, mix
 from captioner.synth.photo.photo_set import PhotoError
+from captioner.synth.pixels import smooth_noise
 
 log = logging.getLogger(__name__)
 
@@ -115,14 +115,6 @@ def _place(rng: Rng, height: int, width: int) -> Picture:
     picture = _floats(image)
     cloud = smooth_noise(rng, height, width, 4)
     return np.clip(picture * (1 + 0.10 * cloud[..., None]), 0, 255).astype(np.float32)
-
-
-def smooth_noise(rng: Rng, height: int, width: int, cells: int) -> NDArray[np.float32]:
-    """Cloudy noise (height, width) of mean 0 and about unit size, `cells` lumps high."""
-    across = max(2, round(cells * width / height))
-    coarse = rng.standard_normal((cells + 1, across + 1), dtype=np.float32)
-    grown = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(grown, np.float32)
 
 
 def _bokeh(rng: Rng, image: Image.Image) -> Image.Image:

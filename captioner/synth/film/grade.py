@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from captioner import video
 from captioner.synth.actor import Picture
+from captioner.synth.pixels import LUMA
 
 if TYPE_CHECKING:
     from captioner.synth.story.tale import Grade
 
-LUMA = np.array(video.LUMA, np.float32)
 _MIDDLE = 116.0  # the grey that contrast turns around
 _DIMMEST = 30.0  # brightness that a person keeps
 _GRAINIEST = 0.15  # share of the brightness that noise reaches

@@ -10,8 +10,9 @@ from PIL import Image
 
 from captioner.synth.actor import Actor, FacePlace, Picture
 from captioner.synth.film.backdrop import BackdropFolder, backdrop
-from captioner.synth.film.grade import LUMA, Grader, Subject
+from captioner.synth.film.grade import Grader, Subject
 from captioner.synth.photo.photo_set import PhotoError
+from captioner.synth.pixels import LUMA
 
 if TYPE_CHECKING:
     from captioner.synth.story.tale import CameraPose, Grade, Story

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from captioner.synth.actor import Picture
 from captioner.synth.drawn.strokes import Points, smooth_curve
-from captioner.synth.film.backdrop import smooth_noise
 from captioner.synth.identity import RGB, mix
+from captioner.synth.pixels import smooth_noise
 
 COLLARS: tuple[str, ...] = ("crew", "vneck", "shirt", "suit", "turtleneck", "scoop")
 CLOTH: tuple[RGB, ...] = (

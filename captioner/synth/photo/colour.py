@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from captioner.synth.actor import Picture
-from captioner.synth.film.grade import LUMA
 from captioner.synth.photo.basis import LOWER_LIDS, LOWER_LIP, OVAL, UPPER_LIDS, UPPER_LIP
 from captioner.synth.photo.outline import find_head
 from captioner.synth.photo.photo_set import Photo
 from captioner.synth.photo.portrait import hair_tone
+from captioner.synth.pixels import LUMA
 
 Tint = tuple[float, float, float]
 

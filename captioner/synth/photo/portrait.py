@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from captioner.synth.actor import Picture
-from captioner.synth.film.grade import LUMA
 from captioner.synth.identity import RGB
 from captioner.synth.photo.body import Build, choose_clothes, paint_body
 from captioner.synth.photo.outline import Head, find_head
 from captioner.synth.photo.photo_set import Photo
 from captioner.synth.photo.puppet import Canvas
+from captioner.synth.pixels import LUMA
 
 _SIDE, _ABOVE, _BELOW = 1.42, 0.14, 1.4  # what a canvas shows beside, above and below a head, in face heights
 _SOFT_HAIR, _SOFT_JAW = 0.026, 0.011  # half width of the outline's soft edge, in face heights
