@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.emotion.clip import Clip
+from captioner.emotion.clip import ClipTowers
 from captioner.emotion.settings import PEClipConfig
 from captioner.emotion.tower import TextTower
 from captioner.emotion.wording import all_aggregated, readable, templated
@@ -100,13 +100,13 @@ class Context(nn.Module):
 
 
 @torch.no_grad()
-def aggregated_anchors(config: PEClipConfig, clip: Clip) -> Tensor:
+def aggregated_anchors(config: PEClipConfig, clip: ClipTowers) -> Tensor:
     """Unit vectors (K, E) of the category-aggregated prompts by the untouched text encoder."""
     texts = encode_texts(all_aggregated(config.labels, config.prompt)[1:], clip.encode, clip.config.context)
     return F.normalize(clip.text(texts.ids, texts.ends), dim=-1)
 
 
-def build_classifier(config: PEClipConfig, clip: Clip) -> nn.Module:
+def build_classifier(config: PEClipConfig, clip: ClipTowers) -> nn.Module:
     """The configured source of the category vectors; calling it returns (K, E)."""
     context = clip.config.context
     if config.classifier == "linear":

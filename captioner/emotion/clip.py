@@ -36,7 +36,7 @@ State = dict[str, Tensor]
 
 
 @dataclass
-class Clip:
+class ClipTowers:
     """An opened pair; `encode` gives a text's ids with its start and end."""
 
     config: ClipConfig  # its sizes are those of the weights
@@ -45,7 +45,7 @@ class Clip:
     encode: Callable[[str], list[int]]
 
 
-def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
+def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> ClipTowers:
     """The CLIP pair of a configuration, shipped ones by name; one built from sizes takes its words from `texts`."""
     if not config.source:
         return build_clip(config, texts)
@@ -53,17 +53,17 @@ def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> Clip:
     if not path.exists():
         path = download(config.source)
     folder = path if path.is_dir() else path.parent
-    state = read_state(path)
+    state = read_clip_state(path)
     if "visual.conv1.weight" in state or "visual.proj" in state:
         state, sizes = from_openai(state, str(path))
     else:
-        sizes = read_sizes(folder, state, str(path))
+        sizes = read_clip_sizes(folder, state, str(path))
     settled = replace(sizes, source=config.source)
     vision, text = VisionTower(settled), TextTower(settled)
     ours, theirs = split_state(state, str(path))
     fill(vision, ours, f"{path} (image tower)")
     fill(text, theirs, f"{path} (text tower)")
-    return Clip(settled, vision.eval(), text.eval().requires_grad_(False), open_vocabulary(folder, settled))
+    return ClipTowers(settled, vision.eval(), text.eval().requires_grad_(False), open_vocabulary(folder, settled))
 
 
 def find_pair(source: str) -> Path:
@@ -72,13 +72,13 @@ def find_pair(source: str) -> Path:
     return shipped if not Path(source).exists() and shipped.is_dir() else Path(source)
 
 
-def build_clip(config: ClipConfig, texts: Iterable[str]) -> Clip:
+def build_clip(config: ClipConfig, texts: Iterable[str]) -> ClipTowers:
     """A pair with random weights, its vocabulary made of the words of `texts`."""
     own = Tokenizer.build(texts)
     settled = replace(config, vocab_size=own.vocab_size)
     log.warning("clip.source is empty: CLIP starts from random weights")
     text = TextTower(settled).eval().requires_grad_(False)
-    return Clip(settled, VisionTower(settled).eval(), text, lambda line: own.encode(line, 1 << 30))
+    return ClipTowers(settled, VisionTower(settled).eval(), text, lambda line: own.encode(line, 1 << 30))
 
 
 def download(name: str) -> Path:
@@ -106,7 +106,7 @@ def download(name: str) -> Path:
     )
 
 
-def read_state(path: Path) -> State:
+def read_clip_state(path: Path) -> State:
     """All tensors of a weights file, or of the one in a folder."""
     if path.is_dir():
         found = [path / name for name in WEIGHTS if (path / name).is_file()] or sorted(path.glob("*.safetensors"))
@@ -116,7 +116,7 @@ def read_state(path: Path) -> State:
     return read_weights(path) if path.suffix == ".safetensors" else read_tensors(path)
 
 
-def read_sizes(folder: Path, state: State, source: str) -> ClipConfig:
+def read_clip_sizes(folder: Path, state: State, source: str) -> ClipConfig:
     """The sizes in the config.json beside weights in Hugging Face's layout."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(

@@ -62,7 +62,7 @@ def load_pe_clip(source: str | Path) -> PEClip:
                 f"{folder} holds no trained PE-CLIP: {missing(folder / name)}; make one with scripts/train.py and a "
                 f"configuration of configs/emotion; shipped: {', '.join(shipped_names()) or 'none'}"
             )
-    config = read_config(folder / "config.json")
+    config = read_pe_clip_config(folder / "config.json")
     state = read_weights(folder / "model.safetensors")
     odd = [name for name in ("prototypes.hidden", "prototypes.ends", "classifier.vectors") if name not in state]
     if odd:
@@ -75,7 +75,7 @@ def load_pe_clip(source: str | Path) -> PEClip:
     return model.eval().requires_grad_(False)
 
 
-def read_config(path: Path) -> PEClipConfig:
+def read_pe_clip_config(path: Path) -> PEClipConfig:
     """The configuration in a folder's config.json."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))

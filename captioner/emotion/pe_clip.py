@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.classifier import build_classifier, encode_texts
-from captioner.emotion.clip import Clip, open_clip
+from captioner.emotion.clip import ClipTowers, open_clip
 from captioner.emotion.settings import PEClipConfig, PromptConfig
 from captioner.emotion.temporal import build_temporal
 from captioner.emotion.tower import Decoder
@@ -29,7 +29,7 @@ from captioner.errors import ConfigError
 
 
 @dataclass
-class Losses:
+class RecogniserLosses:
     """What is minimised, and its parts as watched: the neutral pass alone, and the bidirectional term."""
 
     total: Tensor
@@ -55,7 +55,7 @@ class Prototypes(nn.Module):
 
 
 @torch.no_grad()
-def make_prototypes(config: PEClipConfig, clip: Clip) -> Prototypes:
+def make_prototypes(config: PEClipConfig, clip: ClipTowers) -> Prototypes:
     """The configured prototypes: prompts after layers 0..d-1, or free vectors whose last one is read."""
     rows = len(config.labels) + 1
     if config.prototype == "learned":
@@ -96,7 +96,7 @@ class PEClip(nn.Module):
         logits: Tensor = evolved @ self.classifier().T / self.config.temperature
         return logits
 
-    def losses(self, features: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Losses:
+    def losses(self, features: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> RecogniserLosses:
         """Training losses of features (B, T, E) with label indices (B,); wrong tendencies are drawn."""
         kind = self.config.supervision.kind
         neutral = torch.zeros_like(labels)[:, None]
@@ -108,7 +108,7 @@ class PEClip(nn.Module):
         costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(rows.shape)
         task = costs[:, 0].mean()
         if kind == "off":
-            return Losses(task, task.detach(), torch.zeros_like(task.detach()))
+            return RecogniserLosses(task, task.detach(), torch.zeros_like(task.detach()))
         weight = self.config.supervision.weight
         if kind == "order":
             extra = order_loss(costs[:, 1:], self.config.supervision.temperature)
@@ -116,7 +116,7 @@ class PEClip(nn.Module):
         else:
             extra = pull_loss(costs)
             total = weight * task + (1 - weight) * extra
-        return Losses(total, task.detach(), extra.detach())
+        return RecogniserLosses(total, task.detach(), extra.detach())
 
     def draw_tendencies(self, labels: Tensor, generator: torch.Generator | None) -> Tensor:
         """The right category and `wrong` others for each clip: (B, 1 + wrong)."""
@@ -166,7 +166,7 @@ def vocabulary_texts(labels: list[str], prompt: PromptConfig) -> list[str]:
     return [*all_aggregated(labels, prompt), *templated(labels, prompt), *map(readable, labels)]
 
 
-def build(config: PEClipConfig, clip: Clip | None = None) -> PEClip:
+def build(config: PEClipConfig, clip: ClipTowers | None = None) -> PEClip:
     """An untrained recogniser; its CLIP is opened unless it is handed in. Random numbers come from torch's state."""
     if not config.labels:
         raise ConfigError("labels are missing: name at least two categories in emotion.labels")

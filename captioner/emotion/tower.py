@@ -32,7 +32,7 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
-class Attention(nn.Module):
+class TowerAttention(nn.Module):
     """Multi-head attention of x (B, n, D) over memory (B, T, E), or causally over itself."""
 
     def __init__(self, width: int, heads: int, memory: int | None = None) -> None:
@@ -72,7 +72,7 @@ class TextLayer(nn.Module):
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.text_width)
-        self.self_attn = Attention(config.text_width, config.text_heads)
+        self.self_attn = TowerAttention(config.text_width, config.text_heads)
         self.layer_norm2 = nn.LayerNorm(config.text_width)
         self.mlp = MLP(config.text_width, config.activation)
 
@@ -127,7 +127,7 @@ class EvolvingLayer(TextLayer):
     def __init__(self, config: ClipConfig, decoder: DecoderConfig) -> None:
         super().__init__(config)
         self.cross_norm = nn.LayerNorm(config.text_width)
-        self.cross_attn = Attention(config.text_width, config.text_heads, config.width)
+        self.cross_attn = TowerAttention(config.text_width, config.text_heads, config.width)
         self.closed = decoder.gate == "tanh"
         self.gate = nn.Parameter(torch.zeros(1) if self.closed else torch.full((config.text_width,), 0.1))
         for parameter in self.cross_attn.parameters():

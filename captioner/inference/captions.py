@@ -13,7 +13,7 @@ from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.decoding import AGAINST, Bonus, Special, Written, decode
+from captioner.model.decoding import AGAINST, Bonus, Special, Written, decode_captions
 from captioner.model.tokenizer import TextPieces, Tokenizer
 from prompts.action_units import MAIN_AUS
 from prompts.alignment import Matching
@@ -55,7 +55,7 @@ def write_batch(
     encoded = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
     special = special_ids(tokenizer, model.config.styles, options.style)
-    written = decode(model.fusion, encoded.memory, special, options, bonus_of(encoded, tokenizer, options))
+    written = decode_captions(model.fusion, encoded.memory, special, options, bonus_of(encoded, tokenizer, options))
     texts = [tokenizer.decode(w.ids) for w in written]
     matches = match_words(model, encoded, pieces, texts)
     belief = encoded.emotion.tolist() if encoded.emotion is not None else None

@@ -29,7 +29,7 @@ class Embeddings(nn.Module):
         return states
 
 
-class Attention(nn.Module):
+class BertAttention(nn.Module):
     """Query, key and value of every piece."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -63,12 +63,12 @@ class Added(nn.Module):
         return states
 
 
-class Layer(nn.Module):
+class BertLayer(nn.Module):
     """Attention and feed-forward, each with its residual."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        own = Attention(width, heads, dropout)
+        own = BertAttention(width, heads, dropout)
         self.attention = nn.ModuleDict({"self": own, "output": Added(width, width, dropout)})
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, 4 * width)})
         self.output = Added(4 * width, width, dropout)
@@ -85,7 +85,7 @@ class Bert(nn.Module):
     def __init__(self, vocab: int, width: int, layers: int, heads: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.embeddings = Embeddings(vocab, width, dropout)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, dropout) for _ in range(layers))})
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(BertLayer(width, heads, dropout) for _ in range(layers))})
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x: Tensor = self.embeddings(ids)

@@ -42,7 +42,7 @@ MEASURED = (len(MAIN_AUS) + len(EXPRESSION_NAMES), len(PHRASES), len(ACTIONS))
 
 
 @dataclass
-class Losses:
+class CaptionLosses:
     """The live losses by name (mlm, er, au) and what is worth watching beside them."""
 
     live: dict[str, Tensor]
@@ -148,7 +148,7 @@ class EmotionCaptioner(nn.Module):
         weight, prior = self.config.prior_weight, self.config.emotion_prior
         return f"{weight:g} {prior} + {1 - weight:g} own head" if prior else "own head"
 
-    def forward(self, batch: Batch, *, warm: bool = False) -> Losses:
+    def forward(self, batch: Batch, *, warm: bool = False) -> CaptionLosses:
         """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""
         view = self.see(batch)
         live = {"mlm": self.masked_words(view, batch)}
@@ -160,7 +160,7 @@ class EmotionCaptioner(nn.Module):
                 live["er"] = self.emotion_loss(view, features, batch)
             if self.config.prompts.au_word != "off":
                 live["au"], positives = self.au_loss(view, features, batch, warm)
-        return Losses(live, positives)
+        return CaptionLosses(live, positives)
 
     def masked_words(self, view: EncodedClip, batch: Batch) -> Tensor:
         """Eq 14: mean cross-entropy over the masked places."""

@@ -122,7 +122,7 @@ def load_checkpoint(name: str | Path | None = None, **where: Any) -> Checkpoint:
             raise CheckpointError(
                 f"{folder} is not a checkpoint: {file} is missing (a checkpoint has {', '.join(FILES)})"
             )
-    meta, config = read_config(folder)
+    meta, config = read_model_config(folder)
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
@@ -130,7 +130,7 @@ def load_checkpoint(name: str | Path | None = None, **where: Any) -> Checkpoint:
             f"the files are of different checkpoints"
         )
     model = EmotionCaptioner(config, load=False)
-    fill(model, read_state(folder), str(folder))
+    fill(model, state_by_name(folder), str(folder))
     meta.pop("names", None)  # of the file; in the network they stand as this program has them
     own = folder / "text_tokenizer.json"
     foreign = tokenizers.Tokenizer.from_file(str(own)) if own.exists() else None
@@ -142,22 +142,22 @@ def load_checkpoint(name: str | Path | None = None, **where: Any) -> Checkpoint:
 def start_from(model: EmotionCaptioner, folder: Path) -> None:
     """Take up the weights of another captioner of the same shape; the frozen experts stay."""
     own = {name: value for name, value in model.state_dict().items() if name.startswith("experts.")}
-    other = {k: v for k, v in read_state(folder).items() if not k.startswith("experts.")}
+    other = {k: v for k, v in state_by_name(folder).items() if not k.startswith("experts.")}
     fill(model, other | own, str(folder))
 
 
-def read_state(folder: Path) -> dict[str, Tensor]:
+def state_by_name(folder: Path) -> dict[str, Tensor]:
     """The weights of a folder, each row and column where this program has what it stands for."""
     return arranged(read_weights(folder / "model.safetensors"), folder)
 
 
 def arranged(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
     """Tensors that were saved beside a folder's config.json, as moments of an optimiser, in this program's order."""
-    meta, config = read_config(folder)
+    meta, config = read_model_config(folder)
     return in_own_order(tensors, stored_names(meta, config, str(folder / "config.json")), own_names(config))
 
 
-def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
+def read_model_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
     """What a folder's config.json says of the model, and whatever else stands there."""
     meta = read_meta(folder / "config.json")
     try:

@@ -46,7 +46,7 @@ AGAINST = 4.0
 
 
 @torch.inference_mode()
-def decode(
+def decode_captions(
     fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, bonus: Bonus | None = None
 ) -> list[Written]:
     """One caption a clip of the memory; `bonus` steers a beam search and its choice among the finished ones."""

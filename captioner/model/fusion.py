@@ -86,7 +86,7 @@ class TextEmbedding(nn.Module):
         return states
 
 
-class Layer(nn.Module):
+class FusionLayer(nn.Module):
     """One post-LN layer; the caller says what may be attended to."""
 
     def __init__(self, config: FusionConfig) -> None:
@@ -141,7 +141,7 @@ class Fusion(nn.Module):
         self.config = config
         self.embed = TextEmbedding(vocab_size, config)
         self.kinds = nn.Embedding(len(KINDS), config.width)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
         self.head = LanguageHead(self.embed.words, config)
         self.apply(self.initialise)
         if config.video_mask:

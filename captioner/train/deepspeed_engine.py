@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from captioner.config import TrainConfig
 from captioner.errors import ConfigError
 from captioner.files import missing
-from captioner.model.captioner import EmotionCaptioner, Losses
+from captioner.model.captioner import CaptionLosses, EmotionCaptioner
 from captioner.train.engine import BETAS, EPS, parameter_groups, pick_precision, set_rates
 from captioner.train.processes import Processes, SharedLosses, named_losses
 
@@ -133,7 +133,7 @@ class DeepSpeedEngine:
             if name in _READ_DIRECTLY:
                 register_external_parameter(shared, parameter)
 
-    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
+    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> CaptionLosses:
         clips = len(batch.frames) if clips is None else clips
         return named_losses(self.model, self.running(batch.to(self.device), warm, clips))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.config import TrainConfig
-from captioner.model.captioner import EmotionCaptioner, Losses
+from captioner.model.captioner import CaptionLosses, EmotionCaptioner
 from captioner.train.processes import Processes, SharedLosses, average_gradients, named_losses
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
@@ -45,7 +45,7 @@ class Engine(Protocol):
     processes: Processes
     device: torch.device
 
-    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
+    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> CaptionLosses:
         """Forward pass of this process's clips out of `clips`; the losses are those of the whole micro-batch."""
 
     def backward(self, loss: Tensor, last: bool = True) -> None:
@@ -84,7 +84,7 @@ class PlainEngine:
         """Mixed precision, or nothing at float32."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, dtype=self.dtype)
 
-    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> Losses:
+    def losses(self, batch: Any, warm: bool, clips: int | None = None) -> CaptionLosses:
         clips = len(batch.frames) if clips is None else clips
         with self.autocast():
             return named_losses(self.model, self.shared(batch.to(self.device), warm, clips))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, SilentError
 from captioner.model.batch import NO_LABEL, Batch, EncodedClip
-from captioner.model.captioner import EmotionCaptioner, Losses
+from captioner.model.captioner import CaptionLosses, EmotionCaptioner
 
 _PATIENCE = timedelta(hours=1)  # one process draws clips or validates while the others wait
 _BUCKET = 1 << 25  # elements of gradients that travel together
@@ -252,9 +252,9 @@ def live_names(model: EmotionCaptioner) -> list[str]:
     return [name for name, alive in names if alive]
 
 
-def named_losses(model: EmotionCaptioner, found: Sequence[Tensor]) -> Losses:
+def named_losses(model: EmotionCaptioner, found: Sequence[Tensor]) -> CaptionLosses:
     """The output of `Shared` as the loop takes it."""
-    return Losses(dict(zip(live_names(model), found[:-1], strict=True)), found[-1])
+    return CaptionLosses(dict(zip(live_names(model), found[:-1], strict=True)), found[-1])
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:

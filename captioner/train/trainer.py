@@ -316,7 +316,7 @@ class Trainer:
                 f"{folder} was made with other settings ({', '.join(changed[:4])}): "
                 f"restore them, choose another train.out, or delete the folder"
             )
-        fill(self.model, checkpoint.read_state(folder), str(folder))
+        fill(self.model, checkpoint.state_by_name(folder), str(folder))
         tensors = checkpoint.arranged(found.tensors(self.processes.rank), folder)
         self.engine.restore(tensors, values["engine"])
         self.progress = Progress(**values["progress"])

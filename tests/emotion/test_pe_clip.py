@@ -13,7 +13,7 @@ from captioner.config_io import load_config, to_dict
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.classifier import aggregated_anchors
-from captioner.emotion.clip import Clip, open_clip
+from captioner.emotion.clip import ClipTowers, open_clip
 from captioner.emotion.pe_clip import PEClip, build, pull_loss, vocabulary_texts
 from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, PromptConfig
 from captioner.emotion.temporal import build_temporal
@@ -35,7 +35,7 @@ def config(*overrides: str) -> PEClipConfig:
     return load_config(PEClipConfig, None, [*SMALL, *overrides])
 
 
-def clip_of(settings: PEClipConfig) -> Clip:
+def clip_of(settings: PEClipConfig) -> ClipTowers:
     torch.manual_seed(1)
     return open_clip(settings.clip, vocabulary_texts(settings.labels, settings.prompt))
 

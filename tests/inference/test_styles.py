@@ -11,7 +11,7 @@ from captioner.data.dataset import ClipDataset
 from captioner.data.manifest import Record
 from captioner.errors import ConfigError
 from captioner.inference.predictor import special_ids
-from captioner.model.decoding import decode
+from captioner.model.decoding import decode_captions
 from captioner.model.tokenizer import Tokenizer
 from tests.helpers import tiny_batch, tiny_config, tiny_model
 
@@ -72,7 +72,7 @@ def test_the_style_decides_how_a_caption_opens(tokenizer: Tokenizer) -> None:
     texts = {}
     for style in ("", *STYLES):
         special = special_ids(tokenizer, STYLES, style)
-        written = decode(model.fusion, memory, special, DecodeConfig(style=style))[0]
+        written = decode_captions(model.fusion, memory, special, DecodeConfig(style=style))[0]
         assert written.ids[0] == tokenizer.start_id(int(style == "feelings"))
         assert not {tokenizer.cls_id, tokenizer.start_id(1)} & set(written.ids[1:])
         texts[style] = written.ids

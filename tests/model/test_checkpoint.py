@@ -132,7 +132,7 @@ def test_foreign_tokenizer_file(folder: Path) -> None:
 def test_only_captioners_are_listed() -> None:
     assert "default" in captioner.list_models()
     for name in captioner.list_models():  # a CLIP pair has a vocabulary, too
-        checkpoint.read_config(SHIPPED / name)
+        checkpoint.read_model_config(SHIPPED / name)
 
 
 def test_unknown_name_lists_what_ships() -> None:

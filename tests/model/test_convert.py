@@ -22,7 +22,7 @@ from captioner.model import checkpoint
 from captioner.model.batch import Batch
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.convert import convert_swin, convert_swinbert, read_tensors, swin_names
-from captioner.model.decoding import Special, decode
+from captioner.model.decoding import Special, decode_captions
 from captioner.model.video_encoder import VideoEncoder, build_swin
 from scripts.convert import main
 from tests.model.swinbert_layout import (
@@ -87,7 +87,8 @@ def test_greedy_captions_are_those_of_masked_decoding(video_mask: bool) -> None:
     model = converted(state, None if video_mask else FRAMES)
     with torch.no_grad():
         memory = model.see(Batch(frames=pixels())).memory
-    written = decode(model.fusion, memory, Special(CLS, SEP, MASK, PAD), DecodeConfig(no_repeat=0, max_words=8))
+    special, options = Special(CLS, SEP, MASK, PAD), DecodeConfig(no_repeat=0, max_words=8)
+    written = decode_captions(model.fusion, memory, special, options)
     wanted = Reference(state).greedy(pixels(), steps=8)
     assert [result.ids for result in written] == [[*ids, SEP] for ids in wanted]
     assert all(len(set(ids)) > 3 for ids in wanted)  # not one word again and again

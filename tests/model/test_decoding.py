@@ -14,7 +14,7 @@ from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import EncodedClip
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.decoding import AGAINST, Special, Written, decode, repeats
+from captioner.model.decoding import AGAINST, Special, Written, decode_captions, repeats
 from captioner.model.fusion import Fusion, Memory
 from captioner.model.tokenizer import Tokenizer
 from prompts.phrase_scores import LIMIT
@@ -76,7 +76,7 @@ def test_beams_carry_the_right_cache(shape: tuple[str, ...], beams: int) -> None
     model = sharpen(tiny_model(*shape))
     memory = seen(model).memory
     for row, written in enumerate(
-        decode(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=8))
+        decode_captions(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=8))
     ):
         for place, (token, value) in enumerate(zip(written.ids[1:], written.log_probs, strict=True)):
             logits = whole(model.fusion, written.ids[: place + 1], of_clip(memory, row)).clone()
@@ -90,11 +90,11 @@ def test_a_batch_equals_its_clips_alone(beams: int) -> None:
     batch = tiny_batch(model.config, clips=4)
     options = DecodeConfig(no_repeat=0, beams=beams, max_words=10)
     with torch.no_grad():
-        together = decode(model.fusion, model.see(batch).memory, SPECIAL, options)
+        together = decode_captions(model.fusion, model.see(batch).memory, SPECIAL, options)
         for row in range(4):
             one = tiny_batch(model.config, clips=4)
             one.frames, one.faces = batch.frames[row : row + 1], FaceCrops(batch.faces.pixels[row : row + 1])
-            alone = decode(model.fusion, model.see(one).memory, SPECIAL, options)[0]
+            alone = decode_captions(model.fusion, model.see(one).memory, SPECIAL, options)[0]
             assert alone.ids == together[row].ids
             assert alone.log_probs == pytest.approx(together[row].log_probs, abs=1e-4)
 
@@ -142,21 +142,21 @@ def test_wide_beam_finds_the_best_of_all_captions() -> None:
             if total / (len(ids) - 1) > best:
                 best, best_ids = total / (len(ids) - 1), ids
     options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
-    assert decode(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
+    assert decode_captions(model.fusion, memory, SPECIAL, options)[0].ids == best_ids
 
 
 def test_of_the_finished_captions_of_a_search_the_worthiest_is_taken() -> None:
     model = sharpen(tiny_model("vocab_size=9"))
     memory = seen(model, 2).memory
     options = DecodeConfig(no_repeat=0, beams=40, max_words=2)
-    plain = decode(model.fusion, memory, SPECIAL, options)
-    alike = decode(model.fusion, memory, SPECIAL, options, lambda row, ids: [])
+    plain = decode_captions(model.fusion, memory, SPECIAL, options)
+    alike = decode_captions(model.fusion, memory, SPECIAL, options, lambda row, ids: [])
     assert [w.ids for w in alike] == [w.ids for w in plain]
 
     def bonus(row: int, ids: list[int]) -> list[float]:
         return [1000.0] if row == 1 and ids == [SPECIAL.cls, 7, 8, SPECIAL.sep] else []
 
-    first, second = decode(model.fusion, memory, SPECIAL, options, bonus)
+    first, second = decode_captions(model.fusion, memory, SPECIAL, options, bonus)
     assert first.ids == plain[0].ids
     assert second.ids == [SPECIAL.cls, 7, 8, SPECIAL.sep]
 
@@ -165,7 +165,7 @@ def test_a_search_avoids_what_is_spoken_against() -> None:
     model = sharpen(tiny_model("vocab_size=9"))
     memory = seen(model, 2).memory
     options = DecodeConfig(no_repeat=0, beams=2, max_words=6)
-    plain = decode(model.fusion, memory, SPECIAL, options)
+    plain = decode_captions(model.fusion, memory, SPECIAL, options)
     unwanted = plain[0].ids[1]
     heard = []
 
@@ -173,7 +173,7 @@ def test_a_search_avoids_what_is_spoken_against() -> None:
         heard.append(ids)
         return [-100.0] if row == 0 and unwanted in ids else []
 
-    first, second = decode(model.fusion, memory, SPECIAL, options, bonus)
+    first, second = decode_captions(model.fusion, memory, SPECIAL, options, bonus)
     assert unwanted not in first.ids and first.finished
     assert second.ids == plain[1].ids  # the other clip's search is its own
     assert any(ids[-1] != SPECIAL.sep for ids in heard)  # it is asked while captions are begun
@@ -207,7 +207,7 @@ def test_length_penalty_prefers_longer_captions() -> None:
     lengths = []
     for penalty in (0.0, 3.0):
         options = DecodeConfig(no_repeat=0, beams=4, max_words=12, length_penalty=penalty)
-        lengths.append(sum(len(w.ids) for w in decode(model.fusion, memory, SPECIAL, options)))
+        lengths.append(sum(len(w.ids) for w in decode_captions(model.fusion, memory, SPECIAL, options)))
     assert lengths[0] < lengths[1]
 
 
@@ -215,7 +215,7 @@ def test_length_penalty_prefers_longer_captions() -> None:
 def test_no_ngram_twice(beams: int) -> None:
     model = sharpen(tiny_model())
     memory = seen(model).memory
-    for written in decode(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=16, no_repeat=2)):
+    for written in decode_captions(model.fusion, memory, SPECIAL, DecodeConfig(beams=beams, max_words=16, no_repeat=2)):
         pairs = list(itertools.pairwise(written.ids))
         assert len(pairs) == len(set(pairs))
 
@@ -232,11 +232,11 @@ def test_sampling_follows_the_seed_and_the_nucleus() -> None:
 
     def ids(**changes: float) -> list[list[int]]:
         options = DecodeConfig(no_repeat=0, sample=True, max_words=10, **changes)  # type: ignore[arg-type]
-        return [w.ids for w in decode(model.fusion, memory, SPECIAL, options)]
+        return [w.ids for w in decode_captions(model.fusion, memory, SPECIAL, options)]
 
     assert ids(seed=1) == ids(seed=1)
     assert ids(seed=1, temperature=2.0) != ids(seed=2, temperature=2.0)
-    greedy = [w.ids for w in decode(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, max_words=10))]
+    greedy = [w.ids for w in decode_captions(model.fusion, memory, SPECIAL, DecodeConfig(no_repeat=0, max_words=10))]
     assert ids(seed=3, top_p=1e-6) == greedy
 
 
@@ -244,7 +244,7 @@ def test_sampling_follows_the_seed_and_the_nucleus() -> None:
 def test_captions_end_and_fit(beams: int) -> None:
     model = tiny_model()
     for longest in (0, 1, 5):
-        for written in decode(
+        for written in decode_captions(
             model.fusion, seen(model).memory, SPECIAL, DecodeConfig(no_repeat=0, beams=beams, max_words=longest)
         ):
             assert written.ids[0] == SPECIAL.cls
