@@ -22,7 +22,7 @@ from captioner.lexicon.units import UNIT_NAMES
 from captioner.model import attention
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Special, Written
-from captioner.model.fusion import Layer
+from captioner.model.fusion import FusionLayer
 from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.video.reading import Clip
 from prompts.action_units import MAIN_AUS
@@ -36,16 +36,16 @@ SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The weights (H, N, keys) of every attention that is computed while a test runs."""
     seen: list[torch.Tensor] = []
-    real = Layer.finish
+    real = FusionLayer.finish
 
-    def finish(self: Layer, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:  # fmt: skip # noqa: E501
+    def finish(self: FusionLayer, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:  # fmt: skip # noqa: E501
         scores = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         seen.append(scores.softmax(-1)[0])
         return real(self, x, q, k, v, mask)
 
-    monkeypatch.setattr(Layer, "finish", finish)
+    monkeypatch.setattr(FusionLayer, "finish", finish)
     return seen
 
 
