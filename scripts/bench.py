@@ -1,11 +1,14 @@
-"""Time what people and runs wait for; every command prints a Markdown table, `bench.py COMMAND --help` its options.
+"""Time what people and runs wait for; `bench.py COMMAND --help` shows the options.
 
-python scripts/bench.py caption configs/paper.yaml [key=value ...]     stages of one clip, random weights
-python scripts/bench.py command cold|warm|film|many                    the command `caption`
-python scripts/bench.py loader [--videos FILE ...]                     clips out of video files
-python scripts/bench.py train configs/paper.yaml [key=value ...]       training steps against a plain loop
-python scripts/bench.py metrics [--refs FILE]                          caption metrics against pycocoevalcap
-python scripts/bench.py scan [--segments 64 1024 ...]                  PE-CLIP's scan in blocks
+    python scripts/bench.py caption configs/paper.yaml [key=value ...]     stages of one clip, random weights
+    python scripts/bench.py command cold|warm|film|many                    the command `caption`
+    python scripts/bench.py loader [--videos FILE ...]                     clips out of video files
+    python scripts/bench.py store CONFIG [--clips 32] [key=value ...]      the store of frozen features
+    python scripts/bench.py train configs/paper.yaml [key=value ...]       training steps against a plain loop
+    python scripts/bench.py metrics [--refs FILE]                          caption metrics against pycocoevalcap
+    python scripts/bench.py scan [--segments 64 1024 ...]                  PE-CLIP's scan in blocks
+
+Every command prints a Markdown table and the load of the machine, which seconds by the clock depend on.
 """
 
 import json
@@ -81,6 +84,26 @@ def time_loader(parser: ArgumentParser, arguments: list[str]) -> None:
     films = options.videos or [make_film(options.out, seconds, options.height) for seconds in (5, 10)]
     tables = [reading_table(films, options.runs)]
     show(*tables, *([] if options.videos else [memory_table(options.out, films[-1])]))
+
+
+def time_store(parser: ArgumentParser, arguments: list[str]) -> None:
+    """What the feature store costs and saves: the speed at which the store of some training clips is built beside that
+    of the frozen experts alone (decoding, faces, experts, nothing kept), and the cost of an epoch with the store for
+    the config's model, for the same model without VEP and prior, and without the store. CPU seconds count."""
+    parser.add_argument("--clips", type=int, default=32, help="training clips (default: 32)")
+    parser.add_argument("--runs", type=int, default=3, help="turns; the median is printed (default: 3)")
+    options, path, overrides = config_arguments(parser, arguments)
+    import torch
+
+    from captioner.train.processes import Processes
+    from captioner.train.setup import read_splits
+    from eval.speed.store import building_table, epoch_table
+
+    torch.set_num_threads(1)
+    config = load_config(Config, path, overrides)
+    records = read_splits(config, Processes())[0][: options.clips]
+    with tempfile.TemporaryDirectory() as folder:
+        show(*(table(config, records, options.runs, Path(folder)) for table in (building_table, epoch_table)))
 
 
 def time_training(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -161,6 +184,7 @@ COMMANDS = {
     "caption": time_caption,
     "command": time_command,
     "loader": time_loader,
+    "store": time_store,
     "train": time_training,
     "metrics": time_metrics,
     "scan": time_scan,

@@ -1,8 +1,10 @@
 """Measure how good parts are; `measure.py COMMAND --help` shows the options.
 
-python scripts/measure.py faces --photos photos --split test         the face reader
-python scripts/measure.py animator --faces photos --bundle FILE      animated photos, read by MediaPipe
-python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
+    python scripts/measure.py faces --photos photos --split test               the face reader
+    python scripts/measure.py animator --faces photos --bundle FILE            animated photos, read by MediaPipe
+    python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
+
+Photos are folders of annotated photos, clips folders of scripts/make_clips.py.
 """
 
 import json

@@ -9,11 +9,13 @@ The datasets are their owners': get them from there, under their terms. Videos t
 read are left out and listed in a file beside the manifest, manifest.left-out.txt.
 """
 
-import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+from _command import run_subcommand
 from tqdm import tqdm
 
 from captioner.data.adapters.checks import check_collected
@@ -27,47 +29,28 @@ from captioner.data.manifest import Record, write_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
 
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sets = flags.add_subparsers(dest="dataset", required=True)
-    for name in ("mafw", "emvidcap", "msvd", "msrvtt"):
-        one = sets.add_parser(name, help=f"the layout of {name}")
-        one.add_argument("--root", type=Path, required=True, help="the dataset's folder, unpacked")
-        one.add_argument("--out", type=Path, required=True, help="manifest to write, a .jsonl file")
-        one.add_argument("--videos", type=Path, help="folder of the clips (default: --root)")
-        one.add_argument("--check-videos", action="store_true", help="also decode eight frames of each video")
-        if name == "mafw":
-            one.add_argument("--fold", type=int, default=1, help="1 to 5 (default 1, the paper's by its sizes)")
-        if name == "emvidcap":
-            one.add_argument("--part", choices=("S", "L"), help="one part only (default: the parts that are there)")
-            one.add_argument("--faces-only", action="store_true", help="clips of one clear face")
-    return flags
+# What a dataset's files say, by its name; a new one is a module of captioner/data/adapters and a line here.
+DATASETS: dict[str, Callable[[Namespace], Collected]] = {
+    "mafw": lambda options: read_mafw(options.root, options.fold),
+    "emvidcap": lambda options: read_emvidcap(options.root, options.part),
+    "msvd": lambda options: read_msvd(options.root),
+    "msrvtt": lambda options: read_msrvtt(options.root),
+}
 
 
-def collect(options: argparse.Namespace) -> Collected:
-    """What the dataset's files say."""
-    check_root(options.root)
-    if options.dataset == "mafw":
-        return read_mafw(options.root, options.fold)
-    if options.dataset == "emvidcap":
-        return read_emvidcap(options.root, options.part)
-    return read_msvd(options.root) if options.dataset == "msvd" else read_msrvtt(options.root)
-
-
-def run(options: argparse.Namespace) -> None:
+def prepare_dataset(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
     """Read, check, report, write."""
-    only_faces = getattr(options, "faces_only", False)
-    collected = collect(options)
+    options = _options(name, parser, arguments)
+    check_root(options.root)
+    collected = DATASETS[name](options)
     if options.videos is not None:
         check_root(options.videos)
     # the face rule decodes every clip, so that what cannot be decoded must be known before it
-    videos = Videos(options.videos or options.root)
-    prepared = check_collected(collected, videos, options.check_videos or only_faces, _bar)
+    decode = options.check_videos or options.faces_only
+    prepared = check_collected(collected, Videos(options.videos or options.root), decode, _bar)
     print("\n".join(prepared.report))
     records = prepared.records
-    if only_faces:
+    if options.faces_only:
         records = clear_faced(_bar(records))
         print(f"clear-faced: {len(records)} of {len(prepared.records)} (the paper's list of 526 is not published; "
               f"numbers on this one are not comparable with it)")  # fmt: skip
@@ -84,22 +67,28 @@ def run(options: argparse.Namespace) -> None:
     print(options.out)
 
 
+def _options(name: str, parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    """What every dataset takes, and what only some do."""
+    parser.add_argument("--root", type=Path, required=True, help="the dataset's folder, unpacked")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, a .jsonl file")
+    parser.add_argument("--videos", type=Path, help="folder of the clips (default: --root)")
+    parser.add_argument("--check-videos", action="store_true", help="also decode eight frames of each video")
+    parser.set_defaults(faces_only=False)
+    if name == "mafw":
+        parser.add_argument("--fold", type=int, default=1, help="1 to 5 (default 1, the paper's by its sizes)")
+    if name == "emvidcap":
+        parser.add_argument("--part", choices=("S", "L"), help="one part only (default: the parts that are there)")
+        parser.add_argument("--faces-only", action="store_true", help="clips of one clear face")
+    return parser.parse_args(arguments)
+
+
 def _bar(records: Sequence[Record]) -> Iterable[Record]:
     return tqdm(records, desc="videos", unit="clip", disable=None)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        run(options)
-    except CaptionerError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)  # a name may hold a line end
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return 0
+    """Command line; returns the exit code."""
+    return run_subcommand(__doc__, {name: partial(prepare_dataset, name) for name in DATASETS}, arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ with 143.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,7 @@ from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_ap
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
 from captioner.train.setup import estimate_run, train_captioner
-from eval.emotion import phrase_scores
-from eval.metrics import score_captions
+from eval.report import validation_scores
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,14 +83,8 @@ def recipe_of(tree: Mapping[str, Any], path: str) -> str:
     return next((recipe for key, recipe in signs.items() if key in tree), "captioner")
 
 
-def caption_scores(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, str]) -> dict[str, float]:
-    """What validation is scored by: the fast caption metrics and the facial-phrase F1."""
-    scores = dict(score_captions(refs, hyps, metrics=("bleu", "rouge", "cider")).corpus)
-    return {**scores, "phrase F1": phrase_scores(refs, hyps).f1}
-
-
 RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
-    "captioner": (Config, lambda config: train_captioner(config, caption_scores)),
+    "captioner": (Config, lambda config: train_captioner(config, validation_scores)),
     "experts": (PhotoRecipe, lambda config: print(train_experts(config))),
     "faces": (FacesRecipe, lambda config: print(make_reader(config))),
     "appearance": (AppearanceRecipe, lambda config: print(train_appearance(config))),
