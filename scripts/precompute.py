@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prune", action="store_true", help="only delete it")
     parser.add_argument("--also", type=Path, nargs="+", default=[], help="configs that use the same folder")
     options, path, overrides = config_arguments(parser, arguments)
-    return guarded(lambda: run(options, path, overrides), "the same command goes on from here")
+    return guarded(lambda: fill_or_clean(options, path, overrides), "the same command goes on from here")
 
 
-def run(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
+def fill_or_clean(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
     """Fill the folder of the store, or list or delete what is stale in it."""
     config = load_config(Config, path, overrides)
     if not config.data.cache:

@@ -43,15 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of configs/default.yaml")
     options = parser.parse_args(arguments)
-    return guarded(lambda: run(options))
+    return guarded(lambda: run_stages(options))
 
 
-def run(options: argparse.Namespace) -> None:
+def run_stages(options: argparse.Namespace) -> None:
     """The asked stages in turn."""
     manifest = options.clips / "manifest.jsonl"
     for stage in STAGES if options.stage == "all" else (options.stage,):
         if stage == "clips":
-            make_clips(options)
+            make_default_clips(options)
         elif stage == "train":
             places = [f"data.manifest={manifest}", f"data.cache={options.clips}/cache", f"train.out={options.out}"]
             run_command("train.py", CONFIG, *places, *options.overrides)
@@ -75,7 +75,7 @@ def run_command(script: str, *arguments: str | Path) -> None:
         sys.exit(code)
 
 
-def make_clips(options: argparse.Namespace) -> None:
+def make_default_clips(options: argparse.Namespace) -> None:
     """The synthetic clips; not those of seed 11, which taught the AU net: of those it is surer than of any others."""
     run_command(
         "make_clips.py", "--faces", options.faces, "--out", options.clips, "--clips", str(options.count),

@@ -43,11 +43,11 @@ from eval.report import validation_scores
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    options, path, overrides = config_arguments(parser(), arguments)
-    return guarded(lambda: run(options, path, overrides), "the same command goes on from the last checkpoint")
+    options, path, overrides = config_arguments(train_parser(), arguments)
+    return guarded(lambda: run_recipe(options, path, overrides), "the same command goes on from the last checkpoint")
 
 
-def parser() -> argparse.ArgumentParser:
+def train_parser() -> argparse.ArgumentParser:
     """This script's own options."""
     own = script_parser(__doc__)
     own.add_argument("--plan", action="store_true", help="only say what a run of a captioner would take")
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     return own
 
 
-def run(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
+def run_recipe(options: argparse.Namespace, path: str, overrides: list[str]) -> None:
     """What the config asks for."""
     recipe = recipe_of(read_yaml(Path(path)), path)
     kind, work = RECIPES[recipe]

@@ -17,7 +17,7 @@ def render_card(kind: Kind, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"fixed": fixed, "cell": cell}
+    environment.filters |= {"fixed": fixed, "cell": format_cell}
     return environment.get_template("card.md.j2").render(kind=kind, **values)
 
 
@@ -26,6 +26,6 @@ def fixed(number: float, digits: int = 3) -> str:
     return f"{number:.{digits}f}"
 
 
-def cell(value: object) -> str:
+def format_cell(value: object) -> str:
     """A cell of a table: numbers that are not whole with three digits."""
     return fixed(value) if isinstance(value, float) else str(value)

@@ -230,11 +230,14 @@ class DeepSpeedEngine:
 
     def moment(self, parameter: nn.Parameter, key: str) -> Tensor | None:
         """A parameter's moment in full."""
+        value: Tensor | None
         if self.stage == 0:
-            return self.adam.state[parameter].get(key)
+            value = self.adam.state[parameter].get(key)
+            return value
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        return safe_get_full_optimizer_state(parameter, key)
+        value = safe_get_full_optimizer_state(parameter, key)
+        return value
 
     def set_moment(self, parameter: nn.Parameter, key: str, value: Tensor) -> None:
         """The inverse of `moment`; each process keeps its piece."""

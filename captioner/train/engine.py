@@ -133,7 +133,7 @@ def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The number format of the forward pass: bf16 on GPUs that have it, else fp16; float32 on CPUs."""
     if name != "auto":
-        return getattr(torch, name)
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

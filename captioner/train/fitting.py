@@ -95,7 +95,7 @@ def best_device() -> str:
 def fast_bfloat16(device: str) -> bool:
     """Whether the device multiplies bfloat16 faster than float32."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.6 does not say
     return bool(ask and ask().get("avx512_bf16", False))
 
@@ -174,7 +174,7 @@ def minimise(loss_of: Callable[[], Tensor], parameters: Sequence[Tensor], steps:
     optimizer.step(closure)
 
 
-def read_state(folder: Path) -> RunState:
+def read_run_state(folder: Path) -> RunState:
     """Where the run in a folder stands."""
     return _state_in(load_file(folder / _LAST))
 

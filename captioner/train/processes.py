@@ -223,7 +223,7 @@ class SharedLosses(nn.Module):
             if value is None:
                 return None
             plain = value.to(torch.uint8) if value.dtype == torch.bool else value
-            gathered = Gather.apply(plain.contiguous(), self.processes, sizes)
+            gathered: Tensor = Gather.apply(plain.contiguous(), self.processes, sizes)
             return gathered.to(value.dtype)
 
         def texts(value: Tensor | None) -> Tensor | None:

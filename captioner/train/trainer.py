@@ -248,8 +248,9 @@ class Trainer:
         parts = self.processes.all_gather_json({i: [caption.text, caption.emotion] for i, caption in own.items()})
         told: dict[str, Any] = {i: pair for part in parts for i, pair in part.items()}
         captions = {r.id: told[r.id] for r in self.validation.records if r.id in told}
-        score = self.scored(captions) if self.processes.main else None
-        return self.processes.all_gather_json(score)[0]
+        own_score = self.scored(captions) if self.processes.main else None
+        score: float | None = self.processes.all_gather_json(own_score)[0]
+        return score
 
     def scored(self, captions: Mapping[str, Told]) -> float | None:
         """Write and score captions by id."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from captioner.config import Config
-from captioner.data.dataset import ClipDataset, EpochOrder, TextPieces
+from captioner.data.dataset import ClipDataset, EpochOrder
 from captioner.data.loader import EpochLoader
 from captioner.data.manifest import Record
 from captioner.errors import ConfigError
@@ -20,7 +20,7 @@ from captioner.files import write_text
 from captioner.inference.predictor import Caption, caption_batch
 from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
-from captioner.model.tokenizer import Tokenizer
+from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.train.checkpoints import random_state, restore_random_state
 from captioner.train.processes import Processes
 

@@ -17,7 +17,7 @@ from captioner.train.fitting import (
     cosine_rate,
     fit,
     minimise,
-    read_state,
+    read_run_state,
     scaled_rate,
 )
 
@@ -158,7 +158,7 @@ def test_rise_cosine_clipping_and_torch_averages(tmp_path: Path) -> None:
             average.update_parameters(theirs)
     assert same(ours, average.module)
     assert state.best_epoch == 3 and "near" in state.lines[0] and "far" in state.lines[0]
-    assert read_state(tmp_path) == state
+    assert read_run_state(tmp_path) == state
     torch.testing.assert_close(load_file(tmp_path / BEST)["0.weight"], ours[0].weight)  # type: ignore[index]
 
 

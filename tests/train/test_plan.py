@@ -26,7 +26,7 @@ from captioner.train.plan import (
 )
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from scripts._command import config_arguments
-from scripts.train import parser
+from scripts.train import train_parser
 from tests.helpers import tiny_batch, tiny_config, tiny_model
 
 RUN = Config(
@@ -142,7 +142,7 @@ def test_options_of_the_script_and_overrides_are_told_apart() -> None:
         "--local_rank=3",
         "train.lr=1",
     ]
-    options, path, overrides = config_arguments(parser(), given)
+    options, path, overrides = config_arguments(train_parser(), given)
     assert (options.plan, options.gpus, options.price) == (True, 8, 0.0)
     assert (path, overrides) == ("configs/tiny.yaml", ["--train.deepspeed", "a.json", "train.lr=1"])
 

@@ -20,7 +20,7 @@ from captioner.errors import ConfigError
 from captioner.files import atomic
 from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.store import weights_hash
-from captioner.train.experts.portraits import cut_crops, majority, read_ferplus
+from captioner.train.experts.portraits import cut_pictures, majority, read_ferplus
 
 TRAIN, VALIDATION = 0, 1  # parts of FER+
 
@@ -64,7 +64,7 @@ def photo_trunks(
     pictures, _ = read_ferplus(folder, part)
     device, made = next(tower.parameters()).device, []
     for some, where in zip(pictures.pixels.split(batch), pictures.frames.split(batch), strict=True):
-        crops = (cut_crops(some, where, size) * 255).round().byte().expand(-1, 3, -1, -1)
+        crops = (cut_pictures(some, where, size) * 255).round().byte().expand(-1, 3, -1, -1)
         made.append(tower.trunks(crops.to(device)).cpu())
     with atomic(path) as temporary:
         save_file({"trunks": torch.cat(made)}, temporary)

@@ -171,7 +171,8 @@ class VideoFeatures:
             frames = read_frames(record.video, size, segments, generator=generator, face=face)
         except VideoError as error:
             raise VideoError(f"clip {record.id!r}: {error}") from None
-        return self.vision(frames[None].to(next(self.vision.parameters()).device))[0].cpu()
+        features: Tensor = self.vision(frames[None].to(next(self.vision.parameters()).device))
+        return features[0].cpu()
 
     def fill(self, records: Sequence[Record]) -> None:
         """Compute what is missing before training starts; a video that cannot be read is named now, not hours later."""
@@ -270,7 +271,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         "loss": curve,
         "trained_parameters": model.trained_parameters(),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "peak_memory_mb": peak_memory(device),
+        "peak_memory_mb": peak_megabytes(device),
         "seconds": time.perf_counter() - began,
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
@@ -311,7 +312,7 @@ def read_result(path: Path, key: str) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and result.get("key") == key else None
 
 
-def peak_memory(device: torch.device) -> float:
+def peak_megabytes(device: torch.device) -> float:
     """Most memory so far in MB: of the GPU, or of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6

@@ -113,12 +113,12 @@ def train_aus(au: AUGraph, view: CropView, table: TrainingTable, recipe: AURecip
     """Teach the net in place; returns how it went."""
     kept = table.persons % recipe.held == 0
     rows, held = torch.nonzero(~kept)[:, 0], torch.nonzero(kept)[:, 0]
-    plan = FitConfig(
+    setup = FitConfig(
         folder, recipe.epochs, len(rows), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
         seed=seed, device=best_device(), minutes=recipe.minutes,
     )  # fmt: skip
-    pixels, frames = table.pixels[rows].to(plan.device), table.frames[rows].to(plan.device)
-    labels, filmed = table.aus[rows].to(plan.device), table.filmed[rows].to(plan.device)
+    pixels, frames = table.pixels[rows].to(setup.device), table.frames[rows].to(setup.device)
+    labels, filmed = table.aus[rows].to(setup.device), table.filmed[rows].to(setup.device)
     weights = class_weights(labels)
 
     def loss_of(net: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
@@ -139,9 +139,9 @@ def train_aus(au: AUGraph, view: CropView, table: TrainingTable, recipe: AURecip
         scores = au_scores(net, view, table.pixels[judges], table.frames[judges])
         return au_f1(scores, truth, best_thresholds(scores, truth))[(truth == 1).any(0)].mean().item()
 
-    course = fit(au.to(memory_format=torch.channels_last), plan, loss_of, score_of)
+    state = fit(au.to(memory_format=torch.channels_last), setup, loss_of, score_of)
     au.cpu().eval()
-    return course
+    return state
 
 
 @torch.no_grad()

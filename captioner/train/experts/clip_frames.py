@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from captioner.video.reading import read_clip
 from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 
 log = logging.getLogger(__name__)
+
+Line = dict[str, Any]  # of a manifest
 
 INSIDE = 0.9  # of a face's landmarks lie within the picture, or the frame is left out
 
@@ -51,16 +54,16 @@ def clip_stills(folder: str | Path, splits: tuple[str, ...], each: int = 6, cach
     return found
 
 
-def _posed(columns: list[NDArray]) -> Posed:
+def _posed(columns: list[NDArray[Any]]) -> Posed:
     pixels, aus, emotions, persons = (torch.from_numpy(column) for column in columns)
     return Posed(pixels, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(len(pixels), 2, 3), aus, emotions, persons)
 
 
-def _fingerprint(lines: list[dict]) -> str:
+def _fingerprint(lines: list[Line]) -> str:
     return hashlib.blake2b(json.dumps(lines).encode(), digest_size=6).hexdigest()
 
 
-def clip_lines(folder: Path) -> list[dict]:
+def clip_lines(folder: Path) -> list[Line]:
     """The lines of the manifest of a folder of synthetic clips that show animated photos."""
     path = folder / "manifest.jsonl"
     if not path.is_file():
@@ -70,7 +73,7 @@ def clip_lines(folder: Path) -> list[dict]:
     return [line for line in lines if line.get("extra", {}).get("source") == "photo"]
 
 
-def _frames(folder: Path, line: dict, each: int) -> tuple[NDArray, NDArray, NDArray, NDArray] | tuple[()]:
+def _frames(folder: Path, line: Line, each: int) -> tuple[NDArray[Any], ...]:
     """Grey crops (F, SIDE, SIDE), labels (F, A + O), emotions (F,), persons (F,); nothing if no face is shown."""
     notes = read_notes(folder, line)
     points = notes["landmarks"][0].astype(np.float32)
@@ -107,13 +110,13 @@ def _legible(points: NDArray[np.float32], size: list[int]) -> NDArray[np.int64]:
     return np.flatnonzero(shown & (within >= INSIDE))
 
 
-def frame_labels(folder: Path, line: dict) -> NDArray[np.int8]:
+def frame_labels(folder: Path, line: Line) -> NDArray[np.int8]:
     """Labels (T, A) of the main AUs of the person whom the captions describe, in every frame of a clip."""
     notes = read_notes(folder, line)
     return np.array([labels_of(_state(notes, line, t))[: len(MAIN_AUS)] for t in range(line["n_frames"])], np.int8)
 
 
-def read_notes(folder: Path, line: dict) -> dict[str, NDArray]:
+def read_notes(folder: Path, line: Line) -> dict[str, NDArray[Any]]:
     """What the clip maker noted frame by frame."""
     try:
         return load_file(folder / line["extra"]["labels"])
@@ -121,12 +124,12 @@ def read_notes(folder: Path, line: dict) -> dict[str, NDArray]:
         raise ManifestError(f"the labels of clip {line['id']} cannot be read: {error}") from None
 
 
-def _state(notes: dict[str, NDArray], line: dict, frame: int) -> State:
+def _state(notes: dict[str, NDArray[Any]], line: Line, frame: int) -> State:
     curves = line["extra"]["au"]
     speech, blink = notes["mouth_and_lids"][0, frame].astype(float).tolist()
     return State({int(au): values[frame] for au, values in curves.items()}, speech=speech, blink=blink)
 
 
-def _shows(state: State, line: dict) -> bool:
+def _shows(state: State, line: Line) -> bool:
     """Whether the salient action units, if any, are there."""
     return not line["au_ids"] or any(state.aus.get(au, 0.0) >= PRESENT for au in line["au_ids"])

@@ -16,7 +16,7 @@ from captioner.config import ExpertsConfig
 from captioner.faces.crops import READ_SIDE, expert_crops
 from captioner.model.experts import Experts
 from captioner.train.experts.au_net import au_f1, best_thresholds
-from captioner.train.experts.clip_frames import clip_lines, frame_labels
+from captioner.train.experts.clip_frames import Line, clip_lines, frame_labels
 from captioner.video.reading import read_clip
 from prompts.action_units import MAIN_AUS, UNKNOWN
 from prompts.visual import FrozenExperts
@@ -75,7 +75,7 @@ def score_clips(
     return ClipScores(*(torch.stack(column) for column in zip(*columns, strict=True)))
 
 
-def salient(line: dict, frames: NDArray[np.int8]) -> Tensor:
+def salient(line: Line, frames: NDArray[np.int8]) -> Tensor:
     """Labels (A,) of a clip with frame labels (T, A): 1 salient, 0 never there, unknown between."""
     there = (frames == 1).any(0)
     return torch.tensor([

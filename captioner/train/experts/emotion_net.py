@@ -83,11 +83,11 @@ def train_emotions(
 ) -> RunState:
     """Teach the net FER+ in place, then its temperature; returns how it went."""
     student = Student(er).to(memory_format=torch.channels_last)
-    plan = FitConfig(
+    setup = FitConfig(
         folder, recipe.epochs, len(train.emotions), recipe.batch, recipe.lr, recipe.weight_decay, recipe.patience,
         seed=seed, device=best_device(),
     )  # fmt: skip
-    pictures = train.pictures.to(plan.device)
+    pictures = train.pictures.to(setup.device)
     common = pictures.shares.mean(0).clamp(min=1e-4)
     rarity = (pictures.shares * (common**-recipe.balance)).sum(1)
     rarity = rarity / rarity.mean()
@@ -111,12 +111,12 @@ def train_emotions(
         known = held.emotions >= 0
         return (photo_logits(logits).argmax(1) == held.emotions)[known].float().mean().item()
 
-    course = fit(student, plan, loss_of, score_of)
+    state = fit(student, setup, loss_of, score_of)
     er.cpu().eval()
     clear = held.emotions >= 0
     logits = photo_logits(emotion_logits(er, view, held.pictures))
     scale_by(er, fit_temperature(logits[clear], held.emotions[clear]))
-    return course
+    return state
 
 
 def mix_up(alpha: float, random: torch.Generator, *parts: Tensor) -> list[Tensor]:
@@ -212,11 +212,11 @@ def widen_emotions(
     unseen = stills.take(torch.nonzero(away & told)[:, 0])
     stills = stills.take(torch.nonzero(~away & told)[:, 0])
     photos, classes = len(train.emotions), er.config.classes
-    plan = FitConfig(
+    setup = FitConfig(
         folder, recipe.epochs, photos + len(stills), recipe.batch, recipe.lr, recipe.weight_decay, recipe.epochs,
         warmup=0.05, seed=seed, device=best_device(),
     )  # fmt: skip
-    pictures, posed = train.pictures.to(plan.device), stills.to(plan.device)
+    pictures, posed = train.pictures.to(setup.device), stills.to(setup.device)
     wanted = torch.cat(
         [all_shares(pictures.shares, classes), smoothed_labels(posed.emotions, classes, recipe.smoothing)]
     )
@@ -237,11 +237,11 @@ def widen_emotions(
         made = emotion_logits(net, view, unseen).argmax(1) == unseen.emotions
         return real[held.emotions >= 0].float().mean().item() + 0.25 * made.float().mean().item()
 
-    course = fit(er.to(memory_format=torch.channels_last), plan, loss_of, score_of)
+    state = fit(er.to(memory_format=torch.channels_last), setup, loss_of, score_of)
     er.cpu().eval()
     clear = held.emotions >= 0
     scale_by(er, fit_temperature(emotion_logits(er, view, held.pictures)[clear], mafw_places(held.emotions[clear])))
-    return course
+    return state
 
 
 def mafw_places(emotions: Tensor) -> Tensor:

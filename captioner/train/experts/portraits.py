@@ -147,7 +147,7 @@ def whole_frames(count: int) -> Tensor:
     return torch.tensor([[1 / side, 0, -left / side], [0, 1 / side, -top / side]]).expand(count, 2, 3)
 
 
-def cut_crops(
+def cut_pictures(
     pixels: Tensor, frames: Tensor, size: int, window: tuple[float, float, float] = (0.0, 0.0, 1.0)
 ) -> Tensor:
     """Crops (B, 1, size, size) in [0, 1] of uint8 pictures (B, H, W); of each only a window: left, top, side."""
@@ -169,7 +169,7 @@ class CropView:
 
     def cut(self, pixels: Tensor, frames: Tensor) -> Tensor:
         """Grey crops (B, 1, side, side) in [0, 1]; pixels uint8 (B, H, W), frames (B, 2, 3)."""
-        return cut_crops(pixels, frames, self.side, self.window)
+        return cut_pictures(pixels, frames, self.side, self.window)
 
     def show(self, crops: Tensor) -> Tensor:
         """What the net takes for grey crops (B, 1, side, side)."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.config import check
+from captioner.config_io import check
 from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.experts.au_net import au_f1, au_scores, best_thresholds, mirrored_labels, teacher_labels
 from captioner.train.experts.augment import jitter, mirror_signs, relight

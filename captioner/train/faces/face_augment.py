@@ -54,16 +54,17 @@ class CropBatch:
 
 def mean_shape(points: Tensor) -> Tensor:
     """Template (68, 2) in aligned coordinates: the mean of faces (N, 68, 2) laid over each other."""
-    shape = points[0]
+    shape: Tensor = points[0]
     for _ in range(4):
         shape = apply(fit_similarity(points, shape), points).mean(0)
     shape = shape - shape.mean(0)
     shape = (shape + shape[torch.tensor(MIRROR_68)] * torch.tensor([-1.0, 1.0])) / 2
     level = shape[45] - shape[36]
     angle = torch.atan2(level[1], level[0])
-    turn = torch.tensor([[torch.cos(angle), torch.sin(angle)], [-torch.sin(angle), torch.cos(angle)]])
+    turn: Tensor = torch.tensor([[torch.cos(angle), torch.sin(angle)], [-torch.sin(angle), torch.cos(angle)]])
     shape = shape @ turn.T * (FACE_SPAN / level.norm())
-    return shape - (shape.amin(0) + shape.amax(0)) / 2
+    middle: Tensor = (shape.amin(0) + shape.amax(0)) / 2
+    return shape - middle
 
 
 def prepare_faces(images: Tensor, points: Tensor, template: Tensor) -> tuple[Tensor, Tensor, Tensor]:

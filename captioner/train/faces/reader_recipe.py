@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from captioner.config import check
+from captioner.config_io import check
 from captioner.errors import unknown
 from captioner.faces.backends import MediapipeReader
 from captioner.faces.landmarks import SIGNATURE_SIDE
@@ -38,7 +38,7 @@ from captioner.train.faces.landmark_training import (
     train_refinement,
     tune,
 )
-from captioner.train.fitting import BEST, read_state
+from captioner.train.fitting import BEST, read_run_state
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def likeness(data: Corpus) -> tuple[Tensor, Tensor]:
 def write_reader_card(out: Path, folder: Path) -> None:
     """CARD.md from OUT/measured.json (scripts/measure.py faces --json) and the stages' times."""
     tensors = load_file(folder / "model.safetensors")
-    spent = {stage: read_state(out / stage).seconds / 60 for stage in TRAINED if (out / stage / BEST).exists()}
+    spent = {stage: read_run_state(out / stage).seconds / 60 for stage in TRAINED if (out / stage / BEST).exists()}
     card = render_card(
         "faces",
         millions={net: sum(v.numel() for k, v in tensors.items() if k.startswith(f"{net}.")) / 1e6

@@ -24,7 +24,7 @@ from captioner.train.experts.portraits import (
     ALIGNED,
     align,
     both_sides,
-    cut_crops,
+    cut_pictures,
     majority,
     read_ferplus,
     read_portraits,
@@ -61,16 +61,16 @@ def test_align_finds_eyes_and_mouth(turn: float, size: float, shift: tuple[float
 
 def test_whole_picture_fills_the_emotion_net() -> None:
     pixels = torch.randint(0, 256, (2, 48, 48), dtype=torch.uint8)
-    crops = cut_crops(pixels, whole_frames(2), 48, FACE_WINDOW)
+    crops = cut_pictures(pixels, whole_frames(2), 48, FACE_WINDOW)
     assert torch.allclose(crops[:, 0], pixels / 255, atol=1e-4)
 
 
 def test_a_mirrored_frame_mirrors_the_crop() -> None:
     pixels = torch.randint(0, 256, (1, 32, 32), dtype=torch.uint8)
     frame = align(face())
-    plain = cut_crops(pixels, jitter(frame, torch.Generator().manual_seed(0), ONES, 0.0), 32)
-    other = cut_crops(pixels, jitter(frame, torch.Generator().manual_seed(0), -ONES, 0.0), 32)
-    assert torch.allclose(plain, cut_crops(pixels, frame, 32), atol=1e-4)
+    plain = cut_pictures(pixels, jitter(frame, torch.Generator().manual_seed(0), ONES, 0.0), 32)
+    other = cut_pictures(pixels, jitter(frame, torch.Generator().manual_seed(0), -ONES, 0.0), 32)
+    assert torch.allclose(plain, cut_pictures(pixels, frame, 32), atol=1e-4)
     assert torch.allclose(other, plain.flip(-1), atol=1e-4)
 
 
@@ -310,7 +310,7 @@ def test_views() -> None:
     pixels = torch.nn.functional.interpolate(torch.rand(2, 1, 12, 12) * 255, (192, 192), mode="bicubic").clamp(0, 255)
     pixels = pixels[:, 0].to(torch.uint8)
     square = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]]).expand(2, 2, 3)
-    colour = cut_crops(pixels, square, 96).expand(2, 3, 96, 96)
+    colour = cut_pictures(pixels, square, 96).expand(2, 3, 96, 96)
     normal = (colour - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
         3, 1, 1
     )
@@ -337,7 +337,7 @@ def test_portraits_are_aligned() -> None:
     """Eyes are dark, cheeks are bright: where the frame says they are."""
     portraits = read_portraits(SHARED / "faces", 2, 64)
     assert len(portraits) == 678
-    crops = cut_crops(portraits.pixels, portraits.frames, 100).mean((0, 1))
+    crops = cut_pictures(portraits.pixels, portraits.frames, 100).mean((0, 1))
     eye, cheek = crops[33:38, 33:38].mean(), crops[48:53, 33:38].mean()
     assert eye < 0.75 * cheek
     assert portraits.shares.sum(1).max() == 1
