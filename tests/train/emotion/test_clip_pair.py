@@ -49,6 +49,7 @@ def test_a_pair_learns_and_loads_as_clip(manifest: Path, tmp_path: Path) -> None
                   [*SMALL, f"manifest={manifest}", f"out={out}", "epochs=20"])  # fmt: skip
     scores = run_pair(config, torch.device("cpu"))
     assert scores["R@1"] >= 0.75 > 2 * scores["R@1 by chance"]
+    assert f"nearest to {100 * scores['R@1']:.1f} % (by chance 25.0 %)" in (out / "CARD.md").read_text()
     clip = open_clip(ClipConfig(source=str(out)))
     reference = CLIPModel.from_pretrained(out).eval()
     frames = torch.randint(0, 256, (1, 3, 3, 32, 32), dtype=torch.uint8)
