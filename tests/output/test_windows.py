@@ -134,7 +134,7 @@ import captioner, sys, time
 from captioner.inference.results import Caption
 class Model:
     device, checkpoint = "cpu", type("C", (), {"name": "fake"})
-    def wish(self, *_): pass
+    def options(self, **_): pass
     def windows(self, source, seconds, after=None, **_):
         for second in range(int(after.end) if after else 0, 24):
             yield Caption(f"Said at {second}.", 1.0, [], {}, [], 0, second, second + 1.0, duration=24.0)
