@@ -16,6 +16,7 @@ from torch import Tensor
 from captioner.errors import CheckpointError
 from captioner.faces.landmarks import Landmarker
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms
+from captioner.faces.people import sort_out
 from captioner.faces.points import NETWORK_NAMES, with_means
 from captioner.faces.reader import FaceReader, Follower, Sighting
 from captioner.faces.track import Rules, Tracker, paced
@@ -62,10 +63,14 @@ class BuiltinFollower(Follower):
 
     def finish(self) -> list[Sighting]:
         """Everybody seen, without fleeting errors."""
-        people: list[Sighting] = [*self.tracker.finish()]
+        tracker = self.tracker
+        if tracker.rules.strict:
+            people = sort_out(tracker.everything(), tracker.rules, tracker.frame + 1, tracker.cuts)
+        else:
+            people = tracker.finish()
         for seen in people:
             seen.values = list(with_means(np.stack(seen.values)))
-        return people
+        return [*people]
 
 
 def as_grey(frame: NDArray[np.uint8]) -> Tensor:

@@ -15,9 +15,12 @@ from torch.nn import functional as F
 from captioner.faces.detect import LONGEST, find_faces, overlap
 from captioner.faces.landmarks import FaceEstimate, Landmarker
 from captioner.faces.nets import Finder
+from captioner.faces.points import NETWORK_NAMES
 from captioner.faces.reader import Sighting
 
 _LEAST = 8.0  # pixels, side of a face
+_YAW = NETWORK_NAMES.index("yaw")
+_TURN = 0.8  # of the head, between views of it that are told apart: 24 degrees
 SPARSE = 0.2  # seconds between frames from which on they are few
 SEARCHED = 0.8  # seconds between searches in such
 
@@ -41,9 +44,10 @@ class Rules:
     other: float = 0.25  # likeness up to which the face in a followed place is somebody else's
     alike: float = 0.45  # likeness at which a face that returns is the same person
     memory: int = 240  # frames for which a person who left is remembered
+    strict: bool = False  # judge people by their whole life, and join those whom a turn of the head parted
 
 
-DENSE = Rules(every=5)  # for about ten pictures a second
+DENSE = Rules(every=5, strict=True)  # for about ten pictures a second
 
 
 def paced(rules: Rules, times: NDArray[np.float64] | None) -> Rules:
@@ -61,6 +65,7 @@ class Followed(Sighting):
     signature: Tensor = field(default_factory=lambda: torch.zeros(0))  # mean over the frames
     latest: Tensor = field(default_factory=lambda: torch.zeros(0))  # and of the latest one
     last: Tensor = field(default_factory=lambda: torch.zeros(0))  # landmarks (68, 2) at the latest frame
+    turned: dict[int, Tensor] = field(default_factory=dict)  # mean signature by how far the head is turned
     odds: list[float] = field(default_factory=list)  # the finder's, in every search while followed
     speed: Tensor = field(default_factory=lambda: torch.zeros(2))  # of their mean, pixels a frame
 
@@ -77,8 +82,13 @@ class Followed(Sighting):
             self.speed = (points.mean(0) - self.last.mean(0)) * 0.6 + self.speed * 0.2
         self.last, self.latest = points, look.signature[0]
         share = max(0.1, 1 / len(self.at))
-        grown = look.signature[0] if not len(self.signature) else self.signature
-        self.signature = F.normalize(grown * (1 - share) + look.signature[0] * share, dim=0)
+        self.signature = _mixed(self.signature if len(self.signature) else self.latest, self.latest, share)
+        turn = round(float(look.values[0, _YAW]) / _TURN)
+        self.turned[turn] = _mixed(self.turned.get(turn, self.latest), self.latest, share)
+
+
+def _mixed(grown: Tensor, new: Tensor, share: float) -> Tensor:
+    return F.normalize(grown * (1 - share) + new * share, dim=0)
 
 
 class Tracker:
@@ -93,12 +103,14 @@ class Tracker:
         self.frame, self.searches = -1, 0
         self.thumb: Tensor | None = None
         self.refused: list[tuple[int, Tensor]] = []  # frame and place of what turned out to be no face
+        self.cuts: list[int] = []  # frames with which a shot begins
 
     def step(self, grey: Tensor) -> None:
         """The next frame."""
         self.frame += 1
         fresh = self._is_cut(grey)
         if fresh:
+            self.cuts.append(self.frame)
             self._retire(self.live)
             self.recent.clear()
             self.refused.clear()
@@ -112,8 +124,12 @@ class Tracker:
 
     def finish(self) -> list[Followed]:
         """Everybody seen, without fleeting errors."""
+        return [seen for seen in self.everything() if self._is_person(seen)]
+
+    def everything(self) -> list[Followed]:
+        """All that was followed, faces or not."""
         self._retire(self.live)
-        return [seen for seen in self.gone if self._is_person(seen)]
+        return self.gone
 
     def _is_person(self, seen: Followed) -> bool:
         few, odds = len(seen.at) < min(self.rules.least, self.frame + 1), float(np.mean(seen.odds))
@@ -177,7 +193,7 @@ class Tracker:
         """Look for faces that nobody follows yet."""
         faces = find_faces(self.finder, grey, self.rules.floor, skip_finest=not finest)
         if self.live:
-            known = torch.stack([_square(seen.last) for seen in self.live])
+            known = torch.stack([square_of(seen.last) for seen in self.live])
             shared = overlap(faces, known)
             taken = (shared > 0.2).any(1)
             # a search without the finest level says nothing about the smallest faces
@@ -191,7 +207,7 @@ class Tracker:
         if not len(faces):
             return
         look = self.landmarker.settle(grey, faces, self.still)
-        squares = torch.stack([_square(points) for points in look.points[:, :68]])
+        squares = torch.stack([square_of(points) for points in look.points[:, :68]])
         stayed = torch.diagonal(overlap(squares, faces)) > 0.25
         sure = (look.score > self.rules.enter) & stayed & (squares[:, 2] > _LEAST)
         self.refused += [(self.frame, face) for face in faces[~sure]]
@@ -212,7 +228,7 @@ class Tracker:
         """Whether a face lies on one that is followed: two heads hide each other's ears, not each other's faces."""
         if not self.live:
             return False
-        known = torch.stack([_square(seen.last) for seen in self.live])
+        known = torch.stack([square_of(seen.last) for seen in self.live])
         return bool((overlap(square[None], known, of_smaller=True) > 0.4).any())
 
     def _enter(self, grey: Tensor, one: FaceEstimate, odds: float, fresh: bool) -> None:
@@ -251,14 +267,14 @@ class Tracker:
     def _returned(self, one: FaceEstimate, fresh: bool) -> Followed | None:
         """Who of those that left this is: close by and recent, or alike."""
         best, found = 0.0, None
-        square = _square(one.points[0, :68])
+        square = square_of(one.points[0, :68])
         for seen in self.gone:
             gap = self.frame - seen.end()
             if gap > self.rules.memory or gap < 1:
                 continue
             alike = _likeness(seen, one.signature[0])
             if not fresh and alike > self.rules.other and gap <= 2 * self.rules.every:
-                old = _square(seen.last)
+                old = square_of(seen.last)
                 apart = float((old[:2] - square[:2]).norm() / torch.minimum(old[2], square[2]))
                 ratio = float((old[2] / square[2]).log().abs())
                 alike += 0.5 * max(0.0, 1 - apart) * (ratio < 0.4)
@@ -277,7 +293,7 @@ def _sizes(marks: Tensor) -> Tensor:
     return spread.prod(1).clamp_min(1e-6) ** 0.5
 
 
-def _square(marks: Tensor) -> Tensor:
+def square_of(marks: Tensor) -> Tensor:
     """Centre and side (3,) of landmarks (68, 2)."""
     low, high = marks.amin(0), marks.amax(0)
     return torch.cat([(low + high) / 2, ((high - low).prod().clamp_min(1e-6) ** 0.5)[None]])

@@ -26,7 +26,7 @@ class Stage:
         self.looks = torch.eye(people.shape[1]) if faces is None else faces
 
     def __call__(self, finder: object, picture: Tensor, floor: float, skip_finest: bool) -> Tensor:
-        seen = [track._square(marks) for marks in self.people[self.t] if marks.isfinite().all()]
+        seen = [track.square_of(marks) for marks in self.people[self.t] if marks.isfinite().all()]
         return torch.stack([torch.cat([s, torch.tensor([self.odds])]) for s in seen]) if seen else torch.zeros(0, 4)
 
     def settle(self, grey: Tensor, faces: Tensor, still: bool = False) -> FaceEstimate:
