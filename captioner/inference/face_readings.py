@@ -6,6 +6,7 @@ Of a picture only what is known of its faces is kept, so memory hardly grows wit
 
 from collections import deque
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from captioner.data.inputs import as_frames
 from captioner.errors import CheckpointError, VideoError
@@ -33,6 +34,7 @@ MOST_EXAMINED = 16  # faces a second that the networks look at; a crowd shares t
 LONG = ((60.0, 1), (900.0, 2))  # up to so many seconds every n-th picture is examined; of longer videos every fourth
 _BATCH = 32  # crops examined together
 _KEPT = 16  # latest pictures: a face found late is looked for in them
+_FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1"))  # convolutions of timm's ResNets and their norms
 _DEGREES = 30.0  # in which the reader counts yaw and pitch
 LOOKS = 8  # best crops of a person that decide whether they look like a woman or a man
 _TURNED, _SMALL = 40.0, 24.0  # degrees, pixels: a face turned further or smaller shows too little of its looks
@@ -61,8 +63,7 @@ class Examiner:
     ) -> None:
         spec = experts.config
         self.experts, self.device = experts, torch.device(device)
-        experts.er.to(self.device)
-        experts.au.to(self.device)
+        self._er, self._au = (_quickened(net).to(self.device) for net in (experts.er, experts.au))
         taught = [(i, au) for i, au in enumerate(MAIN_AUS) if au not in spec.untrained_aus]
         self._units = torch.tensor([i for i, _ in taught])
         self.au_ids = tuple(au for _, au in taught)
@@ -76,7 +77,7 @@ class Examiner:
     def add(self, seen: Sighting, place: int, picture: Picture) -> None:
         """The face of a person in the frame that is `place` of theirs; examined when a batch is full."""
         spec = self.experts.config
-        colour = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).expand(3, -1, -1)
+        colour = torch.from_numpy(picture).permute(2, 0, 1).expand(3, -1, -1)
         maps = upright_maps(seen.marks[place][None], spec.margin or 0.0)
         crop = warp.cut_crops(colour, maps, spec.size)[0].round().clamp(0, 255).byte()
         self._waiting.append((seen, seen.at[place], crop, goodness(seen, place)))
@@ -90,9 +91,9 @@ class Examiner:
             return
         spec = self.experts.config
         crops = torch.stack([crop for _, _, crop, _ in self._waiting]).to(self.device)
-        images = normalise(crops, spec.mean, spec.std)
-        units = self.experts.au(images).scores[:, self._units.to(self.device)]
-        rows = torch.cat([units, self.experts.er(images).logits.softmax(-1)], dim=1).float().cpu().numpy()
+        images = normalise(crops, spec.mean, spec.std).contiguous(memory_format=torch.channels_last)
+        units = self._au(images).scores[:, self._units.to(self.device)]
+        rows = torch.cat([units, self._er(images).logits.softmax(-1)], dim=1).float().cpu().numpy()
         for (seen, at, *_), row in zip(self._waiting, rows, strict=True):
             seen.notes[at] = row
         if self.appearance is not None:
@@ -142,6 +143,18 @@ def _seeing_alike(appearance: Appearance, experts: Experts) -> Appearance:
                 f"{getattr(given, key)}: train one anew with {key}={getattr(given, key)}"
             )
     return appearance
+
+
+def _quickened(net: nn.Module) -> nn.Module:
+    """A copy that says the same in two thirds of the time: norms folded into convolutions, channels last in memory."""
+    net = deepcopy(net).eval()
+    for module in net.modules():
+        for conv, norm in _FOLDED:
+            first, then = getattr(module, conv, None), getattr(module, norm, None)
+            if isinstance(first, nn.Conv2d) and isinstance(then, nn.BatchNorm2d):
+                setattr(module, conv, nn.utils.fusion.fuse_conv_bn_eval(first, then))
+                setattr(module, norm, nn.Identity())
+    return net.to(memory_format=torch.channels_last)
 
 
 class DenseReader:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from captioner.errors import VideoError
@@ -208,3 +209,11 @@ def test_what_is_read_of_frames_in_memory() -> None:
     assert (footage.size, footage.duration) == ((90, 120), 2.0)
     seconds = [second for second, _ in pictures]
     assert len(seconds) == 20 and seconds[:3] == pytest.approx([0, 0.08, 0.2])
+
+
+def test_the_quick_networks_say_what_the_others_say(reader: DenseReader) -> None:
+    images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    experts, examiner = reader.examiner.experts, reader.examiner
+    with torch.no_grad():
+        torch.testing.assert_close(examiner._au(images).scores, experts.au(images).scores, atol=1e-4, rtol=0)
+        torch.testing.assert_close(examiner._er(images).logits, experts.er(images).logits, atol=1e-3, rtol=0)
