@@ -86,6 +86,7 @@ def _absorb(person: Followed, other: Followed) -> None:
     for name in ("at", "marks", "scores", "values", "odds"):
         getattr(person, name).extend(getattr(other, name))
     person.notes |= other.notes
+    person.looks = sorted([*person.looks, *other.looks], reverse=True)
 
 
 def _between(a: torch.Tensor, b: torch.Tensor, shares: tuple[int, int]) -> torch.Tensor:
