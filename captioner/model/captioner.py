@@ -96,26 +96,18 @@ class EmotionCaptioner(nn.Module):
 
     def see(self, batch: Batch) -> EncodedClip:
         """Encode a batch of clips and run the right block once."""
-        tokens_in = self.video(batch.frames) if batch.video is None else batch.video
-        video = self.video_drop(self.video_out(self.video_in(tokens_in)))  # (B, M, D)
-        seen = self.expert_features(batch)
-        er, au, belief, emotion, class_token, tokens = None, None, None, None, None, None
-        if seen is not None:
-            tokens = self.visual(seen)
-            er, au = tokens.er, tokens.au  # the reading, if any, stands beside the ER token
+        frozen = self.video(batch.frames) if batch.video is None else batch.video
+        video = self.video_drop(self.video_out(self.video_in(frozen)))  # (B, M, D)
+        features = self.expert_features(batch)
+        tokens = self.visual(features) if features is not None else None
+        er, au = (tokens.er, tokens.au) if tokens is not None else (None, None)  # a reading stands beside the ER token
+        belief = emotion = class_token = None
         if self.config.prompts.tep:
-            summary = er[:, 0] if er is not None else video.mean(1)
-            belief = self.textual.belief(summary)
+            belief = self.textual.belief(er[:, 0] if er is not None else video.mean(1))
             emotion = self.mixed_belief(belief.softmax(-1), batch.prior)
             class_token = self.textual.class_token(emotion)
-        parts: list[Tensor] = []
-        places: dict[str, slice] = {}
-        for kind, part in zip(KINDS, (class_token, er, au), strict=True):
-            if part is not None:
-                first = sum(p.shape[1] for p in parts)
-                places[kind] = slice(first, first + part.shape[1])
-                parts.append(part + self.fusion.kinds.weight[KINDS.index(kind)])
-        memory = self.fusion.remember(torch.cat([*parts, video], 1))
+        prompts, places = self.prompt_block(class_token, er, au)
+        memory = self.fusion.remember(torch.cat([*prompts, video], 1))
         return EncodedClip(
             memory=memory,
             belief=belief,
@@ -125,10 +117,22 @@ class EmotionCaptioner(nn.Module):
             au=memory.states[:, places["au"]] if au is not None else None,
             au_index=tokens.au_index if tokens is not None else None,
             au_scores=tokens.au_scores if tokens is not None else None,
-            experts=seen,
+            experts=features,
             phrase_logits=tokens.phrase_logits if tokens is not None else None,
             action_lift=tokens.action_lift if tokens is not None else None,
         )
+
+    def prompt_block(self, *prompts: Tensor | None) -> tuple[list[Tensor], dict[str, slice]]:
+        """The prompts that there are, in the order of KINDS and told their kind, and where each stands."""
+        parts: list[Tensor] = []
+        places: dict[str, slice] = {}
+        first = 0
+        for number, (kind, prompt) in enumerate(zip(KINDS, prompts, strict=True)):
+            if prompt is not None:
+                parts.append(prompt + self.fusion.kinds.weight[number])
+                places[kind] = slice(first, first + prompt.shape[1])
+                first += prompt.shape[1]
+        return parts, places
 
     def mixed_belief(self, own: Tensor, prior: Tensor | None) -> Tensor:
         """The visual head's probabilities (B, C) and, where one is configured, the emotion prior's: a weighted mean.
@@ -150,53 +154,55 @@ class EmotionCaptioner(nn.Module):
 
     def forward(self, batch: Batch, *, warm: bool = False) -> CaptionLosses:
         """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""
-        view = self.see(batch)
-        live = {"mlm": self.masked_words(view, batch)}
+        encoded = self.see(batch)
+        live = {"mlm": self.masked_words(encoded, batch)}
         positives = torch.zeros((), device=batch.frames.device)
         if self.aligned:
             assert batch.text_ids is not None and batch.text_mask is not None
             features = self.text(batch.text_ids, batch.text_mask)  # (B, J, text width)
             if self.config.prompts.er_sentence != "off":
-                live["er"] = self.emotion_loss(view, features, batch)
+                live["er"] = self.emotion_loss(encoded, features, batch)
             if self.config.prompts.au_word != "off":
-                live["au"], positives = self.au_loss(view, features, batch, warm)
+                live["au"], positives = self.au_loss(encoded, features, batch, warm)
         return CaptionLosses(live, positives)
 
-    def masked_words(self, view: EncodedClip, batch: Batch) -> Tensor:
+    def masked_words(self, encoded: EncodedClip, batch: Batch) -> Tensor:
         """Eq 14: mean cross-entropy over the masked places."""
         assert batch.masked is not None and batch.targets is not None
         repeats = len(batch.masked) // len(batch.frames)
-        memory = view.memory.repeat(repeats) if repeats > 1 else view.memory
+        memory = encoded.memory.repeat(repeats) if repeats > 1 else encoded.memory
         states = self.fusion.write(batch.masked, memory)
         wanted = batch.targets != NO_LABEL
         return F.cross_entropy(self.fusion.head(states[wanted]).float(), batch.targets[wanted])
 
-    def emotion_loss(self, view: EncodedClip, features: Tensor, batch: Batch) -> Tensor:
+    def emotion_loss(self, encoded: EncodedClip, features: Tensor, batch: Batch) -> Tensor:
         """Eq 8 or its Table VI variants, plus the visual head that inference uses."""
-        assert view.er is not None and view.class_token is not None and view.belief is not None
+        assert encoded.er is not None and encoded.class_token is not None and encoded.belief is not None
         assert batch.emotion is not None and batch.text_mask is not None
-        sentence = self.textual.sentence_feature(features, batch.text_mask.float(), view.class_token)
+        sentence = self.textual.sentence_feature(features, batch.text_mask.float(), encoded.class_token)
         kind = self.config.prompts.er_sentence
         known = batch.emotion != NO_LABEL
-        visual = label_loss(view.belief, batch.emotion, known)
+        visual = label_loss(encoded.belief, batch.emotion, known)
         if kind == "similarity":
-            return visual + similarity_loss(view.er, sentence)
+            return visual + similarity_loss(encoded.er, sentence)
         if kind == "similarity_ce":
-            return visual + similarity_cross_entropy(view.er, sentence, self.config.prompts.temperature)
-        return visual + label_loss(self.er_sentence(view.er, sentence), batch.emotion, known)
+            return visual + similarity_cross_entropy(encoded.er, sentence, self.config.prompts.temperature)
+        return visual + label_loss(self.er_sentence(encoded.er, sentence), batch.emotion, known)
 
-    def au_loss(self, view: EncodedClip, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
+    def au_loss(self, encoded: EncodedClip, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
         """Eqs 9-12 or their Table VI variants, and the number of positive pairs."""
-        assert view.au is not None and batch.text_words is not None
+        assert encoded.au is not None and batch.text_words is not None
         prompts = self.config.prompts
         words = self.textual.word_features(features)
-        similarity = cosine(view.au, words)
+        similarity = cosine(encoded.au, words)
         matching = match(similarity, batch.text_words)
         searched = torch.zeros(())
         if prompts.own_words:
-            assert view.au_index is not None and view.au_scores is not None
-            seen = view.au_scores > 0.5  # standard deviations above the AU's mean
-            soft, searched = own_words_loss(view.au, view.au_index, seen, words, batch.text_words, prompts.temperature)
+            assert encoded.au_index is not None and encoded.au_scores is not None
+            seen = encoded.au_scores > 0.5  # standard deviations above the AU's mean
+            soft, searched = own_words_loss(
+                encoded.au, encoded.au_index, seen, words, batch.text_words, prompts.temperature
+            )
         loss, positives = au_word_loss(
             similarity,
             batch.text_words,
@@ -213,14 +219,14 @@ class EmotionCaptioner(nn.Module):
         if prompts.au_word == "ce":
             loss = au_word_cross_entropy(similarity, batch.text_words, matching, prompts.temperature)
         if prompts.au_word == "contrastive":
-            loss = au_word_contrastive(view.au, words, batch.text_words, prompts.temperature)
+            loss = au_word_contrastive(encoded.au, words, batch.text_words, prompts.temperature)
         return loss, positives
 
-    def evidence(self, view: EncodedClip, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
+    def evidence(self, encoded: EncodedClip, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
         """Which written word (B, J) each action unit supports; None without AU-word alignment."""
-        if view.au is None or not self.aligned:
+        if encoded.au is None or not self.aligned:
             return None
-        return match(cosine(view.au, self.textual.word_features(self.text(ids, mask))), words)
+        return match(cosine(encoded.au, self.textual.word_features(self.text(ids, mask))), words)
 
 
 def label_loss(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
