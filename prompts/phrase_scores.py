@@ -52,7 +52,7 @@ def fit_probes(inputs: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, rid
         torch.autograd.backward(total)
         return total
 
-    search.step(loss)  # type: ignore[no-untyped-call]
+    search.step(loss)
     weight.copy_(slope.detach())
     bias.copy_(height.detach())
 

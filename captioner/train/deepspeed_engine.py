@@ -112,9 +112,8 @@ class DeepSpeedEngine:
             settings["torch_autocast"] = {"enabled": True, "dtype": str(self.dtype).removeprefix("torch.")}
         if not dist.is_initialized():
             alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-            store = dist.HashStore()  # type: ignore[attr-defined]
             dist.init_process_group(
-                "nccl" if self.device.type == "cuda" else "gloo", store=store, rank=0, world_size=1
+                "nccl" if self.device.type == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1
             )
             os.environ.update(alone)
         shared = SharedLosses(self.model.to(self.device), self.processes)
