@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from captioner.errors import ConfigError
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import find_phrases, phrases_of
 from captioner.synth.actors import DrawnActor
@@ -19,7 +20,7 @@ from captioner.synth.identity import DRAWN_AUS, State, sample_face
 from captioner.synth.maker import ClipJob, ClipMaker, MakerPlan, make_clips, make_drawn_clips
 from captioner.synth.options import MakerOptions
 from captioner.synth.story.grammar import write_captions
-from captioner.synth.story.plot import ACTIONS, CONFLICTS, SALIENT, SOCIAL, SUBTLE, showable
+from captioner.synth.story.plot import CONFLICTS, SALIENT, SOCIAL, SUBTLE, showable
 from captioner.synth.story.tale import Story, StorySettings, sample_story
 from captioner.synth.story.words import EMOTIONS
 from tests.helpers import drawn_portrait

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.synth.identity import DRAWN_AUS, State
 from captioner.synth.story.camera import CameraPose, Grade, inside, through_camera
 from captioner.synth.story.motion import LIMITS, episode, smooth_step
-from captioner.synth.story.plot import ACTIONS, CONFLICTS, SALIENT, SHUT, SUBTLE, phrases_shown, showable
+from captioner.synth.story.plot import CONFLICTS, SALIENT, SHUT, SUBTLE, phrases_shown, showable
 from captioner.synth.story.tale import PHOTO_AUS, Role, Story, StorySettings, phrases_true, sample_story, timeline
 
 

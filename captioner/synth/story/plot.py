@@ -107,7 +107,6 @@ FACE: tuple[str, ...] = (
     "looks_around", "closes_eyes", "blinks",
 )  # fmt: skip
 SOCIAL: tuple[str, ...] = ("talks_to", "talks_to", "listens", "looks_at", "turns_to")
-ACTIONS: tuple[str, ...] = tuple(dict.fromkeys(HEAD + BODY + FACE + SOCIAL))
 _SPEECH = frozenset(("talks", "talks_to"))
 _GAZES = frozenset(("looks_down", "looks_up", "looks_left", "looks_right", "looks_around", "looks_at", "turns_to"))
 _LOWERED = frozenset(("looks_down", "looks_up", "lowers_head", "raises_head"))
