@@ -163,12 +163,12 @@ def test_captions_of_portraits_are_true_complete_and_name_no_emotion(portraits: 
             assert "close-up" not in text and "distance" not in text
 
 
-def test_drawn_clips_do_not_depend_on_workers_and_splits_share_no_face(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_drawn_clips_are_those_of_the_command_and_splits_share_no_face(tmp_path: Path) -> None:
     one = make_drawn_clips(tmp_path / "one", 12, seed=3, size=64)
-    monkeypatch.setattr("captioner.synth.maker.FEW", 0)
-    two = make_drawn_clips(tmp_path / "two", 12, seed=3, size=64)
+    options = MakerOptions(
+        tmp_path / "two", 12, 3, height=64, width=64, seconds=(1.5, 2.5), fps=(8, 8), people=1, framing="portrait"
+    )
+    two = make_clips(options).manifest
     assert one.read_text() == two.read_text()
     lines = records(one)
     for line in lines:
