@@ -116,36 +116,49 @@ class FeatureStore:
         self.device = device or torch.device("cpu")
         # Copies: the trained model goes to its device and would take its frozen networks along.
         self.nets = FrozenNets(experts, video).copied(torch.device("cpu"), needless=self.device.type == "cpu")
-        hashes = VideoHashes(Path(folder))
-        shown = {"format": FORMAT, "frames": config.video.frames}
-        self.parts: dict[str, Part[Any]] = {}
-        self.decoded = video is None and not frames
         self.prior = prior_of(config)
-        # The prior's pictures are read for faces along with the sampled ones: who is followed depends on both.
-        beside: dict[str, Any] = {}
-        if self.prior is not None and self.prior.reads_faces:
-            beside = {"read": [config.video.frames, self.prior.sampling.count, *reader_version(config.experts)]}
+        self.decoded = video is None and not frames
+        self.parts = self._parts(Path(folder), frames, experts, video)
+
+    def _parts(
+        self, folder: Path, frames: bool, experts: FrozenExperts | None, video: VideoEncoder | None
+    ) -> dict[str, Part[Any]]:
+        """The parts by name; what their settings hold names their folders, so that entries of others stay unread."""
+        hashes, parts = VideoHashes(folder), dict[str, Part[Any]]()
+        sampled = {"format": FORMAT, "frames": self.config.video.frames}
         if video is None and frames:
-            self.parts["frames"] = TensorPart("frames", folder, shown | {"side": self.side}, hashes)
+            parts["frames"] = TensorPart("frames", folder, sampled | {"side": self.side}, hashes)
         if experts is not None:
-            faces = shown | {"side": READ_SIDE, "reader": reader_version(config.experts)} | beside
-            asked = {
-                k: v for k, v in asdict(config.experts).items() if k not in ("source", "er_labels", "untrained_aus")
-            }
-            if config.experts.margin is not None:
-                self.parts["faces"] = FacesPart(folder, faces, hashes)
-                asked["faces"] = self.parts["faces"].key
-            del asked["reader"]
-            asked["weights"] = weights_hash(experts)
-            settings = {"format": FORMAT, "of": config.video.frames, "best": BEST, **asked}
-            self.parts["experts"] = ExpertsPart(folder, settings, hashes)
+            parts |= self._expert_parts(folder, experts, hashes, sampled)
         if self.prior is not None:
-            belief = {"format": FORMAT, "prior": self.prior.digest, "labels": config.labels} | beside
-            self.parts["belief"] = TensorPart("belief", folder, belief, hashes)
+            belief = {"format": FORMAT, "prior": self.prior.digest, "labels": self.config.labels} | self._read_beside()
+            parts["belief"] = TensorPart("belief", folder, belief, hashes)
         if video is not None:
-            encoder = {k: v for k, v in asdict(config.video).items() if k not in ("pretrained", "checkpointing")}
-            tokens = shown | {"side": self.side, "encoder": encoder, "weights": weights_hash(video)}
-            self.parts["video"] = TensorPart("video", folder, tokens, hashes)
+            encoder = {k: v for k, v in asdict(self.config.video).items() if k not in ("pretrained", "checkpointing")}
+            tokens = sampled | {"side": self.side, "encoder": encoder, "weights": weights_hash(video)}
+            parts["video"] = TensorPart("video", folder, tokens, hashes)
+        return parts
+
+    def _expert_parts(
+        self, folder: Path, experts: FrozenExperts, hashes: VideoHashes, sampled: dict[str, Any]
+    ) -> dict[str, Part[Any]]:
+        """Faces, where the experts look at any, and what the experts say."""
+        config, parts = self.config.experts, dict[str, Part[Any]]()
+        asked = {k: v for k, v in asdict(config).items() if k not in ("source", "er_labels", "untrained_aus", "reader")}
+        if config.margin is not None:
+            faces = sampled | {"side": READ_SIDE, "reader": reader_version(config)} | self._read_beside()
+            parts["faces"] = FacesPart(folder, faces, hashes)
+            asked["faces"] = parts["faces"].key
+        asked["weights"] = weights_hash(experts)
+        settings = {"format": FORMAT, "of": sampled["frames"], "best": BEST, **asked}
+        return parts | {"experts": ExpertsPart(folder, settings, hashes)}
+
+    def _read_beside(self) -> dict[str, Any]:
+        """A prior's pictures of faces are read along with the sampled ones: who is followed depends on both."""
+        if self.prior is None or not self.prior.reads_faces:
+            return {}
+        read = [self.config.video.frames, self.prior.sampling.count, *reader_version(self.config.experts)]
+        return {"read": read}
 
     def missing(self, video: Path, check: bool = False) -> list[str]:
         """The parts without an entry for a video; with `check` a broken entry is none."""

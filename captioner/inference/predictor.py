@@ -22,10 +22,10 @@ from captioner.faces.face_reading import FaceReadings
 from captioner.inference.background import Failed, ahead, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.choices import faceless, lacks_memory, pick_device, with_reader
+from captioner.inference.decode_options import DecodeKeywords, DecodeOptions, WritingKeywords
 from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.face_readings import DenseReader
 from captioner.inference.hub import upload
-from captioner.inference.options import DecodeKeywords, DecodeOptions, WritingKeywords
 from captioner.inference.results import ActionUnit, Caption
 from captioner.model import checkpoint
 from captioner.model.batch import ClipItem, collate

@@ -18,10 +18,10 @@ from av.container import InputContainer
 
 from captioner.errors import VideoError
 from captioner.files import atomic
+from captioner.video.clock import Survey, survey_of
 from captioner.video.frames import Scaler, orientation_of, shown_size
 from captioner.video.selective import CODECS, Unpickable, on_screen, pick
 from captioner.video.source import VideoSource, open_video
-from captioner.video.survey import Survey, survey_of
 
 log = logging.getLogger(__name__)
 

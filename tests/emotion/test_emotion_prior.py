@@ -166,10 +166,11 @@ def test_a_prior_of_faces_is_fed_from_one_decoding_and_one_reading(
     torch.testing.assert_close(belief_of(video, config), first)
 
 
+@pytest.mark.parametrize("crop", ["frame", "face"])
 def test_a_store_keeps_the_belief_that_a_caption_tells(
-    face_source: Path, video: Path, tmp_path: Path, two_faces: type[TwoFaces]
+    source: Path, face_source: Path, video: Path, tmp_path: Path, crop: str, two_faces: type[TwoFaces]
 ) -> None:
-    config = config_of(face_source, "experts.margin=0.2")
+    config = config_of(face_source if crop == "face" else source, "experts.margin=0.2")
     model = EmotionCaptioner(config).eval()
     store = FeatureStore(tmp_path, config, model.experts, 72)
     kept, alone = store.load(video), inputs.read_inputs(video, config).inputs[0]
@@ -179,7 +180,8 @@ def test_a_store_keeps_the_belief_that_a_caption_tells(
     assert other.missing(video) == ["belief"]
     torch.testing.assert_close(other.load(video).prior, kept.prior.flip(1))
     unlike = FeatureStore(tmp_path, replace(config, emotion_prior=None), model.experts, 72)
-    assert unlike.missing(video) == ["faces", "experts"]  # people are followed in other pictures
+    # for a prior of faces people are followed in other pictures too
+    assert unlike.missing(video) == (["faces", "experts"] if crop == "face" else [])
 
 
 def test_other_labels_are_refused_with_both_lists(source: Path, video: Path) -> None:

@@ -309,7 +309,7 @@ def test_a_cut_file_gives_the_frames_it_has(tmp_path: Path, caplog: pytest.LogCa
 def test_stating_too_long_a_duration_does_not_repeat_the_last_frame(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioner.video.survey.SCAN_BYTES", 0)  # as for a file too large to be read through
+    monkeypatch.setattr("captioner.video.clock.SCAN_BYTES", 0)  # as for a file too large to be read through
     data = make(tmp_path / "a.mkv", 100).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     found = numbers(read_clip(tmp_path / "cut.mkv", 8))
