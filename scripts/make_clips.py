@@ -20,10 +20,10 @@ from tqdm import tqdm
 from captioner.errors import ConfigError
 from captioner.synth.gallery import SHEET, contact_sheet, write_page
 from captioner.synth.maker import ATTEMPTS, make_clips
-from captioner.synth.options import MakerOptions
+from captioner.synth.maker_options import MakerOptions
 from captioner.synth.story.camera import FRAMINGS
 from captioner.synth.story.grammar import STYLES
-from captioner.synth.survey import caption_statistics, describe_result, format_statistics, unplayed_captions
+from captioner.synth.tally import caption_statistics, describe_result, format_statistics, unplayed_captions
 
 BUNDLE = Path("~/.cache/captioner/face_landmarker.task")
 EXAMPLES = """examples:

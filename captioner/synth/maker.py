@@ -26,7 +26,7 @@ from captioner.synth.cast import Cast, DrawnCast, PhotoCast, Player
 from captioner.synth.film.backdrop import BackdropFolder
 from captioner.synth.film.stage import film_story
 from captioner.synth.labels import read_record, role_labels, shown_labels, story_facts, write_labels
-from captioner.synth.options import MakerOptions
+from captioner.synth.maker_options import MakerOptions
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 from captioner.synth.story.grammar import STYLES, write_captions
 from captioner.synth.story.tale import PHOTO_AUS, Story, StorySettings, sample_story

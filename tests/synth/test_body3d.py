@@ -9,18 +9,18 @@ import pytest
 
 from captioner.errors import ManifestError
 from captioner.lexicon.compound import COMPOUND
-from captioner.synth.body3d import people, renderer
-from captioner.synth.body3d.actions import POSED, act, sample_acting
+from captioner.synth.body3d import bodies, renderer
+from captioner.synth.body3d.acting import POSED, act, sample_acting
+from captioner.synth.body3d.bodies import LANDMARKS, VERTICES
 from captioner.synth.body3d.decals import BROWS, SIDE, WRINKLES, decals
-from captioner.synth.body3d.people import LANDMARKS, VERTICES
-from captioner.synth.body3d.scene import PROFILE, Appearance, finish, read_skins, sample_view, wrinkles
+from captioner.synth.body3d.scene import PROFILE, BodyLook, finish, read_skins, sample_view, wrinkles
 from captioner.train.experts.renders import render_people
 from prompts.action_units import MAIN_AUS, SUB_AUS, UNKNOWN
 from tests.helpers import SHARED
 
 SKINS = SHARED / "data" / "skins"
 PLACE = {au: place for place, au in enumerate(MAIN_AUS)}
-LOOK = Appearance("a", "b", "c", 0, (), {}, dark=False, wrinkled=0.5)
+LOOK = BodyLook("a", "b", "c", 0, (), {}, dark=False, wrinkled=0.5)
 
 
 def test_compound_table_names_units_that_can_be_posed() -> None:
@@ -101,7 +101,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ManifestError, match=r"`anny`.*pip install 'captioner\[renders\]'"):
-        people.Bodies()
+        bodies.Bodies()
     with pytest.raises(ManifestError, match=r"`moderngl`.*pip install 'captioner\[renders\]'"):
         renderer._context()
 

@@ -18,7 +18,7 @@ from captioner.synth.drawn.paint import draw_face
 from captioner.synth.film.stage import film_story
 from captioner.synth.identity import DRAWN_AUS, State, sample_face
 from captioner.synth.maker import ClipJob, ClipMaker, MakerPlan, make_clips, make_drawn_clips
-from captioner.synth.options import MakerOptions
+from captioner.synth.maker_options import MakerOptions
 from captioner.synth.story.grammar import write_captions
 from captioner.synth.story.plot import CONFLICTS, SALIENT, SOCIAL, SUBTLE, showable
 from captioner.synth.story.tale import Story, StorySettings, sample_story

@@ -16,7 +16,7 @@ from captioner.synth.story import plot
 from captioner.synth.story.grammar import FAR, STYLES, write_captions
 from captioner.synth.story.tale import Story, phrases_true, sample_story
 from captioner.synth.story.words import EMOTIONS, ONE_SIDED, PHRASINGS, SLIGHT, STRONG
-from captioner.synth.survey import caption_statistics, format_statistics
+from captioner.synth.tally import caption_statistics, format_statistics
 
 LEXICON = Path(__file__).parents[2].parent / "shared" / "data" / "metrics" / "emotion_lexicon.json"
 PERSON = {"gender": "person"}

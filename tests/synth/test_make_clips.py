@@ -31,10 +31,10 @@ from captioner.synth import maker, workers
 from captioner.synth.gallery import contact_sheet, write_page
 from captioner.synth.labels import read_record
 from captioner.synth.maker import ClipJob, ClipMaker, MakerPlan, MakerResult, make_clips, share_out
-from captioner.synth.options import MakerOptions
+from captioner.synth.maker_options import MakerOptions
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.synth.story.tale import PHOTO_AUS
-from captioner.synth.survey import describe_result
+from captioner.synth.tally import describe_result
 from captioner.video.reading import read_clip
 
 SHARED = ROOT.parent / "shared"

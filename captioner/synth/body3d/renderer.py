@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from captioner.errors import ManifestError
 from captioner.synth.body3d import decals, shaders
-from captioner.synth.body3d.people import Bodies, Vertices
-from captioner.synth.body3d.scene import Appearance, Skins, View3D
+from captioner.synth.body3d.bodies import Bodies, Vertices
+from captioner.synth.body3d.scene import BodyLook, Skins, View3D
 
 _NECK = 0.46  # height from which on the body is drawn
 _NEAR, _FAR = 0.2, 3.0
@@ -118,7 +118,7 @@ class Renderer:
         self.chin_fall = bodies.fall[chin].mean(0)
 
     def draw(
-        self, posed: Vertices, calm: Vertices, jaw: float, look: Appearance, view: View3D, lines: NDArray[np.float64]
+        self, posed: Vertices, calm: Vertices, jaw: float, look: BodyLook, view: View3D, lines: NDArray[np.float64]
     ) -> tuple[NDArray[np.uint8], Project]:
         """RGBA picture (side, side, 4) of posed vertices (V, 3), and the map of points to its pixels.
 
@@ -166,7 +166,7 @@ class Renderer:
         ])  # fmt: skip
         return lens @ place, turn
 
-    def _paint(self, look: Appearance, lines: NDArray[np.float64]) -> None:
+    def _paint(self, look: BodyLook, lines: NDArray[np.float64]) -> None:
         """Brows, wrinkles, beard and lips as the four channels of one texture; all textures in their places."""
         first = decals.BROWS
         folds = np.tensordot(lines.astype(np.float32), self.layers[first : first + decals.WRINKLES], 1)

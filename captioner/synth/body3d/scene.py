@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from captioner.errors import ManifestError
-from captioner.synth.body3d.actions import SHUT
+from captioner.synth.body3d.acting import SHUT
+from captioner.synth.body3d.bodies import BodyShape
 from captioner.synth.body3d.decals import BROWS, WRINKLES
-from captioner.synth.body3d.people import BodyShape
 
 PROFILE = np.deg2rad(60)
 _HAIR = np.array([[0.05, 0.04, 0.035], [0.12, 0.08, 0.06], [0.22, 0.14, 0.09], [0.45, 0.32, 0.18], [0.5, 0.48, 0.46],
@@ -47,7 +47,7 @@ def read_skins(folder: str | Path) -> Skins:
 
 
 @dataclass(frozen=True)
-class Appearance:
+class BodyLook:
     """What stays with a person: names of textures, kind of brows, shells of hair, values of the shader by name."""
 
     skin: str
@@ -80,7 +80,7 @@ class View3D:
     shine: float = 0.06
 
 
-def sample_appearance(rng: np.random.Generator, skins: Skins, person: BodyShape) -> Appearance:
+def sample_appearance(rng: np.random.Generator, skins: Skins, person: BodyShape) -> BodyLook:
     """Skin, eyes, hair, beard and make-up of a person."""
     names = (
         [name for name in skins.skin if ("_male" in name) == person.male] if rng.random() < 0.9 else list(skins.skin)
@@ -106,7 +106,7 @@ def sample_appearance(rng: np.random.Generator, skins: Skins, person: BodyShape)
         "gloss": float(rng.uniform(0.1, 1.0)),
     }
     eye, locks = str(rng.choice(brown or list(skins.eye))), str(rng.choice(list(skins.hair)))
-    return Appearance(skin, eye, locks, int(rng.integers(BROWS)), shells, values, dark, float(rng.uniform(0, 1)))
+    return BodyLook(skin, eye, locks, int(rng.integers(BROWS)), shells, values, dark, float(rng.uniform(0, 1)))
 
 
 def _hairdo(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -124,7 +124,7 @@ def _hairdo(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, .
     return (0.004, float(rng.uniform(0.008, 0.016))), line
 
 
-def sample_view(rng: np.random.Generator, look: Appearance) -> View3D:
+def sample_view(rng: np.random.Generator, look: BodyLook) -> View3D:
     """Camera, gaze and lights; one head in four is turned away, up to a profile of 60 degrees."""
     yaw = float(np.clip(rng.normal(0, 0.24), -0.7, 0.7))
     if rng.random() < 0.25:

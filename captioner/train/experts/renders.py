@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from captioner.files import atomic
-from captioner.synth.body3d.actions import sample_acting
-from captioner.synth.body3d.people import LANDMARKS, Bodies
+from captioner.synth.body3d.acting import sample_acting
+from captioner.synth.body3d.bodies import LANDMARKS, Bodies
 from captioner.synth.body3d.renderer import Renderer
 from captioner.synth.body3d.scene import finish, read_skins, sample_appearance, sample_view, wrinkles
 from captioner.train.experts.portraits import align, join_tables

@@ -10,7 +10,7 @@ import numpy as np
 from captioner.lexicon.phrases import find_phrases
 from captioner.synth.cast import DrawnCast, PhotoCast
 from captioner.synth.maker import ATTEMPTS, MakerResult
-from captioner.synth.options import MakerOptions
+from captioner.synth.maker_options import MakerOptions
 from captioner.synth.story.grammar import write_captions
 from captioner.synth.story.tale import StorySettings, sample_story
 
