@@ -94,6 +94,6 @@ class PhotoActor:
         y = (np.arange(height) - place.y) / scale + middle[1]
         x = (np.arange(width) - place.x) / scale + middle[0]
         where = np.meshgrid(y, x, indexing="ij")
-        found = [map_coordinates(channel, where, order=1, mode="nearest") for channel in image.transpose(2, 0, 1)]
+        channels = [map_coordinates(channel, where, order=1, mode="nearest") for channel in image.transpose(2, 0, 1)]
         cloud = 1 + 0.05 * smooth_noise(np.random.default_rng(self.photo.person), height, width, 5)
-        return np.asarray(np.stack(found, axis=2) * cloud[..., None], np.float32)
+        return np.asarray(np.stack(channels, axis=2) * cloud[..., None], np.float32)

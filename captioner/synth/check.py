@@ -44,8 +44,8 @@ class ShowCheck:
             now = self._read(actor, _plain(role.states[frame]))
             if now is None:
                 return ()
-            told = role.states[frame].aus
-            missed += [au for au in aus if rise(au, rest, now) < RESPONDS[au] * min(1.0, told[au])]
+            commanded = role.states[frame].aus
+            missed += [au for au in aus if rise(au, rest, now) < RESPONDS[au] * min(1.0, commanded[au])]
         return tuple(sorted(missed)) or None
 
     def _read(self, actor: Actor, state: State) -> TeacherReading | None:
@@ -59,13 +59,13 @@ def apexes(role: Role) -> list[tuple[int, Sequence[int]]]:
     looked_for = [au for au in role.peaks if au in RESPONDS and _WITH.get(au) not in role.peaks]
     curves: dict[int, NDArray[np.float64]] = {au: timeline(role, au) for au in looked_for}
     left = {au: curve >= NEAR * curve.max() for au, curve in curves.items() if curve.max() > 0}
-    found: list[tuple[int, Sequence[int]]] = []
-    while left and len(found) < READS:
+    moments: list[tuple[int, Sequence[int]]] = []
+    while left and len(moments) < READS:
         frame = int(np.argmax(np.sum(list(left.values()), axis=0)))
         seen = [au for au, near in left.items() if near[frame]]
-        found.append((frame, seen))
+        moments.append((frame, seen))
         left = {au: near for au, near in left.items() if au not in seen}
-    return found
+    return moments
 
 
 def _plain(state: State) -> State:

@@ -105,9 +105,9 @@ def _card(folder: Path, line: Line) -> str:
     extra = line["extra"]
     source = quote((folder / line["video"]).as_posix())
     moment = (extra["apex"] + 0.5) / line["fps"]
-    manner = extra["manner"]
-    other = "feelings" if manner == "faces" else "faces"
-    told = "".join(_list(name, texts) for name, texts in ((manner, line["captions"]), (other, extra[other])))
+    style = extra["manner"]  # the key of every manifest so far
+    other = "feelings" if style == "faces" else "faces"
+    captions = "".join(_list(name, texts) for name, texts in ((style, line["captions"]), (other, extra[other])))
     mixture = ", ".join(line["multi_emotion"])
     heading = f"{escape(str(line['emotion']))}" + (f" <small>{escape(mixture)}</small>" if mixture else "")
     chips = "".join(f"<b>{escape(_plain(phrase))}</b>" for phrase in extra["phrases"])
@@ -115,7 +115,7 @@ def _card(folder: Path, line: Line) -> str:
     about = f"{line['id']} · {line['split']} · {line['group']} · {line['n_frames']} frames, {line['fps']:g} fps"
     return f"""<article><video src="{source}#t={moment:.2f}" preload="metadata" muted loop controls playsinline></video>
 <div><h2>{heading}</h2><p class="about">{escape(about)}</p><p>{chips} <i>{escape(acts)}</i></p>
-{told}{_sparklines(extra["au"], line["au_ids"])}</div></article>"""
+{captions}{_sparklines(extra["au"], line["au_ids"])}</div></article>"""
 
 
 def _list(name: str, texts: Sequence[str]) -> str:

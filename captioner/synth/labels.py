@@ -33,10 +33,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """The record of a labels file; None where there is no whole one."""
     try:
         with safe_open(str(path), framework="numpy") as file:
-            found = json.loads((file.metadata() or {}).get("record", "null"))
+            record = json.loads((file.metadata() or {}).get("record", "null"))
     except (OSError, SafetensorError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def role_labels(roles: Sequence[Role], aus: Sequence[int]) -> dict[str, NDArray[np.float16]]:

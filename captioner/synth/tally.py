@@ -54,8 +54,8 @@ def unplayed_captions(options: MakerOptions, count: int) -> list[str]:
 def caption_statistics(captions: Sequence[str]) -> dict[str, Any]:
     """Length in words, vocabulary, phrases a caption, the share of captions with each phrase, distinct captions."""
     tokens = [re.findall(r"[\w'-]+", caption.lower()) for caption in captions]
-    words = np.array([len(found) for found in tokens] or [0])
-    phrases = [{found.name for found in find_phrases(caption)} for caption in captions]
+    words = np.array([len(caption) for caption in tokens] or [0])
+    phrases = [{phrase.name for phrase in find_phrases(caption)} for caption in captions]
     counts = Counter(name for names in phrases for name in names)
     total = max(1, len(captions))
     return {
@@ -65,21 +65,21 @@ def caption_statistics(captions: Sequence[str]) -> dict[str, Any]:
             "p5": float(np.percentile(words, 5)),
             "p95": float(np.percentile(words, 95)),
         },
-        "vocabulary": len({word for found in tokens for word in found}),
+        "vocabulary": len({word for caption in tokens for word in caption}),
         "phrases_per_caption": round(sum(map(len, phrases)) / total, 2),
         "phrases": {name: round(count / total, 4) for name, count in counts.most_common()},
         "distinct": round(len(set(captions)) / total, 4),
     }
 
 
-def format_statistics(found: Mapping[str, Any]) -> str:
-    """What `caption_statistics` found, as lines to print."""
-    words = found["words"]
+def format_statistics(counts: Mapping[str, Any]) -> str:
+    """What `caption_statistics` counted, as lines to print."""
+    words = counts["words"]
     lines = [
-        f"captions {found['captions']}, distinct {found['distinct']:.1%}, vocabulary {found['vocabulary']} words",
+        f"captions {counts['captions']}, distinct {counts['distinct']:.1%}, vocabulary {counts['vocabulary']} words",
         f"words a caption: mean {words['mean']:.1f}, 5 % have up to {words['p5']:.0f}, 95 % up to {words['p95']:.0f}",
-        f"facial phrases a caption: {found['phrases_per_caption']:.2f}",
+        f"facial phrases a caption: {counts['phrases_per_caption']:.2f}",
     ]
-    width = max(map(len, found["phrases"]), default=0)
-    lines += [f"  {name:<{width}} {share:6.1%}" for name, share in found["phrases"].items()]
+    width = max(map(len, counts["phrases"]), default=0)
+    lines += [f"  {name:<{width}} {share:6.1%}" for name, share in counts["phrases"].items()]
     return "\n".join(lines)

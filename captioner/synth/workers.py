@@ -42,9 +42,9 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"{out} is a file; --out names a folder")
     path = out / SETTINGS_FILE
     if path.exists():
-        found = _read(path)
-        if found != settings:
-            raise ConfigError(f"{out} holds clips made with {_differences(found, settings)}; choose another folder")
+        there = _read(path)
+        if there != settings:
+            raise ConfigError(f"{out} holds clips made with {_differences(there, settings)}; choose another folder")
     write_text(path, json.dumps(settings) + "\n")
 
 
@@ -55,11 +55,11 @@ def _read(path: Path) -> Any:
         return "something unreadable"
 
 
-def _differences(found: Any, asked: Mapping[str, Any]) -> str:
-    if not isinstance(found, dict):
-        return f"{found}, asked for {dict(asked)}"
-    names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
-    return f"{ {name: found.get(name) for name in names} }, asked for { {name: asked.get(name) for name in names} }"
+def _differences(there: Any, asked: Mapping[str, Any]) -> str:
+    if not isinstance(there, dict):
+        return f"{there}, asked for {dict(asked)}"
+    names = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    return f"{ {name: there.get(name) for name in names} }, asked for { {name: asked.get(name) for name in names} }"
 
 
 def run_jobs(

@@ -49,8 +49,8 @@ def _patch(loops: Array, shape: tuple[int, ...]) -> tuple[slice, slice, Array] |
 def _affine(source: Array, target: Array) -> tuple[Array, Array]:
     """The matrix (2, 2) and offset (2,) with source @ matrix + offset nearest target, (K, 2) each."""
     full = np.concatenate([source, np.ones((len(source), 1), np.float32)], axis=1)
-    found = np.linalg.lstsq(full, target, rcond=None)[0].astype(np.float32)
-    return found[:2], found[2]
+    solution = np.linalg.lstsq(full, target, rcond=None)[0].astype(np.float32)
+    return solution[:2], solution[2]
 
 
 def _bilinear(image: Array, x: Array, y: Array) -> Array:
@@ -115,10 +115,10 @@ class Eye:
         self, picture: Array, skin: Array, rigid: Array, gaze: tuple[float, float], wide: float, shut: float
     ) -> None:
         """Paint the eyeball where the lids (in `skin`) leave it open, and the lashes of lids that close."""
-        found = _patch(skin[self.loop], picture.shape)
-        if found is None:
+        patch = _patch(skin[self.loop], picture.shape)
+        if patch is None:
             return
-        rows, columns, points = found
+        rows, columns, points = patch
         target = picture[rows, columns]
         open_ = coverage(points, skin[self.upper], skin[self.lower])
         if open_.max() > 0:
@@ -187,10 +187,10 @@ class Mouth:
 
     def draw(self, picture: Array, skin: Array, rigid: Array) -> None:
         """Paint what the lips (in `skin`) leave open."""
-        found = _patch(np.concatenate([skin[self.upper], skin[self.lower]]), picture.shape)
-        if found is None:
+        patch = _patch(np.concatenate([skin[self.upper], skin[self.lower]]), picture.shape)
+        if patch is None:
             return
-        rows, columns, points = found
+        rows, columns, points = patch
         open_ = coverage(points, skin[self.upper], skin[self.lower])
         matrix, offset = _affine(rigid[self.fixed], self.rest)
         # what the photo itself shows between the lips stays until they open further

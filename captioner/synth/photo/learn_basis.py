@@ -223,12 +223,12 @@ def triangulate(mean: Array, fields: dict[str, Array]) -> NDArray[np.int64]:
     for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True):
         points[list(upper[1:-1]), 1] -= 0.02
         points[list(lower[1:-1]), 1] += 0.02
-    found = Delaunay(points).simplices
-    found = found[~np.isin(found, OVAL).all(1)]  # the outline of a face is not convex
-    a, b, c = points[found[:, 0]], points[found[:, 1]], points[found[:, 2]]
+    triangles = Delaunay(points).simplices
+    triangles = triangles[~np.isin(triangles, OVAL).all(1)]  # the outline of a face is not convex
+    a, b, c = points[triangles[:, 0]], points[triangles[:, 1]], points[triangles[:, 2]]
     cross = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    found[cross < 0] = found[cross < 0][:, ::-1]
-    return np.asarray(found)
+    triangles[cross < 0] = triangles[cross < 0][:, ::-1]
+    return np.asarray(triangles)
 
 
 if __name__ == "__main__":

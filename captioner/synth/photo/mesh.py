@@ -125,14 +125,14 @@ def _border(middle: Array, ray: Array, width: int, height: int) -> Array:
 def _strips(rings: int) -> NDArray[np.int64]:
     """Triangles between the outline and the rings around it."""
     count = len(OVAL)
-    found = []
+    strips = []
     inner = np.array(OVAL)
     for ring in range(rings):
         outer = MESH_POINTS + ring * count + np.arange(count)
         a, b, c, d = inner, np.roll(inner, -1), outer, np.roll(outer, -1)
-        found += [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
+        strips += [np.stack([a, c, b], 1), np.stack([b, c, d], 1)]
         inner = outer
-    return np.concatenate(found)
+    return np.concatenate(strips)
 
 
 def rasterise(

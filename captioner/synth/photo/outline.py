@@ -135,8 +135,8 @@ def _features(photo: Photo, places: Floats) -> tuple[NDArray[np.float32], Floats
     x, y = places[..., 0], places[..., 1]
     far = np.hypot(x - np.clip(x, 0, width - 1), y - np.clip(y, 0, height - 1)) / (0.9 * height)
     inside = np.exp(-((far / _REACH) ** 2)) * (far < 2 * _REACH)
-    found = [map_coordinates(gaussian_filter(c, 1.2), (y, x), order=1, mode="nearest") for c in channels]
-    return np.stack(found), inside
+    blurred = [map_coordinates(gaussian_filter(c, 1.2), (y, x), order=1, mode="nearest") for c in channels]
+    return np.stack(blurred), inside
 
 
 def _edges(features: NDArray[np.float32], inside: Floats) -> Floats:

@@ -193,10 +193,10 @@ class PhotoSet:
     @cached_property
     def _members(self) -> dict[str, tuple[Path, int, int]]:
         """Where each photo lies: tar, offset, bytes. Reading members in place needs no open tar."""
-        found: dict[str, tuple[Path, int, int]] = {}
+        members: dict[str, tuple[Path, int, int]] = {}
         for path in sorted(self.folder.glob("*.tar")):
-            found |= {Path(name).stem: (path, offset, size) for name, offset, size in _index(path)}
-        return found
+            members |= {Path(name).stem: (path, offset, size) for name, offset, size in _index(path)}
+        return members
 
 
 def check_eyes(photo: Photo) -> None:

@@ -78,7 +78,7 @@ def _paint_head(
     core = outline - 1.2 * soft
     # mirrored at the core, though never so far that a thin rim of hair would mirror skin
     source = np.where(radius < core, radius, np.maximum(2 * core - radius, (oval + core) / 2))
-    found, far = _sample(photo, head, source[:, None] * _directions(head, angle))
+    colours, far = _sample(photo, head, source[:, None] * _directions(head, angle))
     tone = hair_tone(photo, head)
     if tone is not None:
         strands = _strands(angle, radius / head.face)
@@ -86,8 +86,8 @@ def _paint_head(
         share = np.clip(far * (1 + 0.5 * strands) / 0.05, 0, 1) * np.clip(2.2 - np.abs(angle), 0, 1)
         rim = np.clip(1.15 - 0.55 * np.clip(radius / outline, 0, 1) ** 6, 0, 1)
         combed = tone * (rim * (1 + 0.16 * strands))[:, None].astype(np.float32)
-        found += share[:, None].astype(np.float32) * (combed - found)
-    colour[near] = np.clip(found, 0, 255)
+        colours += share[:, None].astype(np.float32) * (combed - colours)
+    colour[near] = np.clip(colours, 0, 255)
     return colour, cover
 
 
@@ -126,13 +126,13 @@ def _sample(photo: Photo, head: Head, offset: NDArray[np.float64]) -> tuple[Pict
     share = np.clip(np.where(away > 0, high / away, low / away).min(axis=1), 0, 1)
     far = np.hypot(*offset.T) * (1 - share) / head.face
     point = offset * share[:, None] + head.centre
-    found = _interpolate(image, point)
+    colours = _interpolate(image, point)
     outside = np.flatnonzero(far > 0)
     for sigma, start, full in ((0.012, 0.0, 0.05), (0.035, 0.05, 0.25)):
         blurred = gaussian_filter(image, (sigma * head.face, sigma * head.face, 0), mode="nearest")
         weight = np.clip((far[outside] - start) / (full - start), 0, 1)[:, None].astype(np.float32)
-        found[outside] += weight * (_interpolate(blurred, point[outside]) - found[outside])
-    return found * (1 - 0.35 * np.clip(far, 0, 0.5)).astype(np.float32)[:, None], far
+        colours[outside] += weight * (_interpolate(blurred, point[outside]) - colours[outside])
+    return colours * (1 - 0.35 * np.clip(far, 0, 0.5)).astype(np.float32)[:, None], far
 
 
 def _interpolate(image: Picture, point: NDArray[np.float64]) -> Picture:

@@ -164,8 +164,7 @@ def _opaque(alpha: Array, net: Net) -> NDArray[np.int64]:
     corners = net.rest[net.triangles, :2]
     x0, y0 = np.clip(np.floor(corners.min(1)) - 1, 0, [width, height]).astype(int).T
     x1, y1 = np.clip(np.ceil(corners.max(1)) + 2, 0, [width, height]).astype(int).T
-    found: NDArray[np.int64] = net.triangles[counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0]
-    return found
+    return np.asarray(net.triangles[counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0])
 
 
 def bare_canvas(photo: Photo) -> Canvas:

@@ -219,14 +219,14 @@ class _Writer:
     def _settings(self) -> list[str]:
         """Words for light and distance, where they are out of the ordinary."""
         heights = [place[2] for place in self.role.places if place is not None]
-        found: list[str] = []
+        settings: list[str] = []
         if self.story.grade.exposure < DIM:
-            found += SETTINGS["dark"]
+            settings += SETTINGS["dark"]
         if max(heights) <= FAR:
-            found += SETTINGS["far"]
+            settings += SETTINGS["far"]
         elif min(heights) >= NEAR:
-            found += SETTINGS["near"]
-        return found
+            settings += SETTINGS["near"]
+        return settings
 
     def _others(self) -> list[str]:
         """Sentences about the second person and the camera, now and then."""
@@ -267,18 +267,18 @@ class _Writer:
 
     def _listed(self, whole: bool = False) -> list[str]:
         """The phrases that are named: most of the salient ones, the most salient first; none of a face far away."""
-        kept: list[str] = []
+        listed: list[str] = []
         if max((place[2] for place in self.role.places if place), default=0.0) <= FAR:
-            return kept
+            return listed
         for rank, name in enumerate(self.role.phrases):
             share = LEFT_OUT[min(rank, len(LEFT_OUT) - 1)]
             if name == "closed_eyes" and "closes_eyes" in self.role.actions:
                 share = 0.5
             if not self._chance(share * (0.4 if name in ("frown", "open_mouth") else 1.0)) or whole:
-                kept.append(name)
+                listed.append(name)
         if self._chance(0.25):
-            kept = [kept[index] for index in self.rng.permutation(len(kept))]
-        return kept
+            listed = [listed[index] for index in self.rng.permutation(len(listed))]
+        return listed
 
     def _facial_verb(self, listed: list[str]) -> tuple[str, list[str]]:
         """A verb such as "smiles" for one of the phrases, which the list then mostly leaves out."""
