@@ -20,14 +20,17 @@ from captioner.files import write_text
 
 def measure_faces(parser: ArgumentParser, arguments: list[str]) -> None:
     """A face reader: landmarks and expression on annotated photos, finding and following on synthetic clips (--clips, a
-    folder of scripts/make_clips.py), agreement with MediaPipe on any videos (--videos)."""
+    folder of scripts/make_clips.py), false faces in synthetic videos without one (--empty), agreement with MediaPipe on
+    any videos (--videos). With --dense as in dense reading: ten frames a second, people judged by their whole life."""
     from captioner.faces import BACKENDS, open_reader
-    from eval.quality.faces import measure_beside, measure_on_clips, measure_on_photos
+    from eval.quality.faces import measure_beside, measure_on_clips, measure_on_nothing, measure_on_photos
 
     parser.add_argument("--reader", choices=BACKENDS, default="builtin")
     parser.add_argument("--bundle", type=Path, help="weights of the reader, instead of its own")
     parser.add_argument("--photos", type=Path, help="folder of annotated photos")
     parser.add_argument("--clips", type=Path, help="folder of synthetic clips with labels")
+    parser.add_argument("--empty", type=int, default=0, metavar="N", help="N synthetic videos of each kind, faceless")
+    parser.add_argument("--dense", action="store_true", help="ten frames a second, as `caption -f faces` reads them")
     parser.add_argument("--videos", type=Path, nargs="*", default=[], help="videos to compare with MediaPipe on")
     parser.add_argument("--teacher", type=Path, help="MediaPipe's bundle; default: fetched once")
     parser.add_argument("--split", choices=SPLITS, default="val")
@@ -35,12 +38,16 @@ def measure_faces(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     _use_threads(options.threads)
-    reader = open_reader(options.reader, bundle=options.bundle)
+    reader = open_reader(options.reader, bundle=options.bundle, dense=options.dense)
     tables = {}
     if options.photos:
         tables[f"photos, {options.split}"] = measure_on_photos(reader, options.photos, options.split)
     if options.clips:
-        tables[f"synthetic clips, {options.split}"] = measure_on_clips(reader, options.clips, options.split)
+        tables[f"synthetic clips, {options.split}"] = measure_on_clips(
+            reader, options.clips, options.split, options.dense
+        )
+    if options.empty:
+        tables["synthetic videos without a face"] = measure_on_nothing(reader, options.empty)
     if options.videos:
         teacher = open_reader("mediapipe", bundle=options.teacher)
         tables["videos"] = measure_beside(reader, teacher, options.videos)

@@ -14,7 +14,10 @@ from safetensors.numpy import load_file
 from captioner.data.manifest import SPLITS
 from captioner.faces import FaceReader, FaceTrack
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
+from captioner.inference.face_readings import RATE
 from captioner.synth.photo.photo_set import PhotoSet
+from captioner.video.reading import probe
+from eval.quality.empty_videos import FPS, FRAMES, HEIGHT, WIDTH, empty_videos
 from eval.speed.timing import time_call
 
 _log = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ VALUES = (
 )  # fmt: skip
 FOUND_WITHIN = 0.25  # mean landmark error, in outer eye distances, of a face that counts as found
 PERHAPS_WITHIN = 0.5  # of a face at a picture's edge, which is neither found nor false
+LEAST_SEEN = 4  # frames in which a person must be seen to be counted
 SIDES = (16, 24, 40, 80, 160)  # pixels of a face, for recall by size
 
 Marks = NDArray[np.float32]
@@ -107,13 +111,23 @@ class FaceTally:
     kept: int = 0
     """Those in which everybody keeps one track."""
     seconds: float = 0.0
+    clips: int = 0
+    counted: int = 0
+    """Clips with as many tracks as people are seen."""
+    strays: int = 0
+    """Tracks that are, most of the time, on nobody's face."""
+    length: float = 0.0
+    """Seconds of all clips."""
     by_size: dict[str, list[int]] = field(default_factory=dict)
 
-    def add_clip(self, tracks: Sequence[FaceTrack], truth: NDArray[np.float32], size: tuple[int, int]) -> None:
+    def add_clip(
+        self, tracks: Sequence[FaceTrack], truth: NDArray[np.float32], size: tuple[int, int], fps: float = 25.0
+    ) -> None:
         """Add a clip: truth (P people, T, 68, 2), not a number where a person is not seen; size (H, W)."""
         people, count = truth.shape[:2]
         owners: list[set[int]] = [set() for _ in range(people)]
         self.frames += count
+        stray = np.zeros(len(tracks), int)
         for t in range(count):
             free = {i for i, track in enumerate(tracks) if track.present[t]}
             for person in range(people):
@@ -121,7 +135,11 @@ class FaceTally:
                 if owner is not None:
                     owners[person].add(owner)
             self.false += len(free)
+            stray[list(free)] += 1
         seen = [owner for owner in owners if owner]
+        self.clips, self.length = self.clips + 1, self.length + count / fps
+        self.counted += len(tracks) == sum(bool(_shows(marks, size)) for marks in truth)
+        self.strays += sum(wrong > track.present.sum() / 2 for wrong, track in zip(stray, tracks, strict=True))
         if len(seen) > 1:
             self.groups += 1
             self.kept += all(len(owner) == 1 for owner in seen) and len(set.union(*seen)) == len(seen)
@@ -157,10 +175,18 @@ class FaceTally:
             "error": float(errors.mean()),
             "within 10 %": float(np.mean(errors < 0.1)),
             "ms a frame": 1000 * self.seconds / max(1, self.frames),
+            "people counted right": self.counted / max(1, self.clips),
+            "false tracks a minute": 60 * self.strays / max(1e-9, self.length),
         }
         if self.groups:
             found |= {"clips of several": self.groups, "identity kept": self.kept / self.groups}
         return found | {f"recall {size}": hits / faces for size, (hits, faces) in sorted(self.by_size.items())}
+
+
+def _shows(marks: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether a person (T, 68, 2) is to be seen in enough frames to count."""
+    frames = sum(bool(np.isfinite(each).all()) and _mostly_inside(each, size) for each in marks)
+    return frames >= min(LEAST_SEEN, len(marks))
 
 
 def _size_name(truth: Marks) -> str:
@@ -187,21 +213,38 @@ def frames_of(path: Path, most: int = 600) -> NDArray[np.uint8]:
     return np.stack(list(decoded()))
 
 
-def measure_on_clips(reader: FaceReader, folder: Path, split: str) -> dict[str, float]:
-    """Recall, false faces, error, identity and time on synthetic clips, against the landmarks they were made with."""
+def measure_on_clips(reader: FaceReader, folder: Path, split: str, dense: bool = False) -> dict[str, float]:
+    """Recall, false faces, error, identity and time on synthetic clips, against the landmarks they were made with.
+
+    With `dense` of about ten frames a second.
+    """
     tally = FaceTally()
     for path in sorted((folder / "labels").glob(f"*_{split}_*.safetensors")):
-        clip = frames_of(folder / "videos" / f"{path.stem}.mp4")
-        truth = load_file(path)["landmarks"].astype(np.float32)[:, :, list(MESH_68)]
+        video = folder / "videos" / f"{path.stem}.mp4"
+        fps = probe(video).fps
+        step = max(1, round(fps / RATE)) if dense else 1
+        clip = frames_of(video)[::step]
+        truth = load_file(path)["landmarks"].astype(np.float32)[:, ::step, list(MESH_68)]
         before = (tally.hits, tally.faces, tally.false)
         tracks = _read_timed(reader, clip, tally)
-        tally.add_clip(tracks, truth, (clip.shape[1], clip.shape[2]))
+        tally.add_clip(tracks, truth, (clip.shape[1], clip.shape[2]), fps / step)
         hits, faces, false = (
             now - then for now, then in zip((tally.hits, tally.faces, tally.false), before, strict=True)
         )
         if hits < faces or false:
             _log.info("  %s: %d of %d, %d false, %d tracks", path.stem, hits, faces, false, len(tracks))
     return tally.scores()
+
+
+def measure_on_nothing(reader: FaceReader, each: int, seed: int = 0) -> dict[str, float]:
+    """False tracks a minute in synthetic videos without a face, in all and by kind."""
+    tallies: dict[str, FaceTally] = {}
+    nobody = np.zeros((0, FRAMES, 68, 2), np.float32)
+    for kind, video in empty_videos(each, seed):
+        tracks = reader.read(video)
+        for name in ("all", kind):
+            tallies.setdefault(name, FaceTally()).add_clip(tracks, nobody, (HEIGHT, WIDTH), FPS)
+    return {f"false a minute, {name}": tally.scores()["false tracks a minute"] for name, tally in tallies.items()}
 
 
 def measure_beside(reader: FaceReader, teacher: FaceReader, paths: Sequence[Path]) -> dict[str, float]:

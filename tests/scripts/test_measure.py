@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from captioner.data.manifest import Record
-from captioner.faces import FaceTrack
+from captioner.faces import FaceReader, FaceTrack
 from captioner.inference.results import Link
+from eval.quality import faces
 from eval.quality.animator import CASES, ResponseTally, response_table
+from eval.quality.empty_videos import KINDS, empty_videos
 from eval.quality.faces import FaceTally
 from eval.quality.links import judge_link, link_shares
 from eval.significance import share_interval
@@ -92,6 +94,43 @@ def test_faces_are_found_missed_false_or_swapped() -> None:
     before = tally.faces, tally.false
     tally.add_clip([face(-24)], outside, size)
     assert (tally.faces, tally.false) == before
+
+
+def test_people_are_counted_and_tracks_on_nobody_are_strays() -> None:
+    size, truth = (80, 400), np.stack([np.stack([square(20)] * 4), np.stack([square(200)] * 4)])
+    tally = FaceTally()
+    tally.add_clip([face(20, 4), face(200, 4)], truth, size, fps=10.0)
+    tally.add_clip([face(20, 4), face(200, 4), face(300, 4)], truth, size, fps=10.0)
+    tally.add_clip([face(20, 4)], truth, size, fps=10.0)
+    scores = tally.scores()
+    assert scores["people counted right"] == pytest.approx(1 / 3)
+    assert scores["false tracks a minute"] == pytest.approx(60 / 1.2)
+    tally.add_clip([], np.zeros((0, 4, 68, 2), np.float32), size, fps=10.0)
+    assert tally.scores()["people counted right"] == pytest.approx(2 / 4)
+
+
+def test_videos_without_a_face_are_the_same_for_the_same_seed() -> None:
+    first = dict(empty_videos(each=1, seed=3))
+    assert list(first) == list(KINDS)
+    kind, again = next(empty_videos(each=1, seed=3))
+    np.testing.assert_array_equal(first[kind], again)
+    for video in first.values():
+        assert video.shape == (50, 360, 640, 3) and video.dtype == np.uint8
+        assert np.abs(video[0].astype(int) - video[-1]).mean() > 2  # the camera moves
+    assert not np.array_equal(first[kind], next(empty_videos(each=1, seed=4))[1])
+
+
+def test_whatever_is_found_on_nothing_is_false(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sees(FaceReader):
+        def _read(self, clip: np.ndarray, times: np.ndarray | None) -> list[FaceTrack]:
+            return [face(20, len(clip))] * int(clip[0, 0, 0, 0] > 0)
+
+    videos = [("lamps", np.ones((50, 360, 640, 3), np.uint8)), ("noise", np.zeros((50, 360, 640, 3), np.uint8))]
+    monkeypatch.setattr(faces, "empty_videos", lambda each, seed: iter(videos))
+    assert faces.measure_on_nothing(Sees(), 1) == {
+        "false a minute, all": pytest.approx(6), "false a minute, lamps": pytest.approx(12),
+        "false a minute, noise": 0,
+    }  # fmt: skip
 
 
 def test_responses_of_the_animator_are_shares_and_means() -> None:
