@@ -36,7 +36,7 @@ CLIPS = 6
 TEXT = """\
 name: Drawn
 manifest: MANIFEST
-prepare: python scripts/make_drawn.py --out data
+prepare: python scripts/make_clips.py --out data
 device: cpu
 metrics: [bleu, rouge, cider, phrases, words, classes]
 intervals: 20
@@ -227,7 +227,7 @@ def test_captions_of_another_run_are_not_mixed_in(world: Path, whole: dict[str, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["manifest=none.jsonl"], "no such file: 'none.jsonl'; make it: python scripts/make_drawn.py --out data"),
+        (["manifest=none.jsonl"], "no such file: 'none.jsonl'; make it: python scripts/make_clips.py --out data"),
         (["metrics=[blue]"], "unknown metric 'blue' (did you mean 'bleu'?)"),
         (["metrics=[words]"], "at least one of bleu, meteor, rouge, cider"),
         (["split=tests"], "unknown split 'tests' (did you mean 'test'?)"),
