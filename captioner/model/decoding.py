@@ -41,7 +41,7 @@ class Special:
 # What speaks for each thing that a caption of a clip says, whole or just begun; below 0: what speaks against it.
 Bonus = Callable[[int, list[int]], list[float]]
 # What a unit against a thing costs a hypothesis, in log-probability: where the words are sure of the thing, all that a
-# search finishes else say it and leave no choice. 2 avoids less, 8 does no better.
+# search finishes else say it and leave no choice.
 AGAINST = 4.0
 
 

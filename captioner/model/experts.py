@@ -1,6 +1,6 @@
 """The frozen experts behind the visual prompts: one emotion net and one AU graph net, saved as a folder.
 
-the recipe `experts` of scripts/train.py makes such a folder; `load_experts` reads it strictly.
+The recipe `experts` of scripts/train.py makes such a folder; `load_experts` reads it strictly.
 """
 
 import dataclasses
