@@ -251,7 +251,7 @@ def test_stills_of_another_puppet_are_not_read(tmp_path: Path, monkeypatch: pyte
     assert len(calls) == 2
     posed("faces", ("train",), 2, 0, tmp_path, "upper")
     assert len(calls) == 3  # nor those of one half for those of the whole face
-    assert calls[-1][-1] == HALVES["upper"]
+    assert calls[-1][4] == HALVES["upper"]
 
 
 def test_half_a_face_moves_and_its_other_half_is_unknown() -> None:
