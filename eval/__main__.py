@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from eval.report import CHOICES, DEFAULT, NO_PHRASES, Evaluation, about_evaluati
 from eval.significance import Interval, compare_systems
 from eval.tables import render_table
 
-OVERRIDDEN = ("bench",)  # commands that take key=value words for their configuration
+OVERRIDDEN = ("bench", "ablation")  # commands that take key=value words for their configuration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compare": _compare,
         "checkpoint": _checkpoint,
         "bench": _bench,
+        "ablation": _ablation,
     }
     try:
         return commands[options.command](options)
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # An id or a label may hold a line end.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except subprocess.CalledProcessError as error:
+        print("error: a training run failed (see above); the same command goes on from there", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -81,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--checkpoint", required=True, metavar="C", help="folder, shipped name or hub repository")
     bench.add_argument("--out", metavar="DIR", help="for predictions, scores and table (runs/bench/CONFIG)")
     bench.add_argument("--shards", type=int, default=1, metavar="N", help="processes (1); killed, it goes on")
+    _add_ablation(commands)
     return top
 
 
@@ -112,6 +118,20 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", default="", help="one of the model's styles of captions (its first)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for predictions.jsonl and scores.json")
+
+
+def _add_ablation(commands: Any) -> None:
+    about = "train and score every row of a table of configs/ablate"
+    usage = "%(prog)s [-h] --table NAME [--config C] [--seeds N] [--out DIR] [key=value ...]"
+    parser = commands.add_parser("ablation", help=about, description=about.capitalize() + ".", usage=usage)
+    parser.add_argument("--table", required=True, metavar="NAME", help="IV, V, VI, K, T, M, E, prior, pe-clip-3 ...")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="of the runs (the table's own)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each row (3)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="runs at a time, one thread each (2)")
+    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed iterations of each row (15)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (the table's own)")
+    parser.add_argument("--clips", type=Path, metavar="FILE", help="of table prior: manifest of scripts/make_clips.py")
+    parser.add_argument("--most", type=int, default=100_000, metavar="N", help="of table prior: training clips at most")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -199,6 +219,20 @@ def _bench(options: argparse.Namespace) -> int:
     for name, reason in report["skipped"].items():
         print(f"skipped {name}: {reason}", file=sys.stderr)
     return 1 if report["skipped"].keys() - {NO_PHRASES} else 0
+
+
+def _ablation(options: argparse.Namespace) -> int:
+    from eval.ablation import AblationOptions, find_table
+    from eval.ablation_runs import folder_of_runs, run_ablation
+    from eval.repository import ROOT
+
+    logging.getLogger().setLevel(logging.INFO)
+    family, table = find_table(options.table)
+    config = options.config or ROOT / family.config
+    out = options.out or folder_of_runs(family, config, options.overrides)
+    given = (options.seeds, options.jobs, options.turns, options.clips, options.most)
+    print(run_ablation(family, table, AblationOptions(config, out, tuple(options.overrides), *given)), end="")
+    return 0
 
 
 def _print(form: str, header: list[str], rows: Sequence[Sequence[str]], report: Mapping[str, Any]) -> None:

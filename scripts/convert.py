@@ -47,7 +47,7 @@ def convert_captioner(parser: ArgumentParser, arguments: list[str]) -> None:
         raise CheckpointError(f"{out} exists already: name a new folder")
     sizes = {"size": options.size, "frames": options.frames, "heads": options.heads, "max_text": options.max_text}
     model, report = convert_swinbert(read_tensors(source), str(source), **sizes)
-    tokenizer = open_vocabulary(options.vocab)
+    tokenizer = read_vocabulary(options.vocab)
     if tokenizer.vocab_size != model.config.vocab_size:
         raise CheckpointError(
             f"{source} has {model.config.vocab_size} word pieces, --vocab {options.vocab} has "
@@ -86,7 +86,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def open_vocabulary(name: str) -> Tokenizer:
+def read_vocabulary(name: str) -> Tokenizer:
     """The tokenizer of a vocab.txt, a tokenizer.json, their folder or a hub repository."""
     path = Path(name)
     if not path.is_file():

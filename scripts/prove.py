@@ -23,7 +23,7 @@ from eval.proofs import fuzz, kills, stops
 from eval.proofs.runs import TrainingRuns, available_engines
 
 
-def prove_engines(parser: ArgumentParser, arguments: list[str]) -> int:
+def check_engines(parser: ArgumentParser, arguments: list[str]) -> int:
     """The losses of torch alone and ZeRO 0 to 3 in every number of processes, against one process of torch alone."""
     parser.add_argument("--processes", default="1,2,4", type=_numbers)
     parser.add_argument("--engines", type=lambda text: text.split(","), help="plain,zero0,zero1,zero2,zero3")
@@ -31,7 +31,7 @@ def prove_engines(parser: ArgumentParser, arguments: list[str]) -> int:
     return stops.prove_engines(runs, options.engines or available_engines(), options.processes)
 
 
-def prove_kills(parser: ArgumentParser, arguments: list[str]) -> int:
+def check_kills(parser: ArgumentParser, arguments: list[str]) -> int:
     """SIGKILL of one process or of all at random moments; the run goes on in as many processes (its losses must be
     those of a run left alone, bit for bit) or in others, under other engines (to 1e-5)."""
     parser.add_argument("--processes", default="1,2,4", type=_numbers)
@@ -44,7 +44,7 @@ def prove_kills(parser: ArgumentParser, arguments: list[str]) -> int:
     return kills.prove_kills(runs, kills.Moments(options.kills, chance, options.processes, engines))
 
 
-def prove_stops(parser: ArgumentParser, arguments: list[str]) -> int:
+def check_stops(parser: ArgumentParser, arguments: list[str]) -> int:
     """SIGTERM, a truncated newest checkpoint, a full disk; the run goes on in other processes, under other engines."""
     _, runs = _runs(parser, arguments, 12)
     return stops.prove_stops(runs)
@@ -66,7 +66,7 @@ def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def prove_fuzz(parser: ArgumentParser, arguments: list[str]) -> int:
+def check_videos(parser: ArgumentParser, arguments: list[str]) -> int:
     """Damage small videos at random and caption each: no traceback, no hang, no crash, bounded memory. What became of
     the files is printed; a file that broke a promise stays in --keep."""
     parser.add_argument("--files", type=int, default=300)
@@ -88,7 +88,7 @@ def prove_fuzz(parser: ArgumentParser, arguments: list[str]) -> int:
     return 1 if bad else 0
 
 
-COMMANDS = {"engines": prove_engines, "kills": prove_kills, "stops": prove_stops, "fuzz": prove_fuzz}
+COMMANDS = {"engines": check_engines, "kills": check_kills, "stops": check_stops, "fuzz": check_videos}
 
 
 def main(arguments: list[str] | None = None) -> int:

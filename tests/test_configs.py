@@ -8,6 +8,7 @@ import train
 from captioner.config import Config
 from captioner.config_io import load_config, read_yaml
 from captioner.errors import ConfigError
+from eval.ablation import AblationFamily
 from eval.benchmarks import Benchmark
 from tests.helpers import ROOT
 
@@ -22,20 +23,26 @@ def test_config(path: Path) -> None:
     if path.parent.name == "bench":
         assert command[:5] == ["python", "-m", "eval", "bench", str(path.relative_to(ROOT))]
         load_config(Benchmark, path)
+    elif path.parent.name == "ablate":
+        assert command[:4] == ["python", "-m", "eval", "ablation"]
+        family = load_config(AblationFamily, path)
+        assert command[command.index("--table") + 1] in [table.name for table in family.tables]
     else:
-        assert command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
+        by_script = command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
+        assert by_script or command[:4] == ["python", "-m", "eval", "ablation"]
         kind, _ = train.RECIPES[train.recipe_of(read_yaml(path), str(path))]
         load_config(kind, path)
 
 
 def test_recipes_are_told_by_a_key_or_by_what_older_files_hold(tmp_path: Path) -> None:
-    names = {path.stem: train.recipe_of(read_yaml(path), str(path)) for path in CONFIGS if path.parent.name != "bench"}
+    runs = [path for path in CONFIGS if path.parent.name not in ("bench", "ablate")]
+    names = {path.stem: train.recipe_of(read_yaml(path), str(path)) for path in runs}
     assert (names["tiny"], names["experts"], names["faces"], names["ve8"], names["clip_face"]) == (
         "captioner", "experts", "faces", "emotion", "pair",
     )  # fmt: skip
-    for path in CONFIGS:
+    for path in runs:
         keys = {key: value for key, value in read_yaml(path).items() if key != "recipe"}
-        if path.parent.name != "bench" and path.stem not in ("experts", "faces", "appearance"):
+        if path.stem not in ("experts", "faces", "appearance"):
             assert train.recipe_of(keys, str(path)) == names[path.stem]
     assert train.recipe_of({"source": "photos", "ferplus": "x"}, "old.yaml") == "experts"
     with pytest.raises(ConfigError, match=r"x\.yaml: unknown recipe 'captoner' \(did you mean 'captioner'\?\)"):

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from eval.speed.timing import peak_memory
+from eval.speed.timing import peak_mebibytes
 
 LONGEST = 30.0  # seconds a file may take
 START = 180.0  # seconds the program may take to load, on a busy machine
@@ -153,7 +153,7 @@ def caption_lines(model: str | None) -> int:
             except BaseException as error:
                 code = None
                 err.write(f"Traceback: {error!r}")
-        used = int(peak_memory() * 1024)
+        used = int(peak_mebibytes() * 1024)
         told = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "memory": used}
         print(json.dumps(told | {"seconds": time.monotonic() - began}), flush=True)
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError
-from eval.speed.timing import BenchTable, in_own_process, peak_memory, peak_of_children, time_call
+from eval.speed.timing import BenchTable, in_own_process, peak_mebibytes, peak_of_children, time_call
 
 COMMON = (
     "man woman girl boy child people young old is are was sits stands walks talks smiles cries frowns "
@@ -121,7 +121,7 @@ def measured_side(score: Callable[[Refs, Hyps], SideScores], data: Path) -> Side
     except Exception as error:
         raise CaptionerError(f"{score.__name__}: {' '.join(str(error).split()) or type(error).__name__}") from None
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    side.memory = (peak_memory(), peak_of_children())
+    side.memory = (peak_mebibytes(), peak_of_children())
     side.cpu = sum(use.ru_utime + use.ru_stime for use in usage)
     return side
 

@@ -10,7 +10,7 @@ from captioner.model.batch import Batch
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import Special, next_log_probs
 from captioner.model.fusion import Memory
-from eval.speed.timing import BenchTable, peak_memory, time_call
+from eval.speed.timing import BenchTable, peak_mebibytes, time_call
 
 
 def caption_table(config: Config, title: str, tokens: int, runs: int) -> BenchTable:
@@ -25,7 +25,7 @@ def caption_table(config: Config, title: str, tokens: int, runs: int) -> BenchTa
         f"{torch.get_num_threads()} threads, random weights"
     )
     rows = [[name, f"{statistics.median(stage[name] for stage in stages):.3f} s"] for name in stages[0]]
-    return BenchTable(about, ["stage", "median"], [*rows, ["peak memory", f"{peak_memory() / 1024:.2f} GiB"]])
+    return BenchTable(about, ["stage", "median"], [*rows, ["peak memory", f"{peak_mebibytes() / 1024:.2f} GiB"]])
 
 
 def build_random(config: ModelConfig) -> EmotionCaptioner:

@@ -15,7 +15,7 @@ from captioner.video.reading import read_clip
 from captioner.video.source import one_thread
 from captioner.video.transforms import resize_short
 from eval.speed.films import SIDE, describe_film, repeat_film
-from eval.speed.timing import BenchTable, in_own_process, median_spent, peak_memory, time_in_turns
+from eval.speed.timing import BenchTable, in_own_process, median_spent, peak_mebibytes, time_in_turns
 
 FRAMES = 32
 LENGTHS = {"10 s": 1, "1 min": 6, "10 min": 60}  # as so many times the film of 10 s
@@ -84,4 +84,4 @@ def memory_of_reading(path: Path) -> tuple[float, float]:
     for _ in range(3):
         began = time.process_time()
         read_ours(path)
-    return peak_memory(), time.process_time() - began
+    return peak_mebibytes(), time.process_time() - began

@@ -16,7 +16,7 @@ from captioner.model.captioner import EmotionCaptioner
 from captioner.train.engine import BETAS, EPS, PlainEngine, parameter_groups, pick_precision
 from captioner.train.plan import noise_batch
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
-from eval.speed.timing import BenchTable, in_own_process, peak_memory, time_call
+from eval.speed.timing import BenchTable, in_own_process, peak_mebibytes, time_call
 
 WARM = 3  # steps before the clock starts
 HEADER = ["loop", "frames", "compile", "clips/s", "GiB", "% peak", "first step", "apart"]
@@ -82,7 +82,7 @@ def step_speed(case: StepCase) -> StepSpeed:
     if case.compiled:
         compile_encoders(model)
     torch.manual_seed(train.seed)
-    before = peak_memory()
+    before = peak_mebibytes()
     times, losses = [], []
     for _ in range(WARM + case.steps):
         synchronise(device)
@@ -92,7 +92,7 @@ def step_speed(case: StepCase) -> StepSpeed:
     rate = train.batch * case.steps / sum(times[WARM:])
     peak = peak_of(device, pick_precision(train.precision, device)).flops
     on_gpu = device.type == "cuda"
-    memory = torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else (peak_memory() - before) / 1024
+    memory = torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else (peak_mebibytes() - before) / 1024
     return StepSpeed(rate, times[0], memory, rate * work / peak, losses)
 
 

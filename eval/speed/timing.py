@@ -60,7 +60,7 @@ def median_spent(spent: Sequence[Spent]) -> Spent:
     return Spent(statistics.median(s.clock for s in spent), statistics.median(s.cpu for s in spent))
 
 
-def peak_memory() -> float:
+def peak_mebibytes() -> float:
     """MiB that this process took at most; Linux's other count, ru_maxrss, starts from the parent's."""
     status = Path("/proc/self/status")
     if status.exists():

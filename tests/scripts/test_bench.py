@@ -13,7 +13,7 @@ import torch
 from captioner.data.manifest import Record, write_manifest
 from captioner.video.reading import write_video
 from eval.speed import films, loader, steps
-from eval.speed.timing import Spent, median_spent, peak_memory, time_in_turns
+from eval.speed.timing import Spent, median_spent, peak_mebibytes, time_in_turns
 from tests.helpers import CAPTIONS, ROOT
 from tests.train.test_training import TINY
 
@@ -68,7 +68,7 @@ def test_works_take_turns_and_the_first_turn_is_not_counted() -> None:
     assert calls == ["a", "b"] * 3
     assert [len(turns) for turns in spent.values()] == [2, 2]
     assert median_spent([Spent(1, 5), Spent(3, 4), Spent(2, 9)]) == Spent(2, 5)
-    assert 10 < peak_memory() < 1e6
+    assert 10 < peak_mebibytes() < 1e6
 
 
 def test_all_ways_of_reading_give_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

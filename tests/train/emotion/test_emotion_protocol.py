@@ -21,6 +21,7 @@ from captioner.train.emotion import plots, protocol, summary
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
 from captioner.video.reading import write_video
+from eval.__main__ import main as evaluation
 from tests.emotion.clip_layouts import write_clip
 from tests.helpers import ROOT
 
@@ -116,20 +117,14 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
 def test_ablation_tables(
     miniature: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ablate = script("ablate_emotion")
     config = str(ROOT / "configs" / "emotion" / "ve8.yaml")
     given = [f"data.root={miniature}", "data.crop=centre", "data.candidates=1", "data.splits=1"]
     given += small(clip_folder, tmp_path, "train.epochs=1")
-    assert ablate.main([config, "--table", "s", *given]) == 0
-    rows = capsys.readouterr().out.splitlines()
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| off", "| order", "| pull"]
-    assert rows[2].split(" | ")[3] == "+0.0"
+    assert evaluation(["ablation", "--table", "pe-clip-s", "--config", config, *given]) == 0
+    rows = capsys.readouterr().out.splitlines()[-3:]
+    assert [row.split(" | ")[0] for row in rows] == ["| off", "| order", "| pull"]
+    assert rows[0].split(" | ")[3] == "+0.0"
     assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 24  # shared between the rows
-    assert ablate.main([config, "--table", "9", *given]) == 2
-    assert "error: unknown table '9'; allowed: 3, 4, 5, 6, 7, 8, d, s" in capsys.readouterr().err
-    for table in ablate.TABLES.values():
-        for changes in table.values():
-            load_config(EmotionRun, config, [f"emotion.{change}" for change in changes])
 
 
 def test_random_crops_and_equal_runs(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
