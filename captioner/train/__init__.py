@@ -1,1 +1,5 @@
-"""Training: the loop and the engine that is handed to it."""
+"""Training; captions never import it.
+
+`setup` goes from a configuration to a run, `trainer` runs it over an engine and processes; `fitting` trains everything
+smaller: experts/, faces/, emotion/. `plan` says what a run would take, `cards` describes what came out.
+"""

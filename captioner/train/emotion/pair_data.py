@@ -44,9 +44,9 @@ def prompt_texts(labels: Sequence[str], emotion: str, prompt: PromptConfig) -> l
     return [aggregated(labels, list(labels).index(emotion), prompt), prompt.template.format(readable(emotion))]
 
 
-def clip_captions(record: Record, manners: Sequence[str]) -> list[str]:
-    """Captions of a clip, and those of other manners that its `extra` holds."""
-    return [*record.captions, *(text for manner in manners for text in record.extra.get(manner, []))]
+def clip_captions(record: Record, styles: Sequence[str]) -> list[str]:
+    """Captions of a clip, and those of other styles that its `extra` holds."""
+    return [*record.captions, *(text for style in styles for text in record.extra.get(style, []))]
 
 
 def chosen_persons(records: Sequence[Record], part: float) -> list[Record]:

@@ -20,7 +20,7 @@ class PairConfig:
     part: float = 1.0
     """Share of the persons (groups) of the train split whose clips are learned; a recogniser can have the others."""
     manners: list[str] = field(default_factory=list)
-    """Captions of other manners that a clip's `extra` holds, as feelings."""
+    """Styles of captions that a clip's `extra` holds, as feelings, learned beside its own."""
     out: str = "runs/clip"
     crop: Literal["frame", "face"] = "frame"
     """What is seen of a frame: its square, or the dominant face (as emotion.crop)."""
