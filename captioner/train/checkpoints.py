@@ -157,8 +157,8 @@ class CheckpointStore:
         """The newest checkpoint that is whole; damaged ones are named in the log and passed over."""
         chosen = ""
         if self.processes.main:
-            found = self._search()
-            chosen = str(found.folder) if found else ""
+            saved = self._search()
+            chosen = str(saved.folder) if saved else ""
         chosen = self.processes.all_gather_json(chosen)[0]
         return read_checkpoint(Path(chosen)) if chosen else None
 
@@ -171,12 +171,12 @@ class CheckpointStore:
             if not (folder / STATE).exists():
                 continue
             try:
-                found = read_checkpoint(folder)
-                verify_checkpoint(found)
+                saved = read_checkpoint(folder)
+                verify_checkpoint(saved)
             except CheckpointError as error:
                 log.warning("%s: passed over for the one before", error)
                 continue
-            return found
+            return saved
         return None
 
 
@@ -195,15 +195,15 @@ def read_checkpoint(folder: Path) -> SavedRun:
     return SavedRun(folder, values, [folder / shard_name(rank, count) for rank in range(count)])
 
 
-def verify_checkpoint(found: SavedRun) -> None:
+def verify_checkpoint(saved: SavedRun) -> None:
     """Every file as long as it was written, with the same sum; folders of older versions: all can be read."""
-    sums = found.values.get("files")
+    sums = saved.values.get("files")
     if sums is None:
-        for file in (found.folder / "model.safetensors", *found.shards):
+        for file in (saved.folder / "model.safetensors", *saved.shards):
             read_weights(file)
         return
     for name, wanted in sums.items():
-        file = found.folder / name
+        file = saved.folder / name
         try:
             given = file_sum(file)
         except OSError as error:

@@ -164,13 +164,13 @@ def saved_bytes(model: EmotionCaptioner) -> Iterator[list[int]]:
 
 def activations(engine: PlainEngine, config: Config) -> float:
     """Bytes that a clip keeps for backward: what a second clip adds to a first."""
-    found = []
+    sizes = []
     for clips in (1, 2):
         with saved_bytes(engine.model) as total:
             kept = engine.losses(noise_batch(engine.model, config, clips), True)
-        found.append(total[0])
+        sizes.append(total[0])
         del kept
-    return float(found[1] - found[0])
+    return float(sizes[1] - sizes[0])
 
 
 def speed(engine: PlainEngine, config: Config, clips: int) -> float:
@@ -180,8 +180,8 @@ def speed(engine: PlainEngine, config: Config, clips: int) -> float:
     for _ in range(_TIMED + 1):  # the first one warms up
         synchronise(engine.device)
         began = time.perf_counter()
-        found = engine.losses(batch, True)
-        engine.backward(torch.stack(list(found.live.values())).sum())
+        losses = engine.losses(batch, True)
+        engine.backward(torch.stack(list(losses.live.values())).sum())
         engine.step(1.0)
         synchronise(engine.device)
         times.append(time.perf_counter() - began)

@@ -186,8 +186,8 @@ class SharedLosses(nn.Module):
         Values are those of the whole micro-batch; averaged over processes, so are gradients.
         """
         if self.processes.size == 1:
-            found = self.model(batch, warm=warm)
-            return (*found.live.values(), found.positives)
+            losses = self.model(batch, warm=warm)
+            return (*losses.live.values(), losses.positives)
         model, processes = self.model, self.processes
         sizes = [len(processes.share(clips, rank)) for rank in range(processes.size)]
         view = model.see(batch)
@@ -252,9 +252,9 @@ def live_names(model: EmotionCaptioner) -> list[str]:
     return [name for name, alive in names if alive]
 
 
-def named_losses(model: EmotionCaptioner, found: Sequence[Tensor]) -> CaptionLosses:
+def named_losses(model: EmotionCaptioner, values: Sequence[Tensor]) -> CaptionLosses:
     """The output of `Shared` as the loop takes it."""
-    return CaptionLosses(dict(zip(live_names(model), found[:-1], strict=True)), found[-1])
+    return CaptionLosses(dict(zip(live_names(model), values[:-1], strict=True)), values[-1])
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:

@@ -229,9 +229,9 @@ class Trainer:
 
     def note_bad(self) -> None:
         """Tell all processes of videos that could not be read, and stop all of them once there are too many."""
-        found = self.processes.all_gather_json(self.unread)
+        faults = self.processes.all_gather_json(self.unread)
         self.unread = {}
-        self.bad.note({name: fault for part in found for name, fault in part.items()})
+        self.bad.note({name: fault for part in faults for name, fault in part.items()})
 
     # -- validation -------------------------------------------------------------------------------------------
 
@@ -306,10 +306,10 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint of the same configuration; False when there is none."""
-        found = self.store.newest()
-        if found is None:
+        saved = self.store.newest()
+        if saved is None:
             return False
-        values, folder = found.values, found.folder
+        values, folder = saved.values, saved.folder
         before = build_config(Config, values["config"], where=str(folder))
         changed = changed_settings(to_dict(before), to_dict(self.config))
         if changed:
@@ -318,10 +318,10 @@ class Trainer:
                 f"restore them, choose another train.out, or delete the folder"
             )
         fill(self.model, checkpoint.state_by_name(folder), str(folder))
-        tensors = checkpoint.arranged(found.tensors(self.processes.rank), folder)
+        tensors = checkpoint.arranged(saved.tensors(self.processes.rank), folder)
         self.engine.restore(tensors, values["engine"])
         self.progress = Progress(**values["progress"])
-        if len(found.shards) == self.processes.size:
+        if len(saved.shards) == self.processes.size:
             restore_random_state(tensors)
         else:  # dropout draws anew; order, crops and hidden words follow from the seed as ever
             torch.manual_seed(self.config.train.seed + self.processes.rank + 1_000_003 * self.progress.step)

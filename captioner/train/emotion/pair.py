@@ -196,7 +196,7 @@ def retrieval(pair: Pair, data: ClipPairs, own: Tokenizer, device: torch.device,
         images.append(pair.look(shown.seen.to(device)))
         texts.append(read_texts(pair, shown.texts, own, device))
     nearest = (torch.cat(images) @ torch.cat(texts).T).argmax(1).tolist()
-    right = sum(names[found] == name for found, name in zip(nearest, names, strict=True))
+    right = sum(names[place] == name for place, name in zip(nearest, names, strict=True))
     chance = sum(names.count(name) for name in names) / len(names) ** 2
     return {"val clips": float(len(names)), "R@1": right / len(names), "R@1 by chance": chance}
 

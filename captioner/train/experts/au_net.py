@@ -167,9 +167,9 @@ def best_thresholds(scores: Tensor, labels: Tensor) -> Tensor:
     F1 is averaged over five neighbouring steps: of a rare AU the single best step is chance.
     """
     steps = torch.arange(0.1, 0.95, 0.02)
-    found = torch.stack([au_f1(scores, labels, step.item()) for step in steps])
-    found = F.avg_pool1d(found.T[None], 5, 1, 2, count_include_pad=False)[0].T
-    best = steps[found.argmax(0)]
+    curves = torch.stack([au_f1(scores, labels, step.item()) for step in steps])
+    curves = F.avg_pool1d(curves.T[None], 5, 1, 2, count_include_pad=False)[0].T
+    best = steps[curves.argmax(0)]
     return torch.where((labels == 1).any(0), best, 0.5)
 
 

@@ -47,11 +47,11 @@ def clip_stills(folder: str | Path, splits: tuple[str, ...], each: int = 6, cach
     parts = [part for part in (_frames(folder, line, each) for line in lines) if part]
     if not parts:
         raise ManifestError(f"{folder} has no clip of {' or '.join(splits)} that shows a face; make some with --faces")
-    found = _posed([np.concatenate(column) for column in zip(*parts, strict=True)])
+    stills = _posed([np.concatenate(column) for column in zip(*parts, strict=True)])
     if path is not None:
         with atomic(path) as temporary:
-            np.savez(temporary, **{name: value.numpy() for name, value in vars(found).items() if name != "frames"})
-    return found
+            np.savez(temporary, **{name: value.numpy() for name, value in vars(stills).items() if name != "frames"})
+    return stills
 
 
 def _posed(columns: list[NDArray[Any]]) -> Posed:

@@ -236,14 +236,14 @@ def describe_experts(
     main, seen = len(MAIN_AUS), films or stills
     usual = au_scores(au, view, seen.pixels[:4000], seen.frames[:4000])[:, :main]
     judges = [*(known[name] for name in ("portraits", "renders", "oblique") if name in known), stills, films]
-    found, thresholds = judge_units(au, view, [part for part in judges if part is not None], recipe.au.held)
+    unit_f1, thresholds = judge_units(au, view, [part for part in judges if part is not None], recipe.au.held)
     if recipe.real.steps:
         faces, votes = read_ferplus(recipe.ferplus, 0)
         emotions = clear_faces(votes)
         chosen = torch.nonzero(emotions >= 0)[:4000, 0]
         scores, four = au_scores(au, view, faces.pixels[chosen], faces.frames[chosen]), list(MAIN_AUS).index(4)
         thresholds[four] = guarded_threshold(thresholds[four].item(), scores, emotions[chosen])
-    learned = taught(table.aus) & (found >= measures.LEARNED)
+    learned = taught(table.aus) & (unit_f1 >= measures.LEARNED)
     return ExpertsSpec(
         er=er.config,
         au=au.config,
@@ -290,10 +290,10 @@ def judge_units(au: AUGraph, view: CropView, parts: Sequence[Posed], held: int) 
     """
     seen = [_held(au, view, part, held) for part in parts]
     scores, labels = (torch.cat(column) for column in zip(*seen, strict=True))
-    thresholds, found = (best_thresholds(scores, labels) + 0.5) / 2, torch.zeros(len(MAIN_AUS) + len(SUB_AUS))
+    thresholds, unit_f1 = (best_thresholds(scores, labels) + 0.5) / 2, torch.zeros(len(MAIN_AUS) + len(SUB_AUS))
     for scores, labels in seen:
-        found = torch.where((labels == 1).sum(0) >= OFTEN, au_f1(scores, labels, thresholds), found)
-    return found, thresholds
+        unit_f1 = torch.where((labels == 1).sum(0) >= OFTEN, au_f1(scores, labels, thresholds), unit_f1)
+    return unit_f1, thresholds
 
 
 def _held(au: AUGraph, view: CropView, part: Posed, held: int) -> tuple[Tensor, Tensor]:

@@ -143,11 +143,11 @@ class Corpus:
 def write_taught(pixels: NDArray[np.uint8], teacher: MediapipeReader, path: Path) -> int:
     """Store grey stills (N, S, S) with what the teacher sees in them, for `Corpus(posed=path)`; returns how many."""
     seen = [teacher.teach(np.repeat(still[..., None], 3, axis=2)) for still in pixels]
-    found = [(still, *known) for still, known in zip(pixels, seen, strict=True) if known is not None]
-    stills, mesh, values = (np.stack(column) for column in zip(*found, strict=True))
+    taught = [(still, *known) for still, known in zip(pixels, seen, strict=True) if known is not None]
+    stills, mesh, values = (np.stack(column) for column in zip(*taught, strict=True))
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, pixels=stills, mesh=mesh, values=values)
-    return len(found)
+    return len(taught)
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

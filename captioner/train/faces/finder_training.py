@@ -43,12 +43,12 @@ def train_finder(photos: PhotoSet, clips: Path | None, out: Path, limits: StageL
     return fit_stage(out / "finder", net, limits, STEPS, loss_of, batch=PICTURES, seed=2000)
 
 
-def finder_loss(found: Tensor, scenes: Scenes) -> dict[str, Tensor]:
-    """Focal loss on the heat, distance on offsets and log size near the centres; found (N, 4, G, G)."""
-    odds = torch.sigmoid(found[:, 0]).clamp(1e-5, 1 - 1e-5)
+def finder_loss(outputs: Tensor, scenes: Scenes) -> dict[str, Tensor]:
+    """Focal loss on the heat, distance on offsets and log size near the centres; outputs (N, 4, G, G)."""
+    odds = torch.sigmoid(outputs[:, 0]).clamp(1e-5, 1 - 1e-5)
     centre = (scenes.heat == 1).float() * scenes.care
     hit = -torch.log(odds) * (1 - odds) ** 2 * centre
     miss = -torch.log(1 - odds) * odds**2 * (1 - scenes.heat) ** 4 * (1 - centre) * scenes.care
     faces = centre.sum().clamp_min(1)
-    off = nn.functional.smooth_l1_loss(found[:, 1:], scenes.where, reduction="none", beta=0.2).sum(1)
+    off = nn.functional.smooth_l1_loss(outputs[:, 1:], scenes.where, reduction="none", beta=0.2).sum(1)
     return {"heat": (hit + miss).sum() / faces, "where": (off * scenes.near).sum() / scenes.near.sum().clamp_min(1)}
