@@ -24,6 +24,7 @@ from captioner.files import SHIPPED, missing
 from captioner.video import LUMA
 
 WEIGHTS = SHIPPED / "faces"
+DENSE_FINDER = "dense_finder.safetensors"  # in the folder, where dense reading has a finder of its own
 _LUMA = np.array(LUMA, np.float32)
 
 
@@ -41,8 +42,8 @@ class BuiltinReader(FaceReader):
     name = "builtin"
 
     def __init__(self, folder: str | Path | None = None, rules: Rules | None = None) -> None:
-        self.parts = load_parts(WEIGHTS if folder is None else Path(folder))
         self.rules = rules or Rules()
+        self.parts = load_parts(WEIGHTS if folder is None else Path(folder), dense=self.rules.strict)
 
     def follower(self, times: NDArray[np.float64] | None = None, still: bool = False) -> Follower:
         """Who takes frames of one clip, at about these seconds; `still`: there will be one only."""
@@ -80,8 +81,11 @@ def as_grey(frame: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(frame.astype(np.float32) @ _LUMA)
 
 
-def load_parts(folder: Path) -> Parts:
-    """The networks in a folder with config.json and model.safetensors; a CheckpointError says what does not fit."""
+def load_parts(folder: Path, dense: bool = False) -> Parts:
+    """The networks in a folder with config.json and model.safetensors; a CheckpointError says what does not fit.
+
+    dense: with the finder of dense reading where the folder has one.
+    """
     config_path, model_path = folder / "config.json", folder / "model.safetensors"
     for path in (config_path, model_path):
         if not path.is_file():
@@ -90,6 +94,9 @@ def load_parts(folder: Path) -> Parts:
         config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
         tensors = {name: value.float() for name, value in load_file(model_path).items()}
         tensors = _in_own_order(tensors, config["names"])
+        if dense and (folder / DENSE_FINDER).is_file():
+            own = load_file(folder / DENSE_FINDER)
+            tensors |= {f"finder.{name}": value.float() for name, value in own.items()}
         finder = Finder(FinderConfig(**_tuples(config["finder"])))
         crop_net = CropNet(CropNetConfig(**_tuples(config["aligned"])))
         for name, net in (("finder", finder), ("aligned", crop_net)):

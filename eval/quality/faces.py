@@ -15,9 +15,10 @@ from captioner.data.manifest import SPLITS
 from captioner.faces import FaceReader, FaceTrack
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
 from captioner.inference.face_readings import RATE
+from captioner.synth.film.faceless import HEIGHT, WIDTH
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.video.reading import probe
-from eval.quality.empty_videos import FPS, FRAMES, HEIGHT, WIDTH, empty_videos
+from eval.quality.empty_videos import FPS, FRAMES, empty_videos
 from eval.speed.timing import time_call
 
 _log = logging.getLogger(__name__)

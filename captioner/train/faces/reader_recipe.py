@@ -1,6 +1,7 @@
 """The recipe of the built-in face reader: its stages in turn, the shipped folder, its card.
 
 `pose` (stills of the same persons with other expressions, as the teacher sees them), `finder` (faces in a frame),
+`widen` (the finder for dense reading goes on with heads from all sides and pictures without a face),
 `aligned` (landmarks and values of an upright crop), `refine` (a last layer on its frozen features), `tune` (both
 together), `export` (the shipped folder), `card`.
 """
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from captioner.config_io import check
 from captioner.errors import unknown
 from captioner.faces.backends import MediapipeReader
+from captioner.faces.builtin import DENSE_FINDER
+from captioner.faces.builtin import WEIGHTS as SHIPPED
 from captioner.faces.landmarks import SIGNATURE_SIDE
 from captioner.faces.nets import FinderConfig, standardise
 from captioner.faces.points import NETWORK_NAMES
@@ -29,7 +32,7 @@ from captioner.train.experts.posed import posed
 from captioner.train.faces import face_augment
 from captioner.train.faces.corpus import Corpus, write_taught
 from captioner.train.faces.face_augment import Jitter
-from captioner.train.faces.finder_training import train_finder
+from captioner.train.faces.finder_training import train_finder, widen_finder
 from captioner.train.faces.landmark_training import (
     REFINE,
     StageLimits,
@@ -42,8 +45,8 @@ from captioner.train.fitting import BEST, read_run_state
 
 log = logging.getLogger(__name__)
 
-STAGES = ("pose", "finder", "aligned", "refine", "tune", "export", "card")
-TRAINED = ("finder", "aligned", "tune")
+STAGES = ("pose", "finder", "widen", "aligned", "refine", "tune", "export", "card")
+TRAINED = ("finder", "widen", "aligned", "tune")
 POSED = 20000
 
 
@@ -60,13 +63,16 @@ class FacesRecipe:
     """MediaPipe's face_landmarker.task, the teacher of `pose`; "": its official one is fetched."""
     clips: str = ""
     """Folder of square synthetic clips: their frames for the finder, too; "": none."""
+    skins: str = ""
+    """Folder of skins, eyes and hair for the rendered heads of `widen`, which needs it."""
     out: str = "runs/faces"
     """Where states and weights of the stages go."""
     weights: str = "runs/faces/weights"
     """Where the shipped folder goes."""
-    stages: list[str] = field(default_factory=lambda: list(STAGES[:-1]))
+    stages: list[str] = field(default_factory=lambda: [each for each in STAGES if each not in ("widen", "card")])
     """The stages to run, in this order; `card` after scripts/measure.py has measured the reader."""
     finder: StageLimits = field(default_factory=lambda: StageLimits(200, 50.0))
+    widen: StageLimits = field(default_factory=lambda: StageLimits(3))
     aligned: StageLimits = field(default_factory=lambda: StageLimits(70, 70.0))
     tune: StageLimits = field(default_factory=lambda: StageLimits(70, 60.0))
     threads: int = 0
@@ -76,6 +82,8 @@ class FacesRecipe:
         faults = [unknown("stage", name, STAGES) for name in self.stages if name not in STAGES]
         faults += [f"{name}.epochs is {getattr(self, name).epochs}: at least 1 is needed"
                    for name in TRAINED if getattr(self, name).epochs < 1]  # fmt: skip
+        if "widen" in self.stages and not self.skins:
+            faults.append("stage widen renders heads: name a folder of skins with skins=")
         check(faults)
 
 
@@ -94,6 +102,8 @@ def make_reader(recipe: FacesRecipe) -> Path:
             pose_photos(recipe, out)
         elif stage == "finder":
             train_finder(photos, Path(recipe.clips) if recipe.clips else None, out, recipe.finder)
+        elif stage == "widen":
+            widen(recipe, photos, out, weights)
         else:
             data = data or open_corpus(recipe, photos)
             train_stage(stage, recipe, data)
@@ -111,6 +121,22 @@ def train_stage(stage: str, recipe: FacesRecipe, data: Corpus) -> None:
         tune(data, out, recipe.tune)
     else:
         export_reader(data, out, Path(recipe.weights))
+
+
+def widen(recipe: FacesRecipe, photos: PhotoSet, out: Path, weights: Path) -> None:
+    """The finder of dense reading, into the shipped folder: from this run's finder, or else from the shipped one."""
+    start = out / "finder" / BEST
+    if start.exists():
+        state = load_file(start)
+    else:
+        shipped = load_file(SHIPPED / "model.safetensors").items()
+        state = {name.removeprefix("finder."): value.float() for name, value in shipped if name.startswith("finder.")}
+    widen_finder(state, photos, Path(recipe.clips) if recipe.clips else None, Path(recipe.skins), out, recipe.widen)
+    tensors = {name: value.half().contiguous() for name, value in load_file(out / "widen" / BEST).items()
+               if value.is_floating_point()}  # fmt: skip
+    weights.mkdir(parents=True, exist_ok=True)
+    with atomic(weights / DENSE_FINDER) as path:
+        save_file(tensors, path)
 
 
 def pose_photos(recipe: FacesRecipe, out: Path) -> None:

@@ -1,6 +1,7 @@
 """The recipe of the face reader on a few synthetic photos: its stages follow each other, resume, and ship a reader."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from captioner.config_io import load_config
 from captioner.errors import CheckpointError, ConfigError
-from captioner.faces.builtin import BuiltinReader
+from captioner.faces.builtin import WEIGHTS, BuiltinReader, load_parts
 from captioner.faces.points import BLENDSHAPES, MESH_68
+from captioner.faces.track import DENSE
 from captioner.train.faces import finder_training, landmark_training
 from captioner.train.faces.landmark_training import OneCycle
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
+from captioner.train.faces.turned_heads import faceless_pictures, rendered_heads
 from captioner.train.fitting import BEST, FitConfig, fit, read_run_state
 from tests.faces.mean_face import mean_face, placed
+from tests.helpers import ROOT
 from tests.synth.test_photos import folder, table
 
 
@@ -62,6 +66,43 @@ def test_stages_ship_a_reader_and_resume(photos: Path, tmp_path: Path, monkeypat
     card = (shipped / "CARD.md").read_text()
     assert "### Photos, test\n\n| | |\n|---|---|\n| error | 0.02361 |\n" in card
     assert "ms a frame" not in card and "finder 0 minutes, aligned 0 minutes, tune 0 minutes." in card
+
+
+def test_the_finder_of_dense_reading_goes_on_from_another(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder_training, "STEPS", 2)
+    monkeypatch.setattr(finder_training, "PICTURES", 2)
+    monkeypatch.setattr(finder_training, "FACELESS", 6)
+    monkeypatch.setattr(finder_training, "rendered_heads", lambda folder, count: faceless_pictures(4))
+    weights = tmp_path / "shipped"
+    shutil.copytree(WEIGHTS, weights, ignore=shutil.ignore_patterns("dense*"))
+    make_reader(recipe(photos, tmp_path, "stages=[widen]", "skins=skins", "widen.epochs=1"))
+    shipped, dense = load_parts(weights).finder, load_parts(weights, dense=True).finder
+    assert not torch.equal(shipped.head.weight, dense.head.weight)
+    assert torch.allclose(shipped.head.weight, dense.head.weight, atol=0.05)  # two small steps from the shipped one
+    assert torch.equal(BuiltinReader(weights, DENSE).parts.finder.head.weight, dense.head.weight)
+    with pytest.raises(ConfigError, match="stage widen renders heads: name a folder of skins"):
+        recipe(photos, tmp_path, "stages=[widen]")
+
+
+def test_pictures_without_a_face_come_from_all_kinds() -> None:
+    pictures = faceless_pictures(55, seed=1)
+    assert pictures.images.shape == (55, 1, 192, 192) and not pictures.faces.isfinite().any()
+    assert torch.equal(pictures.images, faceless_pictures(55, seed=1).images)
+    assert len({float(image.float().mean()) for image in pictures.images}) > 50
+
+
+def test_heads_are_turned_to_all_sides_and_marked() -> None:
+    pytest.importorskip("anny")
+    skins = ROOT.parent / "shared" / "data" / "skins"
+    if not skins.is_dir():
+        pytest.skip("no ../shared/data/skins")
+    heads = rendered_heads(str(skins), 7)
+    assert heads.images.shape == (7, 1, 192, 192)
+    faces = heads.faces[:, 0]
+    assert (faces[:, 2] > 40).all() and (faces[:, 2] < 150).all()
+    assert ((faces[:, :2] > 40) & (faces[:, :2] < 152)).all()  # about the middle
 
 
 def test_a_state_of_something_else_is_refused(photos: Path, tmp_path: Path) -> None:
