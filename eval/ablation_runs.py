@@ -61,7 +61,7 @@ def folder_of_runs(family: AblationFamily, config: Path, overrides: Sequence[str
 
 def run_ablation(family: AblationFamily, table: AblationTable, options: AblationOptions) -> str:
     """The table as Markdown, also written into the folder of its runs; finished runs are kept."""
-    seeds = f"{options.seeds} seeds, scores x 100"
+    seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''} a row, scores x 100"
     if family.kind == "captioner":
         runs, seconds = run_rows(table, options)
         parts = [

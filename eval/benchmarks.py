@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captioner.config_io import check, load_config, to_dict
+from captioner.config_io import check, join_overrides, load_config, to_dict
 from captioner.data.manifest import SPLITS, Record, read_manifest
 from captioner.errors import CaptionerError, ConfigError, unknown
 from captioner.files import missing, write_text
@@ -22,6 +22,7 @@ COLUMNS = {"bleu4": "BLEU-4", "meteor": "METEOR", "rouge": "ROUGE-L", "cider": "
 WORD_FORMS: tuple[WordForm, ...] = ("strict", "compat")
 VALUE_NAMES = {"Accuracy": "Emotion accuracy", "UAR": "Emotion UAR", "Macro-F1": "Emotion macro-F1"}
 HIDDEN = ("WAR", "ECE")  # the first is the accuracy again
+WHOSE_CLIPS = ("manifest", "split", "fold", "clips")  # keys without which published rows are no comparison
 PARTS, PREDICTIONS, SCORES, TABLE, RUN = "parts", "predictions.jsonl", "scores.json", "table.md", "run.json"
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def run_benchmark(
     order = [record for record in records if record.id in done]
     write_text(out / PREDICTIONS, "".join(json_line(done[record.id]) for record in order))
     report = score_benchmark(bench, records, done, failed)
-    report |= {"checkpoint": checkpoint, "run": identity}
+    changed = [word for word in join_overrides(overrides) if word.split("=")[0] in WHOSE_CLIPS]
+    report |= {"checkpoint": checkpoint, "run": identity, "changed": changed}
     write_text(out / SCORES, json.dumps(report, indent=1) + "\n")
     write_text(out / TABLE, benchmark_table(bench, report))
     return report
@@ -255,6 +257,8 @@ def benchmark_table(bench: Benchmark, report: Mapping[str, Any]) -> str:
     if absent:
         lines.append(f"**Not scored: {len(absent)} videos that could not be read** ({', '.join(list(absent)[:10])}).")
     lines += [f"Skipped {name}: {why}." for name, why in report["skipped"].items()]
+    if report["changed"] and bench.published:
+        lines.append(f"**No comparison with the published rows**: {', '.join(report['changed'])}.")
     lines += [bench.note] if bench.note else []
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ import pytest
 
 from captioner.cli import main
 from captioner.data.manifest import read_manifest
+from eval.__main__ import main as evaluation
 from tests.helpers import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -35,6 +36,27 @@ def test_commands_name_real_files() -> None:
         for word in shlex.split(command):
             if word.startswith(("scripts/", "configs/", "examples/")):
                 assert (ROOT / word).exists(), command
+
+
+@pytest.mark.parametrize("path", ["eval/README.md", "configs/README.md", "configs/LOG.md"])
+def test_other_pages_name_real_files_and_commands(path: str) -> None:
+    text = (ROOT / path).read_text()
+    commands = re.findall(r"python (?:-m eval \w|scripts)[^`\n|]*", text)
+    assert len(commands) > 5
+    for command in commands:
+        words = shlex.split(command.split("#")[0])
+        for word in words:
+            if word.startswith(("scripts/", "configs/", "examples/")):
+                assert (ROOT / word).exists() or "ablate.py" in word, command
+        if words[1:3] == ["-m", "eval"]:
+            with pytest.raises(SystemExit, match="0"):
+                evaluation([words[3], "--help"])
+
+
+def test_every_configuration_has_a_row() -> None:
+    text = (ROOT / "configs" / "README.md").read_text()
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert f"`{path.relative_to(ROOT / 'configs')}`" in text
 
 
 def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:

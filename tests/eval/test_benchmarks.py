@@ -102,6 +102,7 @@ def test_a_run_leaves_predictions_scores_and_table(world: Path, whole: dict[str,
     assert "| Somebody (published, Table 0) | 1 | 2.5 | 3 | 4 | |" in table
     assert re.search(r"\| \*\*tiny\*\* \(measured\) \| \d+\.\d\d \[", table)
     assert table.count("blind to the video") == 2
+    assert "No comparison" not in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     assert len(widths) == 1
 
@@ -196,6 +197,7 @@ def test_unreadable_videos_are_named(world: Path, tmp_path: Path, capsys: pytest
     assert main([*arguments, "skip_unreadable=true"]) == 0
     table = capsys.readouterr().out
     assert "Not scored: 2 videos that could not be read** (clip1, clip2)" in table
+    assert f"**No comparison with the published rows**: manifest={tmp_path / 'm.jsonl'}." in table
     report = json.loads((tmp_path / "o" / "scores.json").read_text())
     assert report["videos"] == 4 and set(report["unreadable"]) == {"clip1", "clip2"}
     # once repaired, they are captioned and all is scored
