@@ -312,6 +312,8 @@ class DecodeConfig:
     """Width of the search; 1: greedy, 0: the model's own, 8 where it has a reading (prompts.reading), else 1."""
     evidence: float = 0.2
     """Of a model with a reading: what a caption of a search gains by a phrase for each unit of its logit; 0: none."""
+    claims: bool = True
+    """Of a model with a reading, captioning a video: nothing is claimed that was not measured; false: plain ECPA."""
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
     style: str = ""

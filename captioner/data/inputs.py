@@ -18,6 +18,7 @@ from captioner.config import ExpertsConfig, ModelConfig
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
 from captioner.faces.crops import READ_SIDE, PersonTracks, crop_side, expert_crops, face_tracks, tracks_of_both
+from captioner.faces.face_reading import FaceReadings
 from captioner.model.batch import ClipInputs
 from captioner.video.reading import Clip, Sampling, read_samples
 from captioner.video.shots import pieces
@@ -42,6 +43,9 @@ class ReadClip:
     source: str
     duration: float  # of the whole file
     shot: float = 0.0  # where its shot begins, of a window
+    size: tuple[int, int] = (1, 1)  # width and height of the pictures in which the tracks were read
+    brightness: float = 1.0  # mean over pictures, 0..1
+    readings: FaceReadings | None = None  # everybody, followed all the time; where that was asked for
 
 
 def read_inputs(
@@ -256,4 +260,8 @@ def _assemble(
         inputs.append(one)
     times = [round(float(t), 3) for t in clip.times]
     kept = pictures.sampled[READ_SIDE] if keep else None
-    return ReadClip(inputs, persons, tracks, kept, *span, times, clip.source, clip.duration)
+    height, width = pictures.sampled.get(READ_SIDE, clip).frames.shape[1:3]
+    return ReadClip(
+        inputs, persons, tracks, kept, *span, times, clip.source, clip.duration,
+        size=(width, height), brightness=float(frames.float().mean()) / 255,
+    )  # fmt: skip

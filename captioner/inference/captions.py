@@ -1,5 +1,6 @@
 """From what the model sees of a batch to captions: words, their scores, emotions, action units and their words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,15 @@ import torch
 
 from captioner.config import DecodeConfig
 from captioner.errors import ConfigError
+from captioner.inference.claims import (
+    THRESHOLDS,
+    Claim,
+    Supports,
+    claim_probability,
+    find_claims,
+    not_understood,
+    supported,
+)
 from captioner.inference.results import ActionUnit, Caption
 from captioner.lexicon.actions import ACTIONS, find_actions
 from captioner.lexicon.phrases import PHRASES, find_phrases
@@ -49,13 +59,28 @@ class WrittenBatch:
 
 @torch.inference_mode()
 def write_batch(
-    model: EmotionCaptioner, tokenizer: Tokenizer, pieces: TextPieces, batch: Batch, options: DecodeConfig
+    model: EmotionCaptioner,
+    tokenizer: Tokenizer,
+    pieces: TextPieces,
+    batch: Batch,
+    options: DecodeConfig,
+    supports: Sequence[Supports | None] = (),
 ) -> WrittenBatch:
-    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times."""
+    """Captions of a batch with their evidence; peaks are shares of the clip until the caller knows its times.
+
+    supports: of each clip what was measured, so that no caption claims anything else; None or none: the network's word.
+    """
     encoded = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
     special = special_ids(tokenizer, model.config.styles, options.style)
-    written = decode_captions(model.fusion, encoded.memory, special, options, bonus_of(encoded, tokenizer, options))
+    bonus = bonus_of(encoded, tokenizer, options, supports)
+    written = decode_captions(model.fusion, encoded.memory, special, options, bonus)
+    pairs = zip(written, supports, strict=False)
+    begun = [true_beginning(tokenizer.decode(one.ids), measured, options.style) for one, measured in pairs]
+    if any(begun) and options.beams > 1:  # words that would have said what was not seen begin with what was
+        forced = [tokenizer.encode(text, model.config.fusion.max_text)[1:-1] if text else [] for text in begun]
+        again = decode_captions(model.fusion, encoded.memory, special, options, bonus, forced)
+        written = [other if start else one for one, other, start in zip(written, again, begun, strict=True)]
     texts = [tokenizer.decode(w.ids) for w in written]
     matches = match_words(model, encoded, pieces, texts)
     belief = encoded.emotion.tolist() if encoded.emotion is not None else None
@@ -90,10 +115,13 @@ def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
     return SEARCH if model.config.prompts.reading and not options.sample else 1
 
 
-def bonus_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) -> Bonus | None:
-    """What the phrase scores hold of a caption: the logits of the phrases that it names, less `SHOWN`.
+def bonus_of(
+    encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig, supports: Sequence[Supports | None] = ()
+) -> Bonus | None:
+    """What speaks for and against what a caption says: the logits of the phrases that it names, less `SHOWN`.
 
-    And the lift of its actions, such that what speaks against one counts in a search as the log-probability it is.
+    And its actions: with `supports`, one a clip, by how probable the movements make them; without, by the lift that the
+    phrase probes give them. What speaks against one counts in a search as the log-probability it is.
     """
     if encoded.phrase_logits is None or not options.evidence or options.beams < 2:
         return None
@@ -107,11 +135,36 @@ def bonus_of(encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig) 
     def bonus(row: int, ids: list[int]) -> list[float]:
         text = tokenizer.decode(ids)
         values = [of_phrases[row][place] for place in {phrases[found.name] for found in find_phrases(text)}]
-        if of_actions is not None:
+        measured = supports[row] if supports else None
+        if measured is not None:
+            claims = find_claims(text)
+            values += [claim_bonus(claim, measured) for claim in claims if claim.kind != "phrase"]
+        elif of_actions is not None:
             values += [max(of_actions[row][actions[name]] for name in names) for names in find_actions(text)]
         return values
 
     return bonus
+
+
+def true_beginning(text: str, measured: Supports | None, style: str) -> str:
+    """How a caption has to begin to be true, where the one that was written does not; "" where it may stay."""
+    if measured is None:
+        return ""
+    first = text.partition(".")[0]
+    actions = [claim for claim in find_claims(first) if claim.kind == "action"]
+    if actions and all(supported(claim, measured) for claim in actions) and not not_understood(first):
+        return ""
+    likely = max(measured["action"], key=lambda name: measured["action"][name].probability)
+    verb = ACTIONS[likely][0][0].format(their="their", them="them", they="they", other="somebody")
+    return f"a person {verb}" + ("" if style == "feelings" else " .")  # where the feeling follows in the same sentence
+
+
+def claim_bonus(claim: Claim, measured: Supports) -> float:
+    """What speaks for a claim: up to 1 if it is supported; if not, as much against it as it is improbable."""
+    given, least = claim_probability(claim, measured), THRESHOLDS[claim.kind]
+    if given >= least:
+        return min(math.log(given / least) / math.log(1 / least), 1.0) if claim.kind == "action" else 0.0
+    return max(math.log(max(given, 1e-4) / least), -LIMIT) / AGAINST
 
 
 def word_log_probs(tokenizer: Tokenizer, written: Written) -> list[dict[str, Any]]:

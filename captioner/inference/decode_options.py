@@ -22,11 +22,13 @@ class DecodeOptions:
     """A caption for each of so many people, the most dominant ones; 0: one for the clip."""
     evidence: bool = False
     """With pictures, faces and curves behind each caption."""
+    claims: bool = True
+    """Nothing is claimed that was not measured; False: the network's own words, as a paper would score them."""
 
     @property
     def decoding(self) -> DecodeConfig:
         """What concerns the choice of words."""
-        return DecodeConfig(beams=self.beams, max_words=self.max_words or 0, style=self.style)
+        return DecodeConfig(beams=self.beams, max_words=self.max_words or 0, style=self.style, claims=self.claims)
 
 
 class WritingKeywords(TypedDict, total=False):
@@ -36,6 +38,7 @@ class WritingKeywords(TypedDict, total=False):
     max_words: int | None
     style: str
     evidence: bool
+    claims: bool
 
 
 class DecodeKeywords(WritingKeywords, total=False):

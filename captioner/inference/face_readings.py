@@ -4,6 +4,8 @@ pictures -> follower (who is where) -> crops -> emotion and AU networks, in batc
 Of a picture only what is known of its faces is kept, so memory hardly grows with the length of a video.
 """
 
+import io
+import os
 from collections import deque
 from collections.abc import Iterable
 from copy import deepcopy
@@ -155,6 +157,19 @@ def _quickened(net: nn.Module) -> nn.Module:
                 setattr(module, conv, nn.utils.fusion.fuse_conv_bn_eval(first, then))
                 setattr(module, norm, nn.Identity())
     return net.to(memory_format=torch.channels_last)
+
+
+def once_more(source: Any) -> Any:
+    """A source that can be read beside this one: paths, addresses and frames themselves, files opened anew.
+
+    None where an open file can be read once only.
+    """
+    if isinstance(source, io.BytesIO):
+        return io.BytesIO(source.getvalue())
+    if hasattr(source, "read"):
+        name = getattr(source, "name", None)
+        return name if isinstance(name, str) and os.path.isfile(name) else None
+    return source
 
 
 class DenseReader:

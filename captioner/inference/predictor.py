@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -22,12 +23,15 @@ from captioner.faces.face_reading import FaceReadings
 from captioner.inference.background import Failed, ahead, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.choices import faceless, lacks_memory, pick_device, with_reader
+from captioner.inference.claims import find_faults
 from captioner.inference.decode_options import DecodeKeywords, DecodeOptions, WritingKeywords
 from captioner.inference.evidence import gather, link_phrases
-from captioner.inference.face_readings import DenseReader
+from captioner.inference.face_readings import DenseReader, once_more
 from captioner.inference.hub import upload
 from captioner.inference.results import ActionUnit, Caption
+from captioner.inference.supports import DARK, nobody_there, say_nobody, supports_of
 from captioner.model import checkpoint
+from captioner.model.action_judge import ActionJudge, load_action_judge
 from captioner.model.batch import ClipItem, collate
 from captioner.model.tokenizer import TextPieces
 
@@ -112,7 +116,8 @@ class Captioner:
         `start` and `end` are seconds. A list of any of these gives a list. Further keywords: DecodeOptions.
         """
         asked = self.options(people=0, **options)
-        read = partial(read_inputs, config=self.config, start=start, end=end, fps=fps, keep=asked.evidence)
+
+        read = partial(self._read, asked=asked, start=start, end=end, fps=fps)
         if isinstance(source, list | tuple):
             return [captions[0] for captions in self._each(map(read, source), asked, 4)]
         return self._describe([read(source)], asked)[0][0]
@@ -120,8 +125,7 @@ class Captioner:
     def people(self, source: VideoLike, count: int = 2, **options: Unpack[WritingKeywords]) -> list[Caption]:
         """A caption for each of the `count` most dominant people of a video; one about the clip where nobody is."""
         asked = self.options(people=count, **options)
-        clip = read_inputs(source, self.config, people=count, keep=asked.evidence)
-        return self._describe([clip], asked)[0]
+        return self._describe([self._read(source, asked)], asked)[0]
 
     def windows(
         self,
@@ -141,7 +145,9 @@ class Captioner:
             raise ConfigError(f"windows of {seconds:g} s are too short: at least {LEAST_WINDOW:g} s are needed")
         asked = self.options(**options)
         behind = (after.shot, after.end) if after else None
-        clips = read_windows(source, self.config, seconds, people=asked.people, keep=asked.evidence, after=behind)
+        again = once_more(source)
+        read = read_windows(source, self.config, seconds, people=asked.people, keep=asked.evidence, after=behind)
+        clips = (self._followed(clip, once_more(again), asked, clip.start, clip.end) for clip in read)
         for captions in self._each(ahead(clips, batch + 1), asked, batch):
             yield from captions
 
@@ -150,8 +156,8 @@ class Captioner:
     ) -> Iterator[list[Caption] | Failed]:
         """For each source its captions, or what went wrong; `batch` clips at a time, decoded in a thread ahead."""
         asked = self.options(**options)
-        read = partial(read_inputs, config=self.config, people=asked.people, keep=asked.evidence)
-        clips = (outcome for _, outcome in tried(read, sources))
+
+        clips = (outcome for _, outcome in tried(partial(self._read, asked=asked), sources))
         yield from self._each(ahead(clips, batch + 1), asked, batch, guarded=True)
 
     def read(
@@ -166,6 +172,28 @@ class Captioner:
     @cached_property
     def _dense(self) -> DenseReader:
         return DenseReader(self.config.experts.reader, self.device)
+
+    @cached_property
+    def _judge(self) -> ActionJudge:
+        return load_action_judge()
+
+    def _read(
+        self, source: Any, asked: DecodeOptions, start: float = 0.0, end: float | None = None, fps: float = 25.0
+    ) -> ReadClip:
+        """A clip as the model takes it, everybody in it followed all the time."""
+        again = once_more(source)
+        own, people, keep = self.config, asked.people, asked.evidence
+        clip = read_inputs(source, own, start=start, end=end, fps=fps, people=people, keep=keep)
+        return self._followed(clip, again, asked, start, end, fps)
+
+    def _followed(
+        self, clip: ReadClip, source: Any, asked: DecodeOptions, start: float, end: float | None, fps: float = 25.0
+    ) -> ReadClip:
+        """The clip with what its claims are held against, where the captioner can tell."""
+        own = self.config
+        if not asked.claims or not own.prompts.reading or own.experts.margin is None or source is None:
+            return clip
+        return replace(clip, readings=self._dense.read(source, start, end, fps))
 
     def options(self, **keywords: Unpack[DecodeKeywords]) -> DecodeOptions:
         """Options from keywords; a style, or people, that this captioner does not know are an error."""
@@ -212,9 +240,15 @@ class Captioner:
 
     def _write(self, rows: Sequence[tuple[ReadClip, int]], asked: DecodeOptions) -> list[Caption]:
         batch = collate([ClipItem(clip.inputs[number]) for clip, number in rows]).to(self.device)
-        made = write_batch(self.model, self.tokenizer, self.pieces, batch, asked.decoding)
+        supports = [supports_of(clip, number, self._judge) if clip.readings else None for clip, number in rows]
+        made = write_batch(self.model, self.tokenizer, self.pieces, batch, asked.decoding, supports)
         for row, ((clip, number), caption) in enumerate(zip(rows, made.captions, strict=True)):
             self._place(caption, clip)
+            for line in find_faults(caption.text, supports[row] or {}):
+                log.debug("%s at %.1f s: %s", clip.source, clip.start, line)
+            if nobody_there(clip):
+                say_nobody(caption, clip.brightness < DARK)
+                continue
             person = clip.persons[number]
             caption.person = number + 1 if asked.people and person >= 0 else 0
             track = clip.tracks[person] if person >= 0 else None
@@ -228,7 +262,8 @@ class Captioner:
         """Times and names, which the model does not know."""
         caption.start, caption.end, caption.frames, caption.shot = clip.start, clip.end, clip.times, clip.shot
         caption.source, caption.model, caption.duration = clip.source, self.checkpoint.name, clip.duration
-        caption.faces = len(clip.tracks) if self.config.experts.margin is not None else caption.faces
+        if self.config.experts.margin is not None:
+            caption.faces = len(clip.tracks if clip.readings is None else clip.readings)
         places = np.linspace(0, 1, len(clip.times))
         for unit in caption.action_units:
             unit.peak = round(float(np.interp(unit.peak or 0.0, places, clip.times)), 3)

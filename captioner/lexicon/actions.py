@@ -4,6 +4,7 @@ Only these words are understood; whoever writes otherwise is not.
 """
 
 import re
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from captioner.lexicon.phrases import Span, longest
@@ -143,7 +144,18 @@ def _pair(wording: str) -> tuple[str, str]:
 ACTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     name: tuple(_pair(wording) for wording in wordings.split(" | ")) for name, wordings in _WORDINGS.items()
 }
-_FILLED_IN = re.compile(r"\\\{\w+\\\}")  # {their}, {other}, ... in an escaped wording: one word stands for it
+# {their}, {other}, ... in an escaped wording: one word stands for it, where words follow up to five do.
+_FILLED_IN = re.compile(r"\\\{\w+\\\}")
+_INSIDE = re.compile(r"\\\{other\\\}(?=\\ )")
+
+
+@dataclass(frozen=True)
+class ActionSpan:
+    """An action in a text, `text[start:end]`: one of `names`, where the words do not tell which."""
+
+    names: frozenset[str]
+    start: int
+    end: int
 
 
 def find_actions(text: str) -> tuple[frozenset[str], ...]:
@@ -151,14 +163,15 @@ def find_actions(text: str) -> tuple[frozenset[str], ...]:
 
     Of overlapping wordings the longest counts: "talks to them" is not "talks".
     """
-    return _in_sentence(text.lower().partition(".")[0])
+    return tuple(span.names for span in action_spans(text.lower().partition(".")[0]))
 
 
 @lru_cache(maxsize=4096)  # a search asks again and again, while the second sentence is written
-def _in_sentence(sentence: str) -> tuple[frozenset[str], ...]:
+def action_spans(text: str) -> tuple[ActionSpan, ...]:
+    """All actions in a text of lower case, in order."""
     patterns = _patterns()
-    spans = (Span(each.pattern, *match.span()) for each, _ in patterns.values() for match in each.finditer(sentence))
-    return tuple(patterns[span.name][1] for span in longest(spans))
+    spans = (Span(each.pattern, *match.span()) for each, _ in patterns.values() for match in each.finditer(text))
+    return tuple(ActionSpan(patterns[span.name][1], span.start, span.end) for span in longest(spans))
 
 
 @cache
@@ -167,6 +180,6 @@ def _patterns() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
     used: dict[str, set[str]] = {}
     for name, pairs in ACTIONS.items():
         for wording in {wording for pair in pairs for wording in pair}:
-            words = _FILLED_IN.sub(r"\\w+", re.escape(wording))
+            words = _FILLED_IN.sub(r"\\w+", _INSIDE.sub(r"\\w+(?: \\w+){0,4}?", re.escape(wording)))
             used.setdefault(rf"\b{words}\b", set()).add(name)
     return {pattern: (re.compile(pattern), frozenset(names)) for pattern, names in used.items()}

@@ -62,6 +62,15 @@ PHRASES: dict[str, Phrase] = {
 }
 
 
+# What no face shows at once: captions that name both contradict themselves.
+_NEVER_BOTH = (
+    "wide_eyes narrowed_eyes | wide_eyes closed_eyes | narrowed_eyes closed_eyes | smile lip_corners_down "
+    "| open_mouth pressed_lips | wide_open_mouth pressed_lips | open_mouth wide_open_mouth "
+    "| puckered_lips stretched_lips | raised_brows raised_inner_brows"
+)
+OPPOSITES: frozenset[frozenset[str]] = frozenset(frozenset(pair.split()) for pair in _NEVER_BOTH.split(" | "))
+
+
 def phrases_of(aus: Iterable[int]) -> tuple[str, ...]:
     """The phrases that a set of salient AUs makes true, in the order of the lexicon.
 

@@ -3,7 +3,7 @@
 Axes: B clips, W beams, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -47,13 +47,21 @@ AGAINST = 4.0
 
 @torch.inference_mode()
 def decode_captions(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, bonus: Bonus | None = None
+    fusion: Fusion,
+    memory: Memory,
+    special: Special,
+    options: DecodeConfig,
+    bonus: Bonus | None = None,
+    begun: Sequence[Sequence[int]] = (),
 ) -> list[Written]:
-    """One caption a clip of the memory; `bonus` steers a beam search and its choice among the finished ones."""
+    """One caption a clip of the memory; `bonus` steers a beam search and its choice among the finished ones.
+
+    begun: of each clip the ids with which a searched caption has to begin.
+    """
     longest = options.max_words + 1 if options.max_words else fusion.config.max_text - 1
     longest = min(longest, fusion.config.max_text - 1)  # ids after [CLS], [SEP] among them
     if options.beams > 1:
-        return beam_search(fusion, memory, special, options, longest, bonus)
+        return beam_search(fusion, memory, special, options, longest, bonus, begun)
     return greedy(fusion, memory, special, options, longest)
 
 
@@ -139,7 +147,13 @@ class Beams:
 
 
 def beam_search(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int, bonus: Bonus | None = None
+    fusion: Fusion,
+    memory: Memory,
+    special: Special,
+    options: DecodeConfig,
+    longest: int,
+    bonus: Bonus | None = None,
+    begun: Sequence[Sequence[int]] = (),
 ) -> list[Written]:
     """The best finished hypothesis of `options.beams` open ones a clip; every clip is searched on its own."""
     width, batch = options.beams, memory.states.shape[0]
@@ -152,6 +166,8 @@ def beam_search(
         rows, words = [], []
         for number, clip in enumerate(clips):
             own = log_probs[number * width : number * width + len(clip.ids)]
+            if begun and place < len(begun[number]):
+                own = only(own, begun[number][place])
             chosen = advance(clip, own, special, options, ends=place == longest - 1)
             chosen += [(0, special.sep)] * (width - len(chosen))
             rows += [number * width + row for row, _ in chosen]
@@ -170,6 +186,13 @@ def beam_search(
         max(clip.done, key=lambda pair: pair[0] + options.evidence * sum(bonus(number, pair[1].ids)))[1]
         for number, clip in enumerate(clips)
     ]
+
+
+def only(log_probs: Tensor, word: int) -> Tensor:
+    """Log-probabilities (rows, V) in which no other word can be chosen."""
+    kept = torch.full_like(log_probs, -torch.inf)
+    kept[:, word] = log_probs[:, word].clamp(min=-30.0)  # an n-gram said before is no reason not to go on
+    return kept
 
 
 def padded(ids: list[list[int]], width: int, special: Special) -> list[list[int]]:

@@ -12,10 +12,11 @@ from captioner.errors import ConfigError
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, find_phrases
+from captioner.lexicon.scene import FEELINGS
 from captioner.synth.story import plot
 from captioner.synth.story.grammar import FAR, STYLES, write_captions
 from captioner.synth.story.tale import Story, phrases_true, sample_story
-from captioner.synth.story.words import EMOTIONS, ONE_SIDED, PHRASINGS, SLIGHT, STRONG
+from captioner.synth.story.words import ONE_SIDED, PHRASINGS, SLIGHT, STRONG
 from captioner.synth.tally import caption_statistics, format_statistics
 
 LEXICON = Path(__file__).parents[2].parent / "shared" / "data" / "metrics" / "emotion_lexicon.json"
@@ -24,7 +25,7 @@ WOMAN = {"gender": "woman", "hair": "long", "hair_name": "red", "shirt": "blue",
          "earrings": "no"}  # fmt: skip
 MAN = {"gender": "man", "hair": "bald", "hair_name": "black", "shirt": "green", "beard": "moustache", "glasses": "no",
        "earrings": "no"}  # fmt: skip
-OURS = {word for feeling in EMOTIONS.values() for word in feeling.adjectives + feeling.adverbs + feeling.nouns}
+OURS = {word for feeling in FEELINGS.values() for word in feeling.adjectives + feeling.adverbs + feeling.nouns}
 
 
 def sample(seed: int) -> Story:
@@ -146,7 +147,7 @@ def test_feelings_captions_name_a_feeling_of_the_story(stories: list[Story], fee
         right = {
             word
             for emotion in one.mixture
-            for word in EMOTIONS[emotion].adjectives + EMOTIONS[emotion].adverbs + EMOTIONS[emotion].nouns
+            for word in FEELINGS[emotion].adjectives + FEELINGS[emotion].adverbs + FEELINGS[emotion].nouns
         }
         for caption in captions:
             assert words(caption) & OURS and words(caption) & OURS <= right, caption
@@ -162,8 +163,8 @@ def test_feelings_are_words_of_the_lexicon(faces: list[list[str]], feelings: lis
 
 
 def test_all_emotions_have_words() -> None:
-    assert tuple(EMOTIONS) == MAFW_LABELS
-    assert all(len(EMOTIONS[name].adjectives + EMOTIONS[name].adverbs) >= 2 for name in EMOTIONS)
+    assert tuple(FEELINGS) == MAFW_LABELS
+    assert all(len(FEELINGS[name].adjectives + FEELINGS[name].adverbs) >= 2 for name in FEELINGS)
 
 
 def test_sentences_look_like_sentences(faces: list[list[str]]) -> None:

@@ -19,20 +19,10 @@ import numpy as np
 from captioner.errors import ConfigError, unknown
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
+from captioner.lexicon.scene import ADVERBS, FACIAL_VERBS, FEELINGS, PLACES, SETTINGS, TAILS
 from captioner.synth.story.camera import DIM
 from captioner.synth.story.tale import Story
-from captioner.synth.story.words import (
-    ADVERBS,
-    EMOTIONS,
-    FACIAL_VERBS,
-    ONE_SIDED,
-    PHRASINGS,
-    PLACES,
-    SETTINGS,
-    SLIGHT,
-    STRONG,
-    TAILS,
-)
+from captioner.synth.story.words import ONE_SIDED, PHRASINGS, SLIGHT, STRONG
 
 STYLES: tuple[str, ...] = ("faces", "feelings")
 WEAK, MARKED = 0.72, 0.88  # peaks up to and from which a phrase may be called slight, or deep and the like
@@ -94,7 +84,7 @@ class _Writer:
 
     def feelings(self) -> str:
         """A caption in EmVidCap's style."""
-        words = [EMOTIONS[emotion] for emotion in self.story.mixture]
+        words = [FEELINGS[emotion] for emotion in self.story.mixture]
         feeling = words[int(self.rng.integers(len(words)))]
         adjective, adverb = self._any(feeling.adjectives), self._any(feeling.adverbs)
         noun, deeds = self._plain_noun(), self._deeds(self._done(self.role.actions, manners=False)[:2])
