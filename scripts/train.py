@@ -1,11 +1,12 @@
 """Train what a config describes, by its key `recipe`: captioner (where it says nothing), experts, faces,
-appearance, emotion, pair.
+actions, appearance, emotion, pair.
 
     python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
     python scripts/train.py configs/emotion/ve8.yaml --data.root DIR           a recogniser of emotion, PE-CLIP
     python scripts/train.py configs/clip_small.yaml --manifest FILE            a small CLIP pair for it
     python scripts/train.py configs/experts.yaml                               the experts of emotion and action units
     python scripts/train.py configs/faces.yaml                                 the built-in face reader
+    python scripts/train.py configs/actions.yaml                               the judge of what people do
     python scripts/train.py configs/appearance.yaml                            the net that names a woman, a man
 
 A captioner on several GPUs: torchrun --nproc-per-node 8 scripts/train.py configs/paper.yaml
@@ -34,6 +35,7 @@ from captioner.inference.predictor import pick_device
 from captioner.train.emotion.pair import run_pair
 from captioner.train.emotion.protocol import run_protocol
 from captioner.train.emotion.run_config import EmotionRun, PairConfig
+from captioner.train.experts.action_recipe import ActionRecipe, train_action_judge
 from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_appearance
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
@@ -87,6 +89,7 @@ RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
     "captioner": (Config, lambda config: train_captioner(config, validation_scores)),
     "experts": (PhotoRecipe, lambda config: print(train_experts(config))),
     "faces": (FacesRecipe, lambda config: print(make_reader(config))),
+    "actions": (ActionRecipe, lambda config: print(train_action_judge(config))),
     "appearance": (AppearanceRecipe, lambda config: print(train_appearance(config))),
     "emotion": (EmotionRun, lambda run: run_protocol(run, pick_device("auto"))),
     "pair": (PairConfig, lambda config: run_pair(config, pick_device("auto"))),

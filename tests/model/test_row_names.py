@@ -34,7 +34,7 @@ def other_order() -> Iterator[None]:
     for table in (PHRASES, ACTIONS):
         turn(table)
     actions._patterns.cache_clear()
-    actions._in_sentence.cache_clear()
+    actions.action_spans.cache_clear()
     yield
     for table in (PHRASES, ACTIONS):
         turn(table)

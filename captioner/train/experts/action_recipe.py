@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ _WIDTH, _LEAST_SHOWN = 0.78, 0.62  # of a face's height; share of its width from
 class ActionRecipe:
     """Keys of configs/actions.yaml."""
 
+    recipe: Literal["actions"] = "actions"
     out: str = "captioner/weights/actions"
     work: str = "runs/actions"
     """Where what the reader saw of the clips is kept."""
