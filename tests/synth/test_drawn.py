@@ -13,6 +13,7 @@ from captioner.errors import ConfigError
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import find_phrases, phrases_of
+from captioner.lexicon.scene import FEELINGS
 from captioner.synth.actors import DrawnActor
 from captioner.synth.drawn.paint import draw_face
 from captioner.synth.film.stage import film_story
@@ -22,7 +23,6 @@ from captioner.synth.maker_options import MakerOptions
 from captioner.synth.story.grammar import write_captions
 from captioner.synth.story.plot import CONFLICTS, SALIENT, SOCIAL, SUBTLE, showable
 from captioner.synth.story.tale import Story, StorySettings, sample_story
-from captioner.synth.story.words import EMOTIONS
 from tests.helpers import drawn_portrait
 
 # Where on a frontal face an action unit must show, as rows of the picture (shares of its height).
@@ -150,7 +150,7 @@ def test_actions_show_in_eight_frames(portraits: list[Story]) -> None:
 
 
 def test_captions_of_portraits_are_true_complete_and_name_no_emotion(portraits: list[Story]) -> None:
-    forbidden = {word for feeling in EMOTIONS.values() for word in feeling.adjectives + feeling.adverbs + feeling.nouns}
+    forbidden = {word for feeling in FEELINGS.values() for word in feeling.adjectives + feeling.adverbs + feeling.nouns}
     forbidden |= set(MAFW_LABELS) | {"disgusting", "hopeless", "upset", "nervous", "cheerless", "helpless"}
     for seed, one in enumerate(portraits):
         face = sample_face(np.random.default_rng(seed))
