@@ -13,8 +13,8 @@ from functools import cache, lru_cache
 from itertools import combinations
 
 from captioner.lexicon.actions import action_spans
+from captioner.lexicon.circumstances import ADVERBS, FEELINGS, PLACES, SETTINGS, TAILS
 from captioner.lexicon.phrases import OPPOSITES, Span, find_phrases, longest
-from captioner.lexicon.scene import ADVERBS, FEELINGS, PLACES, SETTINGS, TAILS
 
 
 @dataclass(frozen=True)

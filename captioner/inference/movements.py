@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from captioner.faces.face_reading import FaceReading
-from captioner.faces.motion import Curve, Movements, motion_numbers
+from captioner.faces.movement import Curve, Movements, motion_numbers
 from captioner.inference.claims import Support
 from captioner.model.action_judge import ActionJudge
 

@@ -1,4 +1,4 @@
-"""How probable it is that a person nods, turns, enters, ...: a small net over the numbers of captioner/faces/motion.py.
+"""How probable it is that a person nods, turns, enters, ...: a small net over the numbers of captioner/faces/movement.py.
 
 It knows the order of time, so that left is not right and coming is not going. Axes: B persons, F numbers, A actions.
 """
@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from captioner.errors import CheckpointError
-from captioner.faces.motion import MOTION_NAMES
+from captioner.faces.movement import MOTION_NAMES
 from captioner.files import SHIPPED, atomic, missing, write_text
 from captioner.lexicon.actions import ACTIONS
 from captioner.model.weights import fill, read_weights

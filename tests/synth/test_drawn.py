@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from captioner.errors import ConfigError
 from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.circumstances import FEELINGS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import find_phrases, phrases_of
-from captioner.lexicon.scene import FEELINGS
 from captioner.synth.actors import DrawnActor
 from captioner.synth.drawn.paint import draw_face
 from captioner.synth.film.stage import film_story

@@ -10,9 +10,9 @@ import pytest
 
 from captioner.errors import ConfigError
 from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.circumstances import FEELINGS
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, find_phrases
-from captioner.lexicon.scene import FEELINGS
 from captioner.synth.story import plot
 from captioner.synth.story.grammar import FAR, STYLES, write_captions
 from captioner.synth.story.tale import Story, phrases_true, sample_story

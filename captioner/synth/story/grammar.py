@@ -18,8 +18,8 @@ import numpy as np
 
 from captioner.errors import ConfigError, unknown
 from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.circumstances import ADVERBS, FACIAL_VERBS, FEELINGS, PLACES, SETTINGS, TAILS
 from captioner.lexicon.phrases import PHRASES
-from captioner.lexicon.scene import ADVERBS, FACIAL_VERBS, FEELINGS, PLACES, SETTINGS, TAILS
 from captioner.synth.story.camera import DIM
 from captioner.synth.story.tale import Story
 from captioner.synth.story.words import ONE_SIDED, PHRASINGS, SLIGHT, STRONG

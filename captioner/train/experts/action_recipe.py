@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import ConfigError
-from captioner.faces.motion import MOTION_NAMES, Curve, Movements, motion_numbers
+from captioner.faces.movement import MOTION_NAMES, Curve, Movements, motion_numbers
 from captioner.inference.face_readings import DenseReader
 from captioner.inference.movements import movements_of
 from captioner.lexicon.actions import ACTIONS

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from captioner.errors import CheckpointError
-from captioner.faces.motion import MOTION_NAMES
+from captioner.faces.movement import MOTION_NAMES
 from captioner.lexicon.actions import ACTIONS
 from captioner.model.action_judge import ActionJudge, load_action_judge, save_action_judge
 from captioner.train.experts.action_recipe import ActionRecipe, told_movements, train_action_judge

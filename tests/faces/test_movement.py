@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from captioner.faces.motion import MOTION_NAMES, Movements, motion_numbers
+from captioner.faces.movement import MOTION_NAMES, Movements, motion_numbers
 
 
 def moved(fps: float = 10.0, seconds: float = 3.0, lost: tuple[int, ...] = (), **curves: float) -> Movements:
