@@ -1,4 +1,4 @@
-"""How probable it is that a person nods, turns, enters, ...: a small net over the numbers of captioner/faces/movement.py.
+"""How probable it is that a person nods, turns, enters, ...: a small net over the numbers of faces/movement.py.
 
 It knows the order of time, so that left is not right and coming is not going. Axes: B persons, F numbers, A actions.
 """
