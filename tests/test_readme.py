@@ -77,7 +77,7 @@ def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_manifest_line_is_valid(tmp_path: Path) -> None:
-    line = re.search(r"```json\n(.*?)```", README, re.S)
+    line = re.search(r"```json\n(.*?)```", (ROOT / "configs" / "README.md").read_text(), re.S)
     assert line
     record = json.loads(line[1])
     (tmp_path / record["video"]).parent.mkdir()
