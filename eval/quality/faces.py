@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from captioner.data.manifest import SPLITS
-from captioner.faces import FaceReader, FaceTrack
+from captioner.faces import FaceError, FaceReader, FaceTrack
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
 from captioner.inference.face_readings import RATE
 from captioner.synth.film.faceless import HEIGHT, WIDTH
@@ -220,12 +220,15 @@ def measure_on_clips(reader: FaceReader, folder: Path, split: str, dense: bool =
     With `dense` of about ten frames a second.
     """
     tally = FaceTally()
-    for path in sorted((folder / "labels").glob(f"*_{split}_*.safetensors")):
+    labels = sorted((folder / "labels").glob(f"*_{split}_*.safetensors"))
+    if not labels:
+        raise FaceError(f"{folder} has no labels of split {split!r}: name a folder of scripts/make_clips.py")
+    for path in labels:
         video = folder / "videos" / f"{path.stem}.mp4"
         fps = probe(video).fps
         step = max(1, round(fps / RATE)) if dense else 1
         clip = frames_of(video)[::step]
-        truth = load_file(path)["landmarks"].astype(np.float32)[:, ::step, list(MESH_68)]
+        truth = _mesh_landmarks(path)[:, ::step, list(MESH_68)]
         before = (tally.hits, tally.faces, tally.false)
         tracks = _read_timed(reader, clip, tally)
         tally.add_clip(tracks, truth, (clip.shape[1], clip.shape[2]), fps / step)
@@ -235,6 +238,14 @@ def measure_on_clips(reader: FaceReader, folder: Path, split: str, dense: bool =
         if hits < faces or false:
             _log.info("  %s: %d of %d, %d false, %d tracks", path.stem, hits, faces, false, len(tracks))
     return tally.scores()
+
+
+def _mesh_landmarks(path: Path) -> NDArray[np.float32]:
+    """(P people, T, 478, 2) of a label file; drawn faces have other points."""
+    marks = load_file(path)["landmarks"].astype(np.float32)
+    if marks.shape[2] <= max(MESH_68):
+        raise FaceError(f"{path} has {marks.shape[2]} points a face: only clips of animated photos have the mesh's")
+    return marks
 
 
 def measure_on_nothing(reader: FaceReader, each: int, seed: int = 0) -> dict[str, float]:

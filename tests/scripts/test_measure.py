@@ -5,6 +5,7 @@ from pathlib import Path
 import measure
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from captioner.data.manifest import Record
 from captioner.faces import FaceReader, FaceTrack
@@ -16,6 +17,7 @@ from eval.quality.empty_videos import empty_videos
 from eval.quality.faces import FaceTally
 from eval.quality.links import judge_link, link_shares
 from eval.significance import share_interval
+from tests.helpers import noise_video
 
 CURVE = [0.0, 0.1, 0.8, 0.2]
 CLIP = Record(
@@ -140,3 +142,18 @@ def test_responses_of_the_animator_are_shares_and_means() -> None:
     first, second = lines.splitlines()[2:]
     assert first.startswith(f"| {name} | 4 | 0.600 |") and "75%" in first and first.endswith("| 0.75 | 0.75 |")
     assert second == "| none | 0 | - | - | - | - | - |"
+
+
+def test_clips_without_labels_or_with_other_points_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["faces", "--clips", str(tmp_path), "--split", "test"]
+    assert measure.main(command) == 2
+    assert "has no labels of split 'test'" in capsys.readouterr().err
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "videos").mkdir()
+    noise_video(tmp_path / "videos" / "a_test_0.mp4", 0)
+    save_file({"landmarks": np.zeros((1, 6, 39, 2), np.float32)}, tmp_path / "labels" / "a_test_0.safetensors")
+    assert measure.main(command) == 2
+    error = capsys.readouterr().err
+    assert "39 points a face: only clips of animated photos" in error and error.count("\n") == 1
