@@ -29,6 +29,7 @@ def test_an_example_shows_one_face(name: str) -> None:
     assert np.mean(seen == 1) > 0.8
 
 
+@pytest.mark.slow
 def test_the_readme_says_what_caption_says() -> None:
     table = re.findall(r"^\| `(\w+\.mp4)` \| (.+) \| (.+) \|$", (FOLDER / "README.md").read_text(), re.M)
     told = {name: (faces, feelings) for name, faces, feelings in table}
@@ -39,6 +40,7 @@ def test_the_readme_says_what_caption_says() -> None:
         assert model.caption(FOLDER / name, style="feelings").text == feelings
 
 
+@pytest.mark.slow
 def test_the_faces_of_the_examples_are_named() -> None:
     """Each caption names a phrase of the action units that the example's face was told to show, and few others."""
     shown = {

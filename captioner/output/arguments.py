@@ -74,6 +74,7 @@ def _expand_one(argument: str) -> list[Input]:
             return [Input(argument, Path(_named(argument)))]
         if "\0" in argument:
             raise ValueError("a name holds no zero byte")
+        os.fsencode(argument)  # half of a surrogate pair, from a file of names, is no name
     except ValueError as error:
         return [Input(argument, Path(), f"{argument!r} names no video: {error}")]
     if os.path.isdir(path):

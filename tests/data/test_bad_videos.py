@@ -130,6 +130,7 @@ def run(clips: Path, out: Path, *more: str) -> int:
     return train.main([str(ROOT / "configs" / "tiny.yaml"), "model.experts.source=", *TINY, *quick, *places, *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_run_ends_with_each_bad_video_told_once(
     clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, cached: bool

@@ -75,6 +75,7 @@ def test_untrained_experts_are_the_same_nets(tmp_path: Path) -> None:
     assert row_overrides(("model.prompts.k=2",), options) == ["model.prompts.k=2", "data.drawn=9"]
 
 
+@pytest.mark.slow
 def test_scores_and_intervals() -> None:
     scores = {"baseline": (0.1, 0.3), "+ECA": (0.5, 0.5)}
     refs = {f"clip{i}": [f"A man nods {i}. The frown and the smile."] for i in range(6)}

@@ -115,12 +115,14 @@ def test_scores_are_those_of_the_score_command(world: Path, whole: dict[str, Any
         assert whole["metrics"][name] == value
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_scores(world: Path, whole: dict[str, Any]) -> None:
     same(run_benchmark(world / "bench.yaml", str(world / "tiny"), world / "two", shards=2), whole)
     assert len(list((world / "two" / "parts").iterdir())) == 2
     assert (world / "two" / "predictions.jsonl").read_bytes() == (world / "whole" / "predictions.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(world: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     out = world / "killed"
     command = [sys.executable, "-m", "eval", "bench", str(world / "bench.yaml"), "--checkpoint", str(world / "tiny")]

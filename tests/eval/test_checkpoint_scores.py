@@ -12,6 +12,7 @@ from eval.__main__ import main
 from eval.checkpoint import evidence_accuracy
 
 
+@pytest.mark.slow
 def test_scores_of_the_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = make_drawn_clips(tmp_path / "clips", 10, seed=5)
     words = ["checkpoint", "default", "--manifest", str(manifest), "--split", "train", "--clips", "4"]

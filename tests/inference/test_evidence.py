@@ -265,6 +265,7 @@ def test_the_example_rests_on_its_smile(shipped: Captioner) -> None:
     assert ("smile", 12, True) in [(each.phrase, each.au, each.seen) for each in caption.phrases], caption.text
 
 
+@pytest.mark.slow
 def test_links_of_the_examples(shipped: Captioner) -> None:
     """The action unit linked to a facial phrase is one that was commanded, but for one phrase of all at most."""
     right = total = 0

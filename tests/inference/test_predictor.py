@@ -52,6 +52,7 @@ def test_caption_is_complete(model: Captioner) -> None:
     assert json.loads(json.dumps(caption.to_dict()))["text"] == caption.text
 
 
+@pytest.mark.slow
 def test_same_clip_same_words(model: Captioner) -> None:
     assert model.caption(EXAMPLE) == model.caption(EXAMPLE)
 
@@ -63,6 +64,7 @@ def test_short_span_and_single_frame(model: Captioner, tmp_path: Path) -> None:
     assert isinstance(model.caption(tmp_path / "one.mp4"), Caption)
 
 
+@pytest.mark.slow
 def test_beams_and_length(model: Captioner) -> None:
     assert len(model.caption(EXAMPLE, max_words=4).words) <= 4
     assert model.caption(EXAMPLE, beams=3).text
@@ -94,6 +96,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_paths_files_frames_and_lists_say_the_same(model: Captioner, drawn: list[Path]) -> None:
     said = [model.caption(path) for path in drawn]
     together = model.caption([str(path) for path in drawn])
@@ -121,6 +124,7 @@ def test_spans_of_frames_and_faulty_frames(model: Captioner) -> None:
         model.caption(frames, fps=0)
 
 
+@pytest.mark.slow
 def test_batches_change_nothing_and_failures_stay_in_place(model: Captioner, drawn: list[Path], tmp_path: Path) -> None:
     sources = [drawn[0], tmp_path / "gone.mp4", drawn[1], drawn[2], EXAMPLE]
     found = list(model.each(sources, batch=3))
@@ -134,6 +138,7 @@ def test_batches_change_nothing_and_failures_stay_in_place(model: Captioner, dra
             assert [link.au for link in captions[0].phrases] == [link.au for link in alone.phrases]
 
 
+@pytest.mark.slow
 def test_a_clip_that_the_model_fails_at_costs_itself(
     model: Captioner, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_clip_that_the_model_fails_at_costs_itself(
         model.caption(drawn[1])
 
 
+@pytest.mark.slow
 def test_windows_go_on_behind_one(model: Captioner, drawn: list[Path], tmp_path: Path) -> None:
     frames = np.concatenate([read_clip(path, 24, short_side=96).frames for path in drawn])
     write_video(tmp_path / "film.mp4", frames, 8)
@@ -182,6 +188,7 @@ def test_the_command_says_what_python_says(
     jsonschema.validate(record, json.loads((Path(captioner.__file__).parent / "output" / "schema.json").read_text()))
 
 
+@pytest.mark.slow
 def test_windows_follow_each_other(model: Captioner, drawn: list[Path], tmp_path: Path) -> None:
     frames = [np.concatenate([read_clip(path, 24, short_side=96).frames]) for path in drawn]
     write_video(tmp_path / "film.mp4", np.concatenate(frames), 8)
@@ -210,6 +217,7 @@ def test_evidence_changes_no_word(model: Captioner, drawn: list[Path]) -> None:
     assert "evidence" not in shown.to_dict()
 
 
+@pytest.mark.slow
 def test_full_memory_halves_the_batch_once(
     model: Captioner, drawn: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

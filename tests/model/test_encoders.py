@@ -15,6 +15,7 @@ from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frames", "size"), [(8, 64), (5, 90), (18, 64)])
 def test_swin_equals_torchvision(frames: int, size: int) -> None:
     from torchvision.models.video import swin3d_t
@@ -145,6 +146,7 @@ def test_own_bert_equals_that_of_transformers(dropout: float | None) -> None:
     assert set(drops[0]) == set(drops[1]) == {0.1 if dropout is None else 0.0}
 
 
+@pytest.mark.slow
 def test_opening_a_shipped_captioner_imports_no_transformers() -> None:
     code = "import captioner, sys; captioner.load(device='cpu'); print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -62,6 +62,7 @@ def usual() -> list[tuple[Any, ...]]:
     return told()
 
 
+@pytest.mark.slow
 def test_captions_are_the_same_whatever_the_order_of_the_lexicon(
     usual: list[tuple[Any, ...]], other_order: None
 ) -> None:

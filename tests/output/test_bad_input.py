@@ -110,6 +110,7 @@ REFUSED: list[tuple[str, Callable[[str], Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), SEEN, ids=[name for name, _ in SEEN])
 def test_unusual_videos_are_captioned(name: str, make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     make(name)
@@ -256,6 +257,7 @@ def test_standard_input_that_is_no_video(capsys: pytest.CaptureFixture[str], mon
         assert capsys.readouterr().err == f"error: 'standard input' {cause}\n"
 
 
+@pytest.mark.slow
 def test_a_piped_file_says_what_the_file_says(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

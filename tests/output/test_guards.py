@@ -189,6 +189,7 @@ def test_no_cell_is_a_formula_or_two_rows(texts: list[str]) -> None:
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | ANYTHING, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANYTHING, inner, max_size=3), max_leaves=6)  # fmt: skip # noqa: E501
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=120)
 @given(data=st.data())
 def test_whatever_a_journal_holds_the_run_goes_on(

@@ -194,6 +194,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "film.mp4"
 
 
+@pytest.mark.slow
 def test_stopped_anywhere_all_files_are_those_of_an_unbroken_run(
     film: Path, shipped: Captioner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

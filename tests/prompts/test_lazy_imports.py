@@ -30,10 +30,12 @@ def run(script: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_captioner_is_loaded_without_the_compiler() -> None:
     assert run("import sys, captioner; captioner.load('default'); print('torch._dynamo' in sys.modules)") == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [
@@ -48,6 +50,7 @@ def test_whatever_is_asked_meanwhile_the_compiler_works(lines: str) -> None:
     assert run(BEFORE.format(lines=lines) + AFTER) == "fine"
 
 
+@pytest.mark.slow
 def test_where_the_compiler_is_loaded_it_stays() -> None:
     script = BEFORE.replace("from prompts", "import torch._dynamo\nfrom prompts")
     script = script.format(lines="assert stand_in.optimize") + "print(stand_in is sys.modules['torch._dynamo'])"

@@ -319,6 +319,7 @@ def linked(seed: int, own_words: float) -> bool:
     return final.argmax(1).tolist() == [0, 1] and bool(final.amax(1).min() > 0.3)
 
 
+@pytest.mark.slow
 def test_words_that_all_captions_share_are_no_evidence() -> None:
     assert sum(linked(seed, 0.2) for seed in range(8)) >= 6
     assert sum(linked(seed, 0.0) for seed in range(8)) <= 3

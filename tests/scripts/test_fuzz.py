@@ -10,6 +10,7 @@ from eval.proofs.fuzz import broken_promises, damage_bytes
 from tests.helpers import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="select works on sockets only")
 def test_twenty_damaged_files_keep_every_promise() -> None:
     command = [sys.executable, "scripts/prove.py", "fuzz", "--files", "20", "--seed", "5"]

@@ -112,6 +112,7 @@ def test_people_are_counted_and_tracks_on_nobody_are_strays() -> None:
     assert tally.scores()["people counted right"] == pytest.approx(2 / 4)
 
 
+@pytest.mark.slow
 def test_videos_without_a_face_are_the_same_for_the_same_seed() -> None:
     first = dict(empty_videos(each=1, seed=3))
     assert list(first) == list(FACELESS)

@@ -49,6 +49,7 @@ def test_what_is_missing_is_named(run: list[str], tmp_path: Path, capsys: pytest
     assert error.startswith("error: ") and "the stage `evaluate` writes it" in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_failed_command_ends_the_run(run: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         reproduce.main([*run, "--stage", "train", "train.epoch=1"])

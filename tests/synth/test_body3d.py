@@ -111,6 +111,7 @@ def test_a_folder_without_skins_is_named(tmp_path: Path) -> None:
         read_skins(tmp_path)
 
 
+@pytest.mark.slow
 def test_rendered_faces_lie_where_crops_expect_them() -> None:
     pytest.importorskip("anny", reason="needs captioner[renders]")
     pytest.importorskip("moderngl", reason="needs captioner[renders]")

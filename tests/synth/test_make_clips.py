@@ -64,6 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_clips_do_not_depend_on_the_number_of_workers(made: Path, tmp_path: Path) -> None:
     assert make_clips(tiny(tmp_path / "two", 10, workers=2)).made == 10
     assert contents(tmp_path / "two") == contents(made)
@@ -173,6 +174,7 @@ def ended(group: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = start(out, "--clips", "10", "--val", ".2", "--test", ".2", "--workers", "1")
@@ -189,6 +191,7 @@ def test_a_killed_run_goes_on(made: Path, tmp_path: Path) -> None:
     assert contents(out) == contents(made)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path) -> None:
     out = tmp_path / "stopped"
     process = start(out, "--clips", "400", "--workers", "2")

@@ -26,6 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> TrainingRuns:
     )
 
 
+@pytest.mark.slow
 def test_engines_and_numbers_of_processes_agree(runs: TrainingRuns, capsys: pytest.CaptureFixture[str]) -> None:
     assert stops.prove_engines(runs, ENGINES, [2]) == 0
     assert "agree: at most" in capsys.readouterr().out
@@ -36,11 +37,13 @@ def test_engines_and_numbers_of_processes_agree(runs: TrainingRuns, capsys: pyte
     assert all(torch.allclose(weights[0][name], value, atol=1e-4) for name, value in weights[1].items())
 
 
+@pytest.mark.slow
 def test_kills(runs: TrainingRuns, capsys: pytest.CaptureFixture[str]) -> None:
     assert prove_kills(runs, Moments(2, random.Random(3), [1, 2], ENGINES, chain=1)) == 0
     assert "nothing lost, no corrupt file" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stops(runs: TrainingRuns, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(stops, "MOVES", [((2, ENGINES[-1]), (1, "plain"))])
     assert stops.prove_stops(runs) == 0

@@ -32,6 +32,7 @@ def losses(folder: Path) -> list[list[float]]:
     return [[row["step"], row["loss"], row["grad_norm"]] for row in rows]
 
 
+@pytest.mark.slow
 def test_stopped_damaged_and_shared_out_runs_equal_the_undisturbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,7 @@ def losses(folder: Path) -> list[tuple[float, ...]]:
     return [(r["step"], r["loss"], r["mlm"], r["er"], r["au"], r["grad_norm"], r["positives"]) for r in rows]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     """SIGKILL in the middle of an epoch; the second start gives the same losses bit for bit, and the same weights."""
     done = run(command(tmp_path, "whole"))
@@ -185,6 +186,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path) -> None:
     assert "does not fit this architecture" in odd.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

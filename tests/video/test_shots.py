@@ -116,6 +116,7 @@ def test_movement_is_no_cut_and_darkness_to_light_is() -> None:
     assert [cuts.is_new(p) for p in (dark, dark, dark + 60, dark + 61)] == [True, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "fps"), [(2, 8), (5, 11), (5, 24), (20, 11)])
 def test_a_pass_can_begin_with_any_shot(tmp_path: Path, seconds: float, fps: float) -> None:
     """Windows, pictures and what is on screen between them are those of the pass from the beginning, bit for bit."""

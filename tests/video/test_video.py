@@ -253,6 +253,7 @@ def held_frames() -> int:
     return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_pictures_are_let_go_without_the_collector(tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.mp4"

@@ -260,6 +260,7 @@ def test_shipped_experts_behind_the_prompts() -> None:
     assert seen.er_probs[0].sum().item() == pytest.approx(1, abs=1e-4) and seen.er_probs[1].sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not ((SHIPPED / "experts").is_dir() and (SHARED / "ferplus").is_dir()), reason="no shipped experts, or no FER+"
 )
