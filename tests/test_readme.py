@@ -59,6 +59,7 @@ def test_every_configuration_has_a_row() -> None:
         assert f"`{path.relative_to(ROOT / 'configs')}`" in text
 
 
+@pytest.mark.slow
 def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
     shown = re.search(r"\$ caption examples/smile\.mp4\n(.*)\n", README)
     assert shown

@@ -97,6 +97,7 @@ def test_bad_videos_are_told_once_listed_and_limited(tmp_path: Path, caplog: pyt
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_readers_stay_and_give_what_one_process_gives(clips: Path, tokenizer: Tokenizer) -> None:
     data = dataset(clips, tokenizer, {})
     loaders = [EpochLoader(data, DataConfig(workers=workers), collate, seed=5) for workers in (0, 2)]
@@ -160,6 +161,7 @@ def test_too_many_bad_videos_stop_a_run(
     assert "clip7" in (tmp_path / "run" / "bad_videos.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_precompute_leaves_nothing_to_training(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -423,6 +423,7 @@ def msvd(root: Path, clip: Path) -> None:
     put(root / "youtube_mapping.txt", "".join(f"{name} {vid}\n" for name, vid in MSVD.items()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [mafw, emvidcap, msvd, msrvtt], ids=lambda build: build.__name__)
 def test_damage_is_reported_or_named(build: Callable[[Path, Path], None], tmp_path: Path, run: Run, clip: Path) -> None:
     """Whatever stands in the files: a manifest that can be read, or one line and no manifest."""

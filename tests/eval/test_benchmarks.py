@@ -146,6 +146,7 @@ def test_a_killed_run_goes_on(world: Path, whole: dict[str, Any], monkeypatch: p
     assert captioned == []
 
 
+@pytest.mark.slow
 def test_a_cut_at_any_byte_loses_the_last_line_only(world: Path, whole: dict[str, Any], tmp_path: Path) -> None:
     text = (world / "whole" / "parts" / "0.jsonl").read_bytes()
     part = tmp_path / "parts" / "0.jsonl"

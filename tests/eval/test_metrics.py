@@ -312,6 +312,7 @@ def small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 @needs_java
 def test_meteor_statistics_equal_the_jar(small_table: Path) -> None:
     refs, hyps = generated(400, 4, 10, METEOR_WORDS)

@@ -259,6 +259,7 @@ def shipped() -> Captioner:
     return captioner.load(device="cpu")
 
 
+@pytest.mark.slow
 def test_the_example_rests_on_its_smile(shipped: Captioner) -> None:
     caption = shipped.caption(ROOT / "examples" / "smile.mp4", evidence=True)
     assert caption.evidence is not None

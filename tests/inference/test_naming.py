@@ -60,6 +60,7 @@ def test_frontal_sure_and_large_is_better_and_too_little_is_nothing() -> None:
     assert goodness(seen, add(seen, -60)) == goodness(seen, add(seen, 0, 12)) == 0.0
 
 
+@pytest.mark.slow
 def test_a_person_is_decided_once_by_the_mean_of_their_best_crops() -> None:
     experts = load_experts("experts")
     net = Light()

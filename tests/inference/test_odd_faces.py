@@ -79,6 +79,7 @@ def test_nobody_is_seen_in_nothing(reader: DenseReader, make: Callable[[np.rando
     assert people(readings) == [] and len(readings.table()["frame"]) == 0
 
 
+@pytest.mark.slow
 def test_grey_dark_and_one_channel_are_read_like_colour(reader: DenseReader, clip: Frames) -> None:
     (colour,) = reader.read(clip, fps=10.0)
     grey = clip.mean(3, keepdims=True).astype(np.uint8)
@@ -108,6 +109,7 @@ def test_small_faces_are_found_down_to_about_a_dozen_pixels(
     assert people(readings) == [(COUNT, COUNT)] * found
 
 
+@pytest.mark.slow
 def test_forty_faces_are_forty_people(reader: DenseReader, clip: Frames) -> None:
     places = [(44 + 78 * x, 36 + 70 * y) for y in range(5) for x in range(8)]
     readings = reader.read(placed(clip[:6], 24, places), fps=10.0)
@@ -127,6 +129,7 @@ def test_a_still_shown_for_a_while_is_one_unmoving_person(reader: DenseReader, c
     assert one.success.all() and float(np.ptp(one.landmarks, axis=0).max()) < 1.0
 
 
+@pytest.mark.slow
 def test_a_drawn_face_may_be_taken_for_one_but_is_never_more(reader: DenseReader) -> None:
     """Drawings and statues look like faces: nothing here tells them from people."""
     counts = []

@@ -34,6 +34,7 @@ def model() -> Captioner:
     return captioner.load(device="cpu")
 
 
+@pytest.mark.slow
 def test_caption_is_complete(model: Captioner) -> None:
     caption = model.caption(EXAMPLE)
     assert sum(caption.emotion.values()) == pytest.approx(1, abs=1e-4)
@@ -57,6 +58,7 @@ def test_same_clip_same_words(model: Captioner) -> None:
     assert model.caption(EXAMPLE) == model.caption(EXAMPLE)
 
 
+@pytest.mark.slow
 def test_short_span_and_single_frame(model: Captioner, tmp_path: Path) -> None:
     span = model.caption(EXAMPLE, start=0.5, end=1.0)
     assert 0.4 <= span.start < span.end <= 1.0
@@ -111,6 +113,7 @@ def test_paths_files_frames_and_lists_say_the_same(model: Captioner, drawn: list
     assert frames.duration == pytest.approx(said[1].duration)
 
 
+@pytest.mark.slow
 def test_spans_of_frames_and_faulty_frames(model: Captioner) -> None:
     frames = np.arange(40, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(48, 2).repeat(3, 3)
     caption = model.caption(frames, fps=10, start=1.0, end=2.0)
@@ -169,6 +172,7 @@ def test_windows_go_on_behind_one(model: Captioner, drawn: list[Path], tmp_path:
         assert list(model.windows(tmp_path / "film.mp4", 2.0, after=caption)) == whole[place + 1 :]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_python_says(
     model: Captioner,
     drawn: list[Path],
@@ -209,6 +213,7 @@ def test_a_generator_of_windows_can_be_left_early(model: Captioner, drawn: list[
     walk.close()
 
 
+@pytest.mark.slow
 def test_evidence_changes_no_word(model: Captioner, drawn: list[Path]) -> None:
     plain, shown = model.caption(drawn[0]), model.caption(drawn[0], evidence=True)
     assert plain == shown

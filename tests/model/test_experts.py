@@ -137,6 +137,7 @@ def test_au_labels() -> None:
     assert [labels[au] for au in (1, 2, 4, 5, 6, 12)] == [1, -1, -1, 0, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHIPPED / "drawn-experts").is_dir(), reason="the experts are not shipped here")
 def test_shipped_experts_read_a_drawn_face() -> None:
     """On 40 drawn faces nobody trained on, at their apex, shown AUs outrank absent ones and emotions beat chance."""

@@ -130,6 +130,7 @@ def test_what_is_no_video_is_named_with_its_cause(
     assert capsys.readouterr() == ("", f"error: {cause}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [
     "with space.mp4", 'quo"te\'s.mp4', "é漢.mp4", "<script>alert(1)<b>.mp4", "50%d [x] ü?.mp4", "line\nfeed.mp4",
     "-q.mp4", "\x1b[31mred.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "a" * 200 + ".mp4",
@@ -148,6 +149,7 @@ def test_odd_names_in_a_folder(name: str, capsys: pytest.CaptureFixture[str], tm
     assert "<script>alert" not in (Path("out") / f"{stem}.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_leading_dash_needs_two(capsys: pytest.CaptureFixture[str]) -> None:
     film("x.mp4")
     Path("x.mp4").rename("-q.mp4")
@@ -176,6 +178,7 @@ def test_a_folder_that_cannot_be_read(capsys: pytest.CaptureFixture[str], monkey
     assert capsys.readouterr().err == "error: folder 'clips/closed' cannot be read: permission denied\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_no_half_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +277,7 @@ def test_a_piped_file_says_what_the_file_says(
         assert capsys.readouterr().out == said
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was() -> None:
     names = [f"{letter}.mp4" for letter in "abcd"]
     for name in names:

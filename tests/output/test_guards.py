@@ -65,6 +65,7 @@ def test_a_line_of_a_list_that_means_nothing_costs_itself(
     assert told[-1].startswith("6 of 7 failed: 'a\\x00b.mp4', 'http://[::1', 'none*.mp4', 'empty', ")
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.lists(ANYTHING, max_size=6))
 def test_whatever_a_list_holds_the_others_are_captioned(

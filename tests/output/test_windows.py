@@ -222,6 +222,7 @@ def test_stopped_anywhere_all_files_are_those_of_an_unbroken_run(
     assert parts == whole
 
 
+@pytest.mark.slow
 def test_evidence_comes_back_whole(film: Path, shipped: Captioner, tmp_path: Path) -> None:
     caption = shipped.caption(film, evidence=True, end=3.0)
     log = WindowLog(tmp_path, str(film), {})

@@ -83,6 +83,7 @@ def test_the_same_generator_gives_the_same_captions() -> None:
         assert first == second and len(first) == 5
 
 
+@pytest.mark.slow
 def test_every_phrase_named_is_true(stories: list[Story], named: list[list[set[str]]]) -> None:
     for one, captions in zip(stories, named, strict=True):
         true = set(phrases_true(one.roles[0]))

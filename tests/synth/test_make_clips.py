@@ -205,6 +205,7 @@ def test_ctrl_c_ends_all_processes_with_one_line(tmp_path: Path) -> None:
     wait_for(lambda: ended(process.pid), 20)
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     begun = [tmp_path / "0", tmp_path / "1"]
     code = "import pathlib, time; from captioner.synth.workers import run_jobs; " + (

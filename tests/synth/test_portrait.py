@@ -253,6 +253,7 @@ def test_the_own_backdrop_goes_on_from_the_photo() -> None:
     assert np.abs(picture - WALL).max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (FACES / "annotations.npz").is_file(), reason="the photos are not here")
 def test_real_photos_become_whole_people() -> None:
     photos = PhotoSet(FACES)

@@ -305,6 +305,7 @@ def test_a_frame_costs_little(puppet: Puppet) -> None:
     assert min(costs) < 0.03  # 8 ms on an idle core; shared ones are slower
 
 
+@pytest.mark.slow
 def test_real_photos_show_what_they_are_told() -> None:
     """A teacher that never saw the animator reads photos that the basis never saw."""
     faces, bundle = SHARED / "data" / "faces", SHARED / "weights" / "face_landmarker.task"

@@ -165,6 +165,7 @@ def test_peak_is_a_plausible_number() -> None:
     assert "measured" in peak.source
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_saved_without_a_trace(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model = tiny_model(f"vocab_size={tokenizer.vocab_size}")
     names = list(model.state_dict())

@@ -103,6 +103,7 @@ def test_accumulated_micro_batches_equal_one_batch() -> None:
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.slow
 def test_positive_pairs_survive_a_cold_start() -> None:
     """Trained on one batch from random weights, pairs are still positive long after the warm-up."""
     torch.manual_seed(0)

@@ -89,6 +89,7 @@ def test_a_picture_that_stays_is_shown_in_every_window(tmp_path: Path) -> None:
     assert spans(tmp_path / "slides.mp4", 4) == [(0, 4), (4, 8), (8, 10), (10, 14), (14, 18), (18, 20)]
 
 
+@pytest.mark.slow
 def test_no_more_is_held_than_a_window_and_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     cut_piece = shots._piece

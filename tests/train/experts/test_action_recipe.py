@@ -13,6 +13,7 @@ from captioner.model.action_judge import ActionJudge, load_action_judge, save_ac
 from captioner.train.experts.action_recipe import ActionRecipe, told_movements, train_action_judge
 
 
+@pytest.mark.slow
 def test_stories_alone_teach_more_than_chance(tmp_path: Path) -> None:
     recipe = ActionRecipe(out=str(tmp_path / "judge"), work=str(tmp_path), clips="", stories=400, epochs=12)
     scores = train_action_judge(recipe)

@@ -60,6 +60,7 @@ def test_calibration_is_for_as_many_men_as_women() -> None:
     assert net.fc.bias.item() == pytest.approx(bias * slope + shift, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_rows_of_the_card_say_who_is_wronged() -> None:
     if not FACES.is_dir():
         pytest.skip("needs ../shared/data/faces")

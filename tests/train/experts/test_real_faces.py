@@ -70,6 +70,7 @@ def test_a_landmarker_may_not_deny_the_frown_of_a_face_called_angry() -> None:
     assert angry[0, PLACE[1]] == 0
 
 
+@pytest.mark.slow
 def test_votes_teach_the_unit_of_their_emotion(tmp_path: Path) -> None:
     angry, calm = faces("anger", 40, True), faces("neutral", 40, False)
     voted = FacePictures(*(torch.cat([a, b]) for a, b in zip(vars(angry).values(), vars(calm).values(), strict=True)))

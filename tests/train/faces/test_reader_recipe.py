@@ -45,6 +45,7 @@ def recipe(photos: Path, out: Path, *more: str) -> FacesRecipe:
     return load_config(FacesRecipe, None, [*places, *short, *more])
 
 
+@pytest.mark.slow
 def test_stages_ship_a_reader_and_resume(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finder_training, "STEPS", 2)
     monkeypatch.setattr(finder_training, "PICTURES", 2)
