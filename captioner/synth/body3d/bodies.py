@@ -1,5 +1,6 @@
 """Bodies of the package `anny`: who a person is, and where the vertices of the face lie when actions move it."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +102,7 @@ class Bodies:
 
 def _anny() -> Any:
     try:
-        import anny  # type: ignore[import-untyped]
+        anny: Any = importlib.import_module("anny")  # without types
     except ImportError:
         raise ManifestError(
             "renders need the package `anny`, which is not installed: pip install 'captioner[renders]'"

@@ -3,6 +3,7 @@
 Axes: V vertices of the body, M of the mesh that is drawn (vertices are split along seams of the texture), T of teeth.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -196,13 +197,13 @@ class Renderer:
 
 def _context() -> Any:
     try:
-        import moderngl
+        moderngl: Any = importlib.import_module("moderngl")  # without types
     except ImportError:
         raise ManifestError(
             "renders need the package `moderngl`, which is not installed: pip install 'captioner[renders]'"
         ) from None
     try:
-        gl: Any = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
+        gl: Any = moderngl.create_context(standalone=True, backend="egl")
     except Exception as error:  # the driver's own kinds
         reason = str(error).splitlines()[0]
         raise ManifestError(
