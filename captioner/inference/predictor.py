@@ -23,13 +23,12 @@ from captioner.faces.face_reading import FaceReadings
 from captioner.inference.background import Failed, ahead, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.choices import faceless, lacks_memory, pick_device, with_reader
-from captioner.inference.claims import find_faults
 from captioner.inference.decode_options import DecodeKeywords, DecodeOptions, WritingKeywords
-from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.face_readings import DenseReader, once_more
+from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
 from captioner.inference.results import ActionUnit, Caption
-from captioner.inference.supports import DARK, nobody_there, say_nobody, supports_of
+from captioner.inference.supports import supports_of
 from captioner.model import checkpoint
 from captioner.model.action_judge import ActionJudge, load_action_judge
 from captioner.model.batch import ClipItem, collate
@@ -242,34 +241,7 @@ class Captioner:
         batch = collate([ClipItem(clip.inputs[number]) for clip, number in rows]).to(self.device)
         supports = [supports_of(clip, number, self._judge) if clip.readings else None for clip, number in rows]
         made = write_batch(self.model, self.tokenizer, self.pieces, batch, asked.decoding, supports)
-        for row, ((clip, number), caption) in enumerate(zip(rows, made.captions, strict=True)):
-            self._place(caption, clip)
-            for line in find_faults(caption.text, supports[row] or {}):
-                log.debug("%s at %.1f s: %s", clip.source, clip.start, line)
-            if nobody_there(clip):
-                say_nobody(caption, clip.brightness < DARK)
-                continue
-            person = clip.persons[number]
-            caption.person = number + 1 if asked.people and person >= 0 else 0
-            track = clip.tracks[person] if person >= 0 else None
-            caption.phrases = link_phrases(made, row, clip.times, track)
-            support_units(caption)
-            if asked.evidence and clip.pictures is not None:
-                caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)
+        for row, (clip, number) in enumerate(rows):
+            made.captions[row].model = self.checkpoint.name
+            finish_caption(made, row, clip, number, asked, supports[row])
         return made.captions
-
-    def _place(self, caption: Caption, clip: ReadClip) -> None:
-        """Times and names, which the model does not know."""
-        caption.start, caption.end, caption.frames, caption.shot = clip.start, clip.end, clip.times, clip.shot
-        caption.source, caption.model, caption.duration = clip.source, self.checkpoint.name, clip.duration
-        if self.config.experts.margin is not None:
-            caption.faces = len(clip.tracks if clip.readings is None else clip.readings)
-        places = np.linspace(0, 1, len(clip.times))
-        for unit in caption.action_units:
-            unit.peak = round(float(np.interp(unit.peak or 0.0, places, clip.times)), 3)
-
-
-def support_units(caption: Caption) -> None:
-    """Give each action unit the facial phrase that rests on it; one without a phrase keeps the word it matched."""
-    for unit in caption.action_units:
-        unit.words = [each.text for each in caption.phrases if each.au == unit.id] or unit.words

@@ -1,0 +1,58 @@
+"""What a written caption takes from the clip it is of: times, names, the person, the links of its phrases, evidence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from captioner.data.inputs import ReadClip
+from captioner.inference.captions import WrittenBatch
+from captioner.inference.claims import Support, find_faults
+from captioner.inference.decode_options import DecodeOptions
+from captioner.inference.evidence import gather, link_phrases
+from captioner.inference.results import Caption
+from captioner.inference.supports import DARK, nobody_there, say_nobody
+
+log = logging.getLogger(__name__)
+
+
+def finish_caption(
+    made: WrittenBatch,
+    row: int,
+    clip: ReadClip,
+    number: int,
+    asked: DecodeOptions,
+    supports: Mapping[str, Mapping[str, Support]] | None,
+) -> None:
+    """Complete the caption of one row of a batch, which is about one of a clip's persons."""
+    caption, person = made.captions[row], clip.persons[number]
+    place_caption(caption, clip, counts_faces=made.model.config.experts.margin is not None)
+    for line in find_faults(caption.text, supports or {}):
+        log.debug("%s at %.1f s: %s", clip.source, clip.start, line)
+    if nobody_there(clip):
+        return say_nobody(caption, clip.brightness < DARK)
+    caption.person = number + 1 if asked.people and person >= 0 else 0
+    caption.phrases = link_phrases(made, row, clip.times, clip.tracks[person] if person >= 0 else None)
+    support_units(caption)
+    if asked.evidence and clip.pictures is not None:
+        caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)
+    return None
+
+
+def place_caption(caption: Caption, clip: ReadClip, counts_faces: bool) -> None:
+    """Times and names, which the model does not know."""
+    caption.start, caption.end, caption.frames, caption.shot = clip.start, clip.end, clip.times, clip.shot
+    caption.source, caption.duration = clip.source, clip.duration
+    if counts_faces:
+        caption.faces = len(clip.tracks if clip.readings is None else clip.readings)
+    places = np.linspace(0, 1, len(clip.times))
+    for unit in caption.action_units:
+        unit.peak = round(float(np.interp(unit.peak or 0.0, places, clip.times)), 3)
+
+
+def support_units(caption: Caption) -> None:
+    """Give each action unit the facial phrase that rests on it; one without a phrase keeps the word it matched."""
+    for unit in caption.action_units:
+        unit.words = [each.text for each in caption.phrases if each.au == unit.id] or unit.words
