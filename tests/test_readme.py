@@ -67,8 +67,11 @@ def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == shown[1]
 
 
-def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    block = re.search(r"```python\n(.*?)```", README, re.S)
+@pytest.mark.parametrize("page", ["README.md", "configs/README.md"])
+def test_python_block_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
     assert block
     (tmp_path / "video.mp4").write_bytes((ROOT / "examples" / "smile.mp4").read_bytes())
     (tmp_path / "code.py").write_text(block[1])

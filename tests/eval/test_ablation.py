@@ -9,7 +9,7 @@ import torch
 
 from captioner.config import Config
 from captioner.config_io import load_config
-from captioner.data.manifest import read_manifest
+from captioner.data.manifest import Record, read_manifest, write_manifest
 from captioner.errors import ManifestError
 from captioner.model.experts import load_experts
 from captioner.train.emotion.run_config import EmotionRun
@@ -17,14 +17,17 @@ from eval.__main__ import main
 from eval.ablation import (
     AblationFamily,
     AblationOptions,
+    AblationRow,
+    AblationTable,
     difference_table,
     find_table,
     interval_table,
     protocol_table,
     score_table,
 )
-from eval.ablation_runs import UNTRAINED, row_overrides, run_folder, write_style
-from tests.helpers import ROOT
+from eval.ablation_runs import UNTRAINED, row_overrides, run_ablation, run_folder, write_style
+from tests.helpers import CAPTIONS, ROOT, noise_video
+from tests.train.test_training import TINY
 
 FAMILIES = {path.stem: load_config(AblationFamily, path) for path in (ROOT / "configs" / "ablate").glob("*.yaml")}
 
@@ -105,6 +108,30 @@ def test_differences_are_seed_by_seed_and_split_by_split() -> None:
     lines = protocol_table(rows).splitlines()
     assert lines[2] == "| one | 60.0 | 10.0 | +0.0 | 0.0 | 2.50 |"
     assert lines[3] == "| two | 65.0 | 10.0 | +5.0 | 7.1 | 2.50 |"
+
+
+@pytest.mark.slow
+def test_a_table_is_trained_scored_timed_and_kept(tmp_path: Path) -> None:
+    records = [
+        Record(f"clip{n}", noise_video(tmp_path / f"{n}.mp4", n), split, tuple(CAPTIONS), emotion="anger")
+        for n, split in enumerate(["train"] * 4 + ["test"] * 2)
+    ]
+    write_manifest(tmp_path / "manifest.jsonl", records)
+    rows = (AblationRow("baseline", ("model.prompts.k=1",)), AblationRow("whole"))
+    table = AblationTable("tiny", rows, "two rows of noise")
+    settings = [*TINY, "model.experts.source=", "model.text.share_words=false", "data.drawn=0", "train.max_steps=1"]
+    settings += [f"data.manifest={tmp_path / 'manifest.jsonl'}", f"data.cache={tmp_path / 'cache'}"]
+    out = tmp_path / "runs"
+    options = AblationOptions(ROOT / "configs" / "tiny.yaml", out, tuple(settings), seeds=1, jobs=1, turns=1)
+    family = AblationFamily("captioner", "configs/tiny.yaml", (table,))
+    text = run_ablation(family, table, options)
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")].count("| whole") == 2
+    assert "two rows of noise), 1 seed a row" in text and (out / "table_tiny.md").read_text() == text
+    kept = out / "k_1-seed0" / "test.json"
+    assert set(json.loads(kept.read_text())["hyps"]) == {"clip4", "clip5"}
+    before = kept.stat().st_mtime_ns, (out / "full-seed0" / "log.jsonl").stat().st_mtime_ns
+    run_ablation(family, table, options)  # finished runs are read, not trained
+    assert before == (kept.stat().st_mtime_ns, (out / "full-seed0" / "log.jsonl").stat().st_mtime_ns)
 
 
 @pytest.fixture
