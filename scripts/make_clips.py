@@ -56,12 +56,16 @@ def clip_flags() -> argparse.ArgumentParser:
     film.add_argument("--people", type=int, default=o.people, help=f"at most, in a clip (default {o.people})")
     film.add_argument("--framing", choices=FRAMINGS, default=o.framing,
                       help="film: any; portrait: one person, near, in even light (default %(default)s)")  # fmt: skip
+    film.add_argument("--oblique", action="store_true",
+                      help="sad and frightened faces often raise and knit their brows at once")  # fmt: skip
     film.add_argument("--backgrounds", type=Path, metavar="DIR", help="folder of pictures to act before")
     words = flags.add_argument_group("captions")
     words.add_argument("--style", "--manner", choices=STYLES, default=o.style,
                        help="theirs; captions in the other style go to `extra` (default %(default)s)")  # fmt: skip
     words.add_argument("--statistics", type=int, default=0, metavar="N",
                        help="also print those of N captions of N more stories, which nobody plays")  # fmt: skip
+    words.add_argument("--genders", action="store_true",
+                       help="name people by gender.npy of the photos; women play as often as men")  # fmt: skip
     words.add_argument("--captions", type=int, default=o.captions, help=f"a clip (default {o.captions})")
     work = flags.add_argument_group("the run")
     work.add_argument(
@@ -113,7 +117,7 @@ def options_of(args: argparse.Namespace) -> MakerOptions:
         out=args.out, clips=args.clips, seed=args.seed, faces=args.faces, width=args.size[0], height=args.size[1],
         seconds=args.seconds, fps=args.fps, style=args.style, captions=args.captions, people=args.people,
         framing=args.framing, backgrounds=args.backgrounds, val=args.val, test=args.test, workers=args.workers,
-        bundle=_bundle(args.check, args.faces),
+        bundle=_bundle(args.check, args.faces), genders=args.genders, oblique=args.oblique,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = script_parser(__doc__)
     parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="folder of annotated photos")
     parser.add_argument("--clips", type=Path, default=Path("data/default"), help="where the synthetic clips go")
-    parser.add_argument("--count", type=int, default=4200, help="synthetic clips, all splits together (default: 4200)")
+    parser.add_argument("--count", type=int, default=2600, help="synthetic clips, all splits together (default: 2600)")
     parser.add_argument("--out", type=Path, default=Path("runs/default"), help="where checkpoints and scores go")
     parser.add_argument("--weights", type=Path, default=SHIPPED / "default", help="where the shipped folder goes")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
@@ -80,7 +80,7 @@ def make_default_clips(options: argparse.Namespace) -> None:
     run_command(
         "make_clips.py", "--faces", options.faces, "--out", options.clips, "--clips", str(options.count),
         "--val", "0.06", "--test", "0.07", "--seed", "12",
-        "--seconds", "3", "--fps", "8", "--people", "2", "--check", "none", "--html", "none",
+        "--seconds", "3", "--fps", "8", "--people", "2", "--genders", "--oblique", "--check", "none", "--html", "none",
     )  # fmt: skip
 
 

@@ -109,7 +109,9 @@ class MakerPlan:
     def of(cls, options: MakerOptions) -> "MakerPlan":
         """The plan for options, with the photos and backdrops that they name opened."""
         seed, folder = options.seed, options.backgrounds
-        cast: Cast = DrawnCast(seed) if options.faces is None else PhotoCast(PhotoSet(options.faces), seed)
+        cast: Cast = DrawnCast(seed)
+        if options.faces is not None:
+            cast = PhotoCast(PhotoSet(options.faces), seed, options.genders)
         return cls(options, cast, {} if folder is None else share_out(BackdropFolder(folder)))
 
     def settings(self) -> dict[str, Any]:
@@ -122,7 +124,8 @@ class MakerPlan:
             "captions": o.captions, "people": o.people, "backgrounds": backdrops or None,
             "checked": o.bundle is not None,
         }  # fmt: skip
-        return settings if o.framing == "film" else settings | {"framing": o.framing}
+        asked = {"framing": o.framing != "film" and o.framing, "genders": o.genders, "oblique": o.oblique}
+        return settings | {name: wish for name, wish in asked.items() if wish}
 
 
 def share_out(pictures: BackdropFolder) -> dict[str, BackdropFolder]:
@@ -292,7 +295,7 @@ class ClipMaker:
         settings = StorySettings(
             seconds=o.seconds, fps=o.fps, people=min(o.people, self.cast.count(job.split)),
             pictures=job.split in self.plan.pictures, aus=self.cast.aus, one_sided=self.cast.one_sided,
-            aspect=o.width / o.height, framing=o.framing,
+            aspect=o.width / o.height, framing=o.framing, oblique=o.oblique,
         )  # fmt: skip
         return sample_story(self.random(job, _STORY, attempt), settings)
 

@@ -15,7 +15,11 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class MakerOptions:
-    """What clips to make; `faces` is a folder of photos (None: drawn faces), `bundle` the checker's model file."""
+    """What clips to make; `faces` is a folder of photos (None: drawn faces), `bundle` the checker's model file.
+
+    genders: people are named by gender.npy of the photos, and women play as often as men; oblique: sad and frightened
+    faces often raise and knit their brows at once.
+    """
 
     out: Path
     clips: int = 200
@@ -28,6 +32,8 @@ class MakerOptions:
     style: str = "faces"
     captions: int = 3
     people: int = 2
+    genders: bool = False
+    oblique: bool = False
     framing: str = "film"
     backgrounds: Path | None = None
     val: float = 0.1
@@ -51,6 +57,8 @@ class MakerOptions:
             (self.framing == "film" or self.backgrounds is None,
              "backgrounds are for films: a portrait has its person's own; leave one of them out"),
             (self.workers >= 1, f"workers is {self.workers}; it must be at least 1"),
+            (not self.genders or self.faces is not None,
+             "genders is given without faces: it names people of photos; leave one of them out"),
             (self.bundle is None or self.faces is not None,
              "check is given without faces: it reads photos, drawn faces are not checked; leave one of them out"),
         ]  # fmt: skip

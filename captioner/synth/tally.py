@@ -41,7 +41,7 @@ def unplayed_captions(options: MakerOptions, count: int) -> list[str]:
     cast = DrawnCast if drawn else PhotoCast
     settings = StorySettings(
         seconds=options.seconds, fps=options.fps, people=options.people, aspect=options.width / options.height,
-        aus=cast.aus, one_sided=cast.one_sided, framing=options.framing,
+        aus=cast.aus, one_sided=cast.one_sided, framing=options.framing, oblique=options.oblique,
     )  # fmt: skip
     for number in range(count):
         rng = np.random.default_rng([options.seed, number])

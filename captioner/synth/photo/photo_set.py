@@ -1,7 +1,8 @@
 """A folder of face photos with annotations: annotations.npz, and the photos in faces-NN.tar or beside it.
 
 annotations.npz: key, split (0 train 1 val 2 test), person, landmarks (N, 478, 3) as fractions of the photo,
-blendshapes (N, 52) with blendshape_names, pose (N, 4, 4); optional: shard, emotion, gray, gender.
+blendshapes (N, 52) with blendshape_names, pose (N, 4, 4); optional: shard, emotion, gray, gender
+(gender.npy beside it: only if asked for).
 """
 
 import hashlib
@@ -42,6 +43,7 @@ _DAMAGE = (
     NotImplementedError, MemoryError,
 )  # fmt: skip
 SUFFIXES: tuple[str, ...] = (".jpg", ".png")
+GENDERS = "gender.npy"  # beside annotations.npz: 0 woman, 1 man, -1 unknown, a row each; how captions name the person
 MIN_FACE = 40.0  # pixels; the photo of a smaller face is a smear when it fills a picture
 MAX_ANGLE = 15.0  # degrees of yaw or pitch; a face that looks away hides a cheek that moving would uncover
 MAX_GAP = 0.04  # between the inner lips, in distances between the outer eye corners
@@ -87,6 +89,10 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.table["key"])
+
+    def name_genders(self) -> None:
+        """Take the genders from gender.npy: captions then say woman and man, and person where nobody knows."""
+        self.table["gender"] = _read_genders(self.folder / GENDERS, len(self))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -251,6 +257,23 @@ def _read_table(folder: Path) -> dict[str, NDArray[Any]]:
         raise PhotoError(f"{path} cannot be read as npz: {_why(error)}") from None
     _check_layout(path, table)
     return table
+
+
+def _read_genders(path: Path, photos: int) -> NDArray[Any]:
+    """How captions name the person of each photo: woman, man, or person where nobody said."""
+    if not path.is_file():
+        raise PhotoError(f"{missing(path)}; it holds a number for each photo: 0 woman, 1 man, -1 unknown")
+    try:
+        with path.open("rb") as opened:
+            codes = np.load(opened, allow_pickle=False)
+    except _DAMAGE as error:
+        raise PhotoError(f"{path} cannot be read as npy: {_why(error)}") from None
+    fit = codes.dtype.kind in "iu" and codes.shape == (photos,) and bool(np.isin(codes, (-1, 0, 1)).all())
+    if not fit:
+        raise PhotoError(
+            f"{path} holds {codes.dtype} {codes.shape}; wanted ({photos},) whole numbers: 0 woman, 1 man, -1 unknown"
+        )
+    return np.array(["woman", "man", "person"])[codes]
 
 
 def _check_layout(path: Path, table: dict[str, NDArray[Any]]) -> None:

@@ -95,6 +95,8 @@ _EXTRA: tuple[tuple[str, str, float], ...] = (
     ("frown", _NEGATIVE, 0.42),
     ("open_mouth", f"{_NEGATIVE} happiness surprise", 0.42),
 )
+# Brows raised within and knitted at once, as crying and pleading faces have them: annotators call it a frown.
+_OBLIQUE: tuple[str, float] = ("sadness fear anxiety helplessness", 0.35)
 
 # Actions. Of the first three groups a person does at most one each, and two in all.
 HEAD: tuple[str, ...] = (
@@ -171,8 +173,13 @@ def sample_mixture(rng: np.random.Generator) -> tuple[str, ...]:
     return (emotion,)
 
 
-def sample_phrases(rng: np.random.Generator, mixture: tuple[str, ...], aus: tuple[int, ...]) -> tuple[str, ...]:
-    """Up to four salient phrases: a prototype of each emotion, or any; often a frown or an open mouth besides."""
+def sample_phrases(
+    rng: np.random.Generator, mixture: tuple[str, ...], aus: tuple[int, ...], oblique: bool = False
+) -> tuple[str, ...]:
+    """Up to four salient phrases: a prototype of each emotion, or any; often a frown or an open mouth besides.
+
+    oblique: sad and frightened faces often have oblique brows.
+    """
     able = showable(aus)
     chosen: tuple[str, ...] = ()
     if mixture != ("neutral",) and rng.random() < FREE:
@@ -182,6 +189,8 @@ def sample_phrases(rng: np.random.Generator, mixture: tuple[str, ...], aus: tupl
     for name, emotions, share in _EXTRA:
         if rng.random() < share and set(mixture) & set(emotions.split()):
             wanted.append(name)
+    if oblique and set(mixture) & set(_OBLIQUE[0].split()) and rng.random() < _OBLIQUE[1]:
+        wanted = ["frown", "raised_inner_brows", *wanted]
     for name in wanted:
         if len(chosen) < 4 and name in able and together(name, chosen):
             chosen = (*chosen, name)

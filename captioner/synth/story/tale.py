@@ -86,6 +86,7 @@ class StorySettings:
     """What stories may hold: ranges of seconds and fps, the most people, AUs the actors can show.
 
     `pictures`: a folder of background pictures is there; `one_sided`: actors can show an AU on one side;
+    `oblique`: sad and frightened faces often raise and knit their brows at once;
     `aspect`: width / height of the picture; `framing` is film (any) or portrait: one person fills the picture, in even
     light, before a camera that stays where it is.
     """
@@ -96,6 +97,7 @@ class StorySettings:
     pictures: bool = False
     aus: tuple[int, ...] = PHOTO_AUS
     one_sided: bool = True
+    oblique: bool = False
     aspect: float = 1.0
     framing: str = "film"
 
@@ -198,7 +200,7 @@ def _second(rng: np.random.Generator, clock: _Clock, staging: Staging, actions: 
     """The other person, who has feelings of their own and answers the first one's `actions`."""
     mixture = sample_mixture(rng)[:1]
     # A calmer face than the first one's, which captions describe.
-    names = sample_phrases(rng, mixture, clock.settings.aus)[: int(rng.integers(0, 3))]
+    names = sample_phrases(rng, mixture, clock.settings.aus, clock.settings.oblique)[: int(rng.integers(0, 3))]
     start, end = window(staging, 1, clock.seconds)
     if staging.arrangement == "behind":
         done = sample_actions(rng, names, end - start, social=False)
@@ -218,7 +220,7 @@ def sample_story(rng: np.random.Generator, settings: StorySettings = StorySettin
     portrait = settings.framing == "portrait"
     mixture = sample_mixture(rng)
     grade = even_light(rng) if portrait else sample_grade(rng, settings.pictures)
-    names = sample_phrases(rng, mixture, settings.aus)
+    names = sample_phrases(rng, mixture, settings.aus, settings.oblique)
     able = BODY if seconds >= 2 and not portrait else BODY[:2]
     body = able[int(rng.integers(len(able)))] if rng.random() < 0.2 else ""
     passage = body if body in ("enters", "leaves") else ""
