@@ -10,12 +10,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from captioner.faces.face_reading import FaceReading
+
 Curve: TypeAlias = NDArray[np.floating[Any]]
 
 GRID = 10.0  # values a second
 SLOW = 0.9  # seconds of the running mean; what is faster is a nod, a shake, speech
 ENDS = 0.15  # share of the time seen that counts as its beginning and its end
 STILL = 5e-4  # of the picture's size; a picture shown again and again is read alike to the last digit
+_DEGREES = 30.0  # a unit of yaw, pitch and roll
+_GAP = 2.0  # mouth gaps, in distances between the eye corners, count twice: a mouth wide open is 1
 SHUT = 0.32  # eyeBlink from which on eyes are closed: the reader says .13 of open ones, .46 of shut ones
 
 _PLACED = ("yaw", "pitch", "roll", "gaze_x", "gaze_y", "height", "x", "y")  # where they begin and end means something
@@ -171,3 +175,15 @@ def _towards(grid: Curve, even: Mapping[str, Curve], other: Movements) -> dict[s
         "other.mouth": 4 * float((theirs["mouth"] - _running_mean(theirs["mouth"])).std()),
         "other.seen": _presence(other)["seen.share"],
     }  # fmt: skip
+
+
+def movements_of(reading: FaceReading, size: tuple[int, int], start: float, end: float) -> Movements:
+    """How a person moves in a clip of these seconds and of this size (width, height)."""
+    width, height = size
+    curves = {
+        "yaw": reading.yaw / _DEGREES, "pitch": reading.pitch / _DEGREES, "roll": reading.roll / _DEGREES,
+        "gaze_x": reading.gaze[:, 0], "gaze_y": reading.gaze[:, 1], "blink": reading.value("eyeBlink"),
+        "mouth": np.clip(_GAP * reading.value("mouthGap"), 0, 1), "smile": reading.value("mouthSmile"),
+    }  # fmt: skip
+    boxes: Curve = np.asarray(reading.boxes / np.array([width, height, width, height]), np.float64)
+    return Movements(reading.times, reading.success, curves, boxes, start, max(end, float(reading.times[-1])))

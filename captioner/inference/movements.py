@@ -2,28 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from captioner.faces.face_reading import FaceReading
-from captioner.faces.movement import Curve, Movements, motion_numbers
+from captioner.faces.movement import motion_numbers, movements_of
 from captioner.inference.claims import Support
 from captioner.model.action_judge import ActionJudge
-
-_DEGREES = 30.0  # a unit of yaw, pitch and roll
-_GAP = 2.0  # mouth gaps, in distances between the eye corners, count twice: a mouth wide open is 1
-
-
-def movements_of(reading: FaceReading, size: tuple[int, int], start: float, end: float) -> Movements:
-    """How a person moves in a clip of these seconds and of this size (width, height)."""
-    width, height = size
-    curves = {
-        "yaw": reading.yaw / _DEGREES, "pitch": reading.pitch / _DEGREES, "roll": reading.roll / _DEGREES,
-        "gaze_x": reading.gaze[:, 0], "gaze_y": reading.gaze[:, 1], "blink": reading.value("eyeBlink"),
-        "mouth": np.clip(_GAP * reading.value("mouthGap"), 0, 1), "smile": reading.value("mouthSmile"),
-    }  # fmt: skip
-    boxes: Curve = np.asarray(reading.boxes / np.array([width, height, width, height]), np.float64)
-    return Movements(reading.times, reading.success, curves, boxes, start, max(end, float(reading.times[-1])))
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 import numpy as np
 import torch
 
+from captioner.data.face_readings import DenseReader, once_more
 from captioner.data.inputs import ReadClip, read_inputs, read_windows
 from captioner.errors import CaptionerError, ConfigError
 from captioner.faces import BACKENDS, open_reader
@@ -24,7 +25,6 @@ from captioner.inference.background import Failed, ahead, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.choices import faceless, lacks_memory, pick_device, with_reader
 from captioner.inference.decode_options import DecodeKeywords, DecodeOptions, WritingKeywords
-from captioner.inference.face_readings import DenseReader, once_more
 from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
 from captioner.inference.results import ActionUnit, Caption

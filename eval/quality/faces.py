@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from captioner.data.face_readings import RATE
 from captioner.data.manifest import SPLITS
 from captioner.faces import FaceError, FaceReader, FaceTrack
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, geometry
-from captioner.inference.face_readings import RATE
 from captioner.synth.film.faceless import HEIGHT, WIDTH
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.video.reading import probe

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from captioner.data.face_readings import LOOKS, DenseReader, Examiner, chance_of_woman, goodness
 from captioner.errors import CheckpointError
 from captioner.faces import EXPRESSION_NAMES
 from captioner.faces.crops import MARGIN
 from captioner.faces.face_reading import CERTAIN
 from captioner.faces.reader import Sighting
-from captioner.inference.face_readings import LOOKS, DenseReader, Examiner, chance_of_woman, goodness
 from captioner.model.appearance import Appearance, AppearanceNet, AppearanceSpec
 from captioner.model.experts import load_experts
 from tests.faces.mean_face import mean_face, placed
@@ -87,7 +87,7 @@ def test_a_net_for_other_crops_is_refused() -> None:
 def test_a_video_is_read_with_a_net_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = Appearance(AppearanceNet("face_small").eval(), SPEC)
-    path = "captioner.inference.face_readings.shipped_appearance"
+    path = "captioner.data.face_readings.shipped_appearance"
     monkeypatch.setattr(path, lambda: net)
     (with_net,) = DenseReader().read(str(ROOT / "examples" / "smile.mp4"), end=0.5)
     monkeypatch.setattr(path, lambda: None)

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from captioner.data.face_readings import DenseReader
 from captioner.faces.face_reading import FaceReadings
-from captioner.inference.face_readings import DenseReader
 from captioner.synth.drawn.paint import draw_face
 from captioner.synth.identity import State, sample_face
 from captioner.video.reading import read_clip

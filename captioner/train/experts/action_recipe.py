@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captioner.data.face_readings import DenseReader
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import ConfigError
-from captioner.faces.movement import MOTION_NAMES, Curve, Movements, motion_numbers
-from captioner.inference.face_readings import DenseReader
-from captioner.inference.movements import movements_of
+from captioner.faces.movement import MOTION_NAMES, Curve, Movements, motion_numbers, movements_of
 from captioner.lexicon.actions import ACTIONS
 from captioner.model.action_judge import ActionJudge, save_action_judge
 from captioner.synth.story.camera import through_camera

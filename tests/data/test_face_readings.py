@@ -10,12 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from captioner.data import face_readings
+from captioner.data.face_readings import DenseReader, Footage, filmed, read_faces, stride_of
 from captioner.errors import VideoError
 from captioner.faces import EXPRESSION_NAMES, FaceReader
 from captioner.faces.face_reading import FaceReadings
 from captioner.faces.reader import Follower, Sighting
-from captioner.inference import face_readings
-from captioner.inference.face_readings import DenseReader, Footage, filmed, read_faces, stride_of
 from captioner.video.reading import read_clip, write_video
 from tests.faces.mean_face import mean_face, placed
 from tests.helpers import ROOT
