@@ -273,7 +273,8 @@ def _read_genders(path: Path, photos: int) -> NDArray[Any]:
         raise PhotoError(
             f"{path} holds {codes.dtype} {codes.shape}; wanted ({photos},) whole numbers: 0 woman, 1 man, -1 unknown"
         )
-    return np.array(["woman", "man", "person"])[codes]
+    named: NDArray[Any] = np.array(["woman", "man", "person"])[codes]  # the last is that of -1
+    return named
 
 
 def _check_layout(path: Path, table: dict[str, NDArray[Any]]) -> None:
