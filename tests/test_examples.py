@@ -1,23 +1,39 @@
 """The example videos: they open, are short, show one face, and `caption` says of them what their README says."""
 
 import re
+import shutil
 from pathlib import Path
 
+import make_examples
 import numpy as np
 import pytest
+from PIL import Image
 
 import captioner
 from captioner.faces import open_reader
 from captioner.lexicon.phrases import find_phrases
+from captioner.output.animation import read_description
 from captioner.video.reading import probe, read_clip
+from tests.helpers import ROOT
 
-FOLDER = Path(__file__).parents[1] / "examples"
+FOLDER, README = ROOT / "examples", ROOT / "README.md"
 VIDEOS = sorted(path.name for path in FOLDER.glob("*.mp4"))
 
 
 def test_there_are_examples() -> None:
     assert {"smile.mp4", "surprise.mp4", "frown.mp4"} <= set(VIDEOS)
     assert sum((FOLDER / name).stat().st_size for name in VIDEOS) < 1_000_000
+
+
+def test_the_picture_moves_and_the_readme_tells_it_in_words() -> None:
+    path = FOLDER / "caption.webp"
+    assert path.stat().st_size < 400_000
+    with Image.open(path) as picture:
+        assert picture.n_frames > 20 and picture.info["loop"] == 0  # type: ignore[attr-defined]
+    shown = re.search(r"!\[([^]]*)\]\(examples/caption\.webp\)", README.read_text())
+    assert shown
+    assert f"“{read_description(path)}”" in shown[1] and re.search(r"\w at \d\.\d s", shown[1])
+    assert f"| {read_description(path)} |" in (FOLDER / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", VIDEOS)
@@ -30,14 +46,17 @@ def test_an_example_shows_one_face(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_says_what_caption_says() -> None:
-    table = re.findall(r"^\| `(\w+\.mp4)` \| (.+) \| (.+) \|$", (FOLDER / "README.md").read_text(), re.M)
-    told = {name: (faces, feelings) for name, faces, feelings in table}
-    assert sorted(told) == VIDEOS
-    model = captioner.load(device="cpu")
-    for name, (faces, feelings) in told.items():
-        assert model.caption(FOLDER / name).text == faces
-        assert model.caption(FOLDER / name, style="feelings").text == feelings
+def test_the_pages_say_what_caption_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that writes them anew changes nothing."""
+    copy = tmp_path / "examples"
+    shutil.copytree(FOLDER, copy)
+    shutil.copy(README, tmp_path)
+    (copy / "caption.webp").unlink()
+    assert make_examples.main(["--captions", "--out", str(copy)]) == 0
+    assert (tmp_path / "README.md").read_text() == README.read_text()
+    assert (copy / "README.md").read_text() == (FOLDER / "README.md").read_text()
+    assert read_description(copy / "caption.webp") == read_description(FOLDER / "caption.webp")
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.mark.slow
