@@ -1,8 +1,7 @@
 """Three-dimensional people: labels follow the action, every emotion of the table comes, pictures show the face."""
 
-import builtins
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -92,14 +91,8 @@ def test_a_finished_picture_hides_its_backdrop_behind_the_person() -> None:
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name in ("anny", "moderngl"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    for name in ("anny", "moderngl"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ManifestError, match=r"`anny`.*pip install 'captioner\[renders\]'"):
         bodies.Bodies()
     with pytest.raises(ManifestError, match=r"`moderngl`.*pip install 'captioner\[renders\]'"):
