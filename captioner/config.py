@@ -147,10 +147,13 @@ class ModelConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
     """Emotion names, in the order of the belief."""
-    emotion_prior: Literal["pe_clip"] | None = None
-    """A recogniser whose belief is mixed into the soft [CLASS-k] token; none: the captioner's own belief alone."""
+    emotion_prior: str | None = None
+    """Kind of a recogniser whose belief is mixed into the soft [CLASS-k] token; none: the captioner's own belief
+    alone."""
     emotion_prior_source: str | None = None
     """Its trained folder, as scripts/train.py writes from configs/emotion; it is read, not copied into checkpoints."""
+    emotion_prior_labels_as: dict[str, str] | None = None
+    """What labels of it are called among `labels`, where the names differ: {joy: happiness}."""
     emotion_prior_weight: float | None = None
     """w in belief = w prior + (1 - w) own; 0.5 when not given, 1 for the prior alone."""
     tokenizer: str = "bert-base-uncased"

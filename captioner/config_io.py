@@ -151,6 +151,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         return _convert(next(a for a in arguments if a is not type(None)), value, where, key)
+    if origin is dict and isinstance(value, Mapping):
+        return {str(name): _convert(arguments[1], item, where, f"{key}.{name}") for name, item in value.items()}
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
         items = [_convert(arguments[0], item, where, f"{key}[{i}]") for i, item in enumerate(value)]
         return items if origin is list else tuple(items)

@@ -17,7 +17,6 @@ import captioner
 from captioner.config import Config
 from captioner.config_io import load_config
 from captioner.data.dataset import EpochOrder
-from captioner.data.inputs import read_belief
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.prior import EmotionPrior
 from captioner.errors import ConfigError, ManifestError
@@ -226,7 +225,7 @@ def write_style(clips: Path, out: Path, style: str, most: int) -> None:
 def prior_accuracy(source: str, records: Sequence[Record]) -> float:
     """Share of the clips whose emotion is PE-CLIP's likeliest."""
     prior = EmotionPrior(source)
-    beliefs = [read_belief(record.video, prior) for record in records]
+    beliefs = [prior.read(record.video) for record in records]
     answers = [belief.labels[int(belief.probs[0].argmax())] for belief in beliefs]
     return sum(answer == r.emotion for answer, r in zip(answers, records, strict=True)) / len(records)
 

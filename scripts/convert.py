@@ -2,8 +2,10 @@
 
     python scripts/convert.py swinbert model.bin --out models/swinbert --vocab vocab.txt
     python scripts/convert.py video-swin swin_base_patch244_window877_kinetics600_22k.pth --out b.safetensors
+    python scripts/convert.py emotionclip emotionclip_latest.pt --out models/emotionclip
 
-The second file starts the video encoder of a training run: model.video.pretrained=b.safetensors
+The second file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The third is a
+recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it, emotion.source=models/emotionclip.
 """
 
 import hashlib
@@ -15,6 +17,8 @@ from _command import run_subcommand
 from safetensors.torch import save_file
 
 from captioner.config import ModelConfig
+from captioner.emotion.emotion_clip.released import convert_released, read_released
+from captioner.emotion.folder import save_recogniser
 from captioner.errors import CheckpointError
 from captioner.files import atomic, missing
 from captioner.model import checkpoint
@@ -79,6 +83,31 @@ def convert_encoder(parser: ArgumentParser, arguments: list[str]) -> None:
     print_leftovers(report)
 
 
+def convert_recogniser(parser: ArgumentParser, arguments: list[str]) -> None:
+    """EmotionCLIP's released file -> a recogniser's folder: config.json, model.safetensors, CARD.md. All 379 names must
+    be there and no other; nothing but tensors is unpickled."""
+    parser.add_argument("source", type=Path, help="the downloaded file")
+    parser.add_argument("--out", type=Path, required=True, help="new folder")
+    parser.add_argument("--head-width", type=_positive, default=64, help="channels of an attention head (default 64)")
+    parser.add_argument("--text-head-width", type=_positive, help="of the text tower (default: the same)")
+    parser.add_argument("--fusion-heads", type=_positive, default=8, help="heads over the frames (default 8)")
+    options = parser.parse_args(arguments)
+    source, out = options.source, options.out
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise CheckpointError(f"{out} exists already: name a new folder")
+    sizes = {"head_width": options.head_width, "text_head_width": options.text_head_width or 0}
+    state = read_released(source)
+    model = convert_released(state, str(source), fusion_heads=options.fusion_heads, **sizes)
+    digest = file_digest(source)
+    meta = {"licence": "see CARD.md", "converted_from": f"EmotionCLIP {source.name}, sha256 {digest}"}
+    save_recogniser(out, model, meta=meta, card=render_card("emotionclip", name=source.name, digest=digest, fit=None))
+    clip = model.config.clip
+    print(
+        f"{out}: {len(state)} tensors, {clip.vision_layers} + {clip.text_layers} layers of width {clip.vision_width} "
+        f"and {clip.text_width}, {model.config.frames} frames, {clip.activation}"
+    )
+
+
 def _positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
@@ -124,7 +153,7 @@ def print_leftovers(report: Report) -> None:
         print(f"{title} ({len(names)}): {', '.join(names) or 'none'}")
 
 
-COMMANDS = {"swinbert": convert_captioner, "video-swin": convert_encoder}
+COMMANDS = {"swinbert": convert_captioner, "video-swin": convert_encoder, "emotionclip": convert_recogniser}
 
 
 def main(arguments: list[str] | None = None) -> int:

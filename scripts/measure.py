@@ -3,6 +3,7 @@
     python scripts/measure.py faces --photos photos --split test               the face reader
     python scripts/measure.py animator --faces photos --bundle FILE            animated photos, read by MediaPipe
     python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
+    python scripts/measure.py golden emotionclip FOLDER                        what public code computed, and ours
 
 Photos are folders of annotated photos, clips folders of scripts/make_clips.py.
 """
@@ -112,13 +113,36 @@ def measure_evidence(parser: ArgumentParser, arguments: list[str]) -> None:
         write_text(options.out, json.dumps({"shares": shares, "links": links}, indent=1) + "\n")
 
 
+def measure_golden(parser: ArgumentParser, arguments: list[str]) -> int:
+    """What public code computed with random weights beside what ours does with the same: the largest difference of
+    each output. The folder holds weights, inputs and outputs; exit code 1 where a difference is above what is allowed.
+    """
+    from eval.quality.goldens import GOLDENS
+
+    parser.add_argument("what", choices=GOLDENS)
+    parser.add_argument("folder", type=Path, help="weights, inputs and outputs as safetensors, sizes as JSON")
+    options = parser.parse_args(arguments)
+    compare, allowed = GOLDENS[options.what]
+    differences = compare(options.folder)
+    for name, value in differences.items():
+        print(f"{name:24} {value:.2e}")
+    largest = max(differences.values())
+    print(f"{'largest difference':24} {largest:.2e}  (allowed {allowed:.0e})")
+    return int(not largest <= allowed)
+
+
 def _use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
 
 
-COMMANDS = {"faces": measure_faces, "animator": measure_animator, "evidence": measure_evidence}
+COMMANDS = {
+    "faces": measure_faces,
+    "animator": measure_animator,
+    "evidence": measure_evidence,
+    "golden": measure_golden,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from captioner.data.inputs import as_frames
 from captioner.errors import CheckpointError, VideoError
 from captioner.faces import FaceReader, open_reader, warp
 from captioner.faces.crops import READ_SIDE
@@ -27,6 +26,7 @@ from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Sighting, dominance_of, upright_maps
 from captioner.model.appearance import Appearance, AppearanceNet, shipped_appearance
 from captioner.model.experts import Experts, load_experts
+from captioner.video.arrays import as_frames
 from captioner.video.reading import stream
 from captioner.video.transforms import normalise, resize_short
 from prompts.action_units import MAIN_AUS

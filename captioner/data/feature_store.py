@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from captioner.config import DataConfig, ModelConfig
-from captioner.data.inputs import decode_pictures, follow_people, prior_frames, prior_of, sampled_tracks
+from captioner.data.inputs import decode_pictures, follow_people, prior_evidence, prior_of, prior_probs, sampled_tracks
 from captioner.data.manifest import Record
+from captioner.emotion.contract import Evidence
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
 from captioner.faces.crops import READ_SIDE, FaceCrops, crop_side, expert_crops, reader_version
@@ -91,7 +92,7 @@ class Gathered:
 
     frames: Tensor | None = None  # (T, 3, h, w)
     faces: FaceCrops | None = None
-    prior: Tensor | None = None  # (T, 3, S, S) what the emotion prior looks at
+    prior: Evidence | None = None  # what the emotion prior is told
 
 
 class FeatureStore:
@@ -132,6 +133,7 @@ class FeatureStore:
             parts |= self._expert_parts(folder, experts, hashes, sampled)
         if self.prior is not None:
             belief = {"format": FORMAT, "prior": self.prior.digest, "labels": self.config.labels} | self._read_beside()
+            belief |= {"names": names} if (names := self.config.emotion_prior_labels_as) else {}
             parts["belief"] = TensorPart("belief", folder, belief, hashes)
         if video is not None:
             encoder = {k: v for k, v in asdict(self.config.video).items() if k not in ("pretrained", "checkpointing")}
@@ -157,7 +159,7 @@ class FeatureStore:
         """A prior's pictures of faces are read along with the sampled ones: who is followed depends on both."""
         if self.prior is None or not self.prior.reads_faces:
             return {}
-        read = [self.config.video.frames, self.prior.sampling.count, *reader_version(self.config.experts)]
+        read = [self.config.video.frames, self.prior.wants.count, *reader_version(self.config.experts)]
         return {"read": read}
 
     def missing(self, video: Path, check: bool = False) -> list[str]:
@@ -209,7 +211,7 @@ class FeatureStore:
         if "experts" in absent:
             gathered.faces = expert_crops(pictures.sampled[crop_side(self.config.experts)], self.config.experts, tracks)
         if "belief" in absent and prior is not None:
-            gathered.prior = prior_frames(pictures, prior, people)
+            gathered.prior = prior_evidence(pictures, prior, people)
         for name in made.keys() & self.parts.keys():
             self.parts[name].write(video, made[name])
         return gathered, made
@@ -231,7 +233,7 @@ class FeatureStore:
         if "video" in absent and gathered.frames is not None:
             made["video"] = nets.tokens(crop(gathered.frames, self.config.video.size))
         if gathered.prior is not None and (prior := prior_of(self.config)) is not None:
-            made["belief"] = prior.belief(gathered.prior).aligned(self.config.labels).probs
+            made["belief"] = prior_probs(prior, gathered.prior, self.config)
         for name, value in made.items():
             self.parts[name].write(video, value)
         return made

@@ -11,21 +11,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
-from captioner.config import ExpertsConfig, ModelConfig
-from captioner.errors import VideoError
+from captioner.config import ModelConfig
+from captioner.emotion.contract import Evidence
+from captioner.emotion.looking import Span, gather_evidence
 from captioner.faces import FaceTrack
 from captioner.faces.crops import READ_SIDE, PersonTracks, crop_side, expert_crops, face_tracks, tracks_of_both
 from captioner.faces.face_reading import FaceReadings
 from captioner.model.batch import ClipInputs
-from captioner.video.reading import Clip, Sampling, read_samples
+from captioner.video.arrays import sample_any
+from captioner.video.reading import Clip, Sampling
 from captioner.video.shots import pieces
 from captioner.video.transforms import crop, resize_short
 
 if TYPE_CHECKING:
-    from captioner.emotion.belief import EmotionBelief
     from captioner.emotion.prior import EmotionPrior
 
 
@@ -89,7 +89,7 @@ def read_windows(
     wanted = samplings(config, input_sides(config, prior, 0, keep), prior)
     for piece in pieces(source, seconds, wanted, shot):
         if piece.end > done:
-            pictures = Pictures.of(piece.clips, wanted, prior)
+            pictures = Pictures.of(piece.clips, wanted, prior, Span(source, piece.start, piece.end))
             clip = _assemble(pictures, config, prior, (piece.start, piece.end), 0, people, keep)
             yield replace(clip, shot=piece.shot)
 
@@ -103,13 +103,16 @@ class Pictures:
 
     sampled: dict[int | None, Clip]
     prior: Clip | None
+    span: Span
 
     @classmethod
-    def of(cls, clips: Sequence[Sequence[Clip]], wanted: Sequence[Sampling], prior: EmotionPrior | None) -> Pictures:
+    def of(
+        cls, clips: Sequence[Sequence[Clip]], wanted: Sequence[Sampling], prior: EmotionPrior | None, span: Span
+    ) -> Pictures:
         """From clips as they were wanted, those of the prior last."""
         rows = list(clips)
-        beside = rows.pop()[0] if prior is not None else None
-        return cls(dict(zip(wanted[0].sides, rows[0], strict=True)) if rows else {}, beside)
+        beside = rows.pop()[0] if prior is not None and prior.sampling is not None else None
+        return cls(dict(zip(wanted[0].sides, rows[0], strict=True)) if rows else {}, beside, span)
 
     @property
     def first(self) -> Clip:
@@ -130,7 +133,7 @@ def input_sides(config: ModelConfig, prior: EmotionPrior | None, short_side: int
 def samplings(config: ModelConfig, sides: Sequence[int], prior: EmotionPrior | None) -> list[Sampling]:
     """What is to be decoded of a clip; that of the prior, if any, comes last."""
     own = [Sampling(config.video.frames, tuple(sides))] if sides else []
-    return own if prior is None else [*own, prior.sampling]
+    return own if prior is None or prior.sampling is None else [*own, prior.sampling]
 
 
 def decode_pictures(
@@ -145,48 +148,8 @@ def decode_pictures(
 ) -> Pictures:
     """All pictures that are wanted of a clip, decoded once."""
     wanted = samplings(config, sides, prior)
-    if isinstance(source, np.ndarray | Tensor):
-        clips = sample_array(source, wanted, fps, start, end)
-    else:
-        clips = read_samples(source, wanted, start=start, end=end)
-    return Pictures.of(clips, wanted, prior)
-
-
-def sample_array(
-    frames: Any, wanted: Sequence[Sampling], fps: float, start: float, end: float | None
-) -> list[list[Clip]]:
-    """Of frames uint8 (T, H, W, 3) or (T, H, W) in memory what `read_samples` takes of a file."""
-    array = as_frames(frames)
-    if fps <= 0 or start < 0 or (end is not None and end <= start):
-        raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
-    last, duration = len(array) - 1, len(array) / fps
-    first = min(round(start * fps), last)
-    stop = last if end is None else max(first, min(last, round(end * fps) - 1))
-    until = duration if end is None else min(end, duration)
-    clips = []
-    for each in wanted:
-        seconds = each.seconds(first / fps if each.edges else start, stop / fps, until)
-        # what is on screen at these seconds, as with files
-        places = np.minimum(np.floor(seconds * fps + 1e-6).astype(int), last)
-        unique, back = np.unique(places, return_inverse=True)
-        chosen = np.ascontiguousarray(array[unique])
-        sized = [resize_short(chosen, side or min(array.shape[1:3])) for side in each.sides]
-        pictures = [part.permute(0, 2, 3, 1).numpy()[back] for part in sized]
-        clips.append([Clip(part, places / fps, "frames", fps, duration) for part in pictures])
-    return clips
-
-
-def as_frames(frames: Any) -> np.ndarray:
-    """Frames in memory as uint8 (T, H, W, 3); grey and single ones are welcome, alpha is dropped."""
-    array: np.ndarray = frames.cpu().numpy() if isinstance(frames, Tensor) else frames
-    if array.ndim == 3 and array.shape[-1] not in (3, 4):
-        array = np.repeat(array[..., None], 3, -1)
-    if array.ndim == 3:
-        array = array[None]
-    if array.ndim != 4 or array.shape[-1] not in (3, 4) or not array.size or array.dtype != np.uint8:
-        given = f"{array.dtype} of shape {tuple(array.shape)}"
-        raise VideoError(f"frames are {given}: uint8 (T, H, W, 3) is needed, RGB, 0 to 255")
-    return array[..., :3]
+    clips = sample_any(source, wanted, start=start, end=end, fps=fps) if wanted else []
+    return Pictures.of(clips, wanted, prior, Span(source, start, end))
 
 
 # -- people and beliefs -------------------------------------------------------------------------------------------
@@ -215,17 +178,17 @@ def prior_of(config: ModelConfig) -> EmotionPrior | None:
     return open_prior(config)
 
 
-def prior_frames(pictures: Pictures, prior: EmotionPrior, people: Sequence[PersonTracks], person: int = 0) -> Tensor:
-    """What the prior looks at, uint8 (T, 3, S, S): a person, where it looks at faces; else the whole picture."""
-    assert pictures.prior is not None
-    return prior.frames(pictures.prior.frames, people[person].prior if people else None)
+def prior_evidence(
+    pictures: Pictures, prior: EmotionPrior, people: Sequence[PersonTracks], person: int | None = None
+) -> Evidence:
+    """What the prior is told of a clip: of one person, where it looks at people and one is meant; else of all."""
+    tracks = [each.prior for each in people if each.prior is not None]
+    return gather_evidence(pictures.prior, prior.wants, tracks, pictures.span, person)
 
 
-def read_belief(source: Any, prior: EmotionPrior, *, start: float = 0.0, end: float | None = None) -> EmotionBelief:
-    """What a prior alone believes of the dominant face of a video, or of its pictures, in the order of its labels."""
-    clip = read_samples(source, [prior.sampling], start=start, end=end)[0][0]
-    tracks = face_tracks(clip, ExpertsConfig()) if prior.reads_faces else []
-    return prior.belief(prior.frames(clip.frames, tracks[0] if tracks else None))
+def prior_probs(prior: EmotionPrior, evidence: Evidence, config: ModelConfig) -> Tensor:
+    """The prior's belief (1, C) in the captioner's labels."""
+    return prior.belief(evidence).aligned(config.labels, config.emotion_prior_labels_as).probs
 
 
 def _assemble(
@@ -255,8 +218,8 @@ def _assemble(
             own = [*tracks[person : person + 1], *tracks[:person], *tracks[person + 1 :]] if person >= 0 else []
             one.faces = expert_crops(shown, config.experts, own if of_faces else None)
         if prior is not None:
-            belief = prior.belief(prior_frames(pictures, prior, followed, max(person, 0)))
-            one.prior = belief.aligned(config.labels).probs
+            meant = person if people and person >= 0 else None
+            one.prior = prior_probs(prior, prior_evidence(pictures, prior, followed, meant), config)
         inputs.append(one)
     times = [round(float(t), 3) for t in clip.times]
     kept = pictures.sampled[READ_SIDE] if keep else None

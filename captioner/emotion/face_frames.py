@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from captioner.config import ExpertsConfig
-from captioner.emotion.vision import FaceTower
+from captioner.emotion.clip.vision import FaceTower
 from captioner.faces import FaceTrack
 from captioner.faces.crops import MARGIN, READ_SIDE, reader_version, shared_reader
 from captioner.store import Kept, weights_hash

@@ -1,8 +1,20 @@
 """Category-aggregated prompts: every category is named, the one that is meant by "with", the others by "without"."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from captioner.emotion.settings import PromptConfig
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Wording of the category-aggregated prompt (Table 7)."""
+
+    with_word: str = "with"
+    without_word: str = "without"
+    separator: str = "; "
+    reverse: bool = False
+    """Name the categories in reversed order."""
+    template: str = "this picture evokes a feeling like {}"
+    """Of the `emotional` classifier."""
 
 
 def aggregated(labels: Sequence[str], present: int | None, prompt: PromptConfig) -> str:

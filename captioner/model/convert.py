@@ -52,8 +52,8 @@ class Report:
     unfilled: list[str]
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a torch file, at its top or under `state_dict`; nothing but tensors is unpickled."""
+def read_tensors(path: str | Path, key: str = "state_dict") -> dict[str, Tensor]:
+    """The state dict in a torch file, at its top or under `key`; nothing but tensors is unpickled."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{str(path)!r} is a folder: name the file" if path.is_dir() else missing(path))
@@ -66,7 +66,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         else:
             fault = "is damaged or no torch file: copy or download it again"
         raise CheckpointError(f"{path} {fault}") from error
-    tree = tree.get("state_dict", tree) if isinstance(tree, dict) else tree
+    tree = tree.get(key, tree) if isinstance(tree, dict) else tree
     if not isinstance(tree, dict) or not tree or any(not isinstance(v, Tensor) for v in tree.values()):
         raise CheckpointError(f"{path} holds no state dict (tensors by name)")
     return {str(name): value for name, value in tree.items()}

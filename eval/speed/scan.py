@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from captioner.emotion.scan import scan_parallel, scan_sequential
+from captioner.emotion.pe_clip.scan import scan_parallel, scan_sequential
 from eval.speed.timing import BenchTable, time_call
 
 HEADS, CHANNELS, STATES = 8, 48, 4  # PE-CLIP's

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from captioner.emotion.clip import open_clip, open_vocabulary
-from captioner.emotion.settings import ClipConfig
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.clip.opening import open_clip, open_vocabulary
 from captioner.errors import CheckpointError
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, normalise
 from tests.emotion.clip_layouts import write_clip, write_vocabulary

@@ -17,8 +17,8 @@ from captioner.data.dataset import ClipDataset, Place
 from captioner.data.feature_store import FeatureStore
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
-from captioner.emotion.frame_features import read_frames
-from captioner.emotion.pe_clip import PEClip
+from captioner.emotion.pe_clip.frame_features import read_frames
+from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack, crops
 from captioner.faces.reader import make_track
@@ -41,7 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = model_of()
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
-    folder.save_pe_clip(path, model)
+    folder.save_recogniser(path, model)
     return path
 
 
@@ -59,7 +59,7 @@ def face_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = model_of("crop=face")
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
-    folder.save_pe_clip(path, model)
+    folder.save_recogniser(path, model)
     return path
 
 
@@ -101,8 +101,8 @@ def belief_of(given: Any, config: ModelConfig, **how: Any) -> Any:
 
 
 def test_belief_is_the_recognisers_in_the_captioners_order(source: Path, video: Path) -> None:
-    model = folder.load_pe_clip(source)
-    wanted = model.predict(model.features(read_frames(video, 32, 6)[None])).probs
+    model = folder.load_recogniser(source)
+    wanted = model.predict(model.look(read_frames(video, 32, 6)[None])).probs
     torch.testing.assert_close(belief_of(video, config_of(source)), wanted)
     turned = belief_of(video, config_of(source, labels=LABELS[::-1]))
     torch.testing.assert_close(turned, wanted.flip(1))
@@ -113,7 +113,7 @@ def test_belief_is_the_recognisers_in_the_captioners_order(source: Path, video: 
     assert belief_of(video, tiny_config()) is None
     opened = prior.open_prior(config_of(source))
     assert opened is not None
-    torch.testing.assert_close(inputs.read_belief(video, opened).probs, wanted)
+    torch.testing.assert_close(opened.read(video).probs, wanted)
 
 
 @pytest.mark.parametrize("span", [{}, {"start": 0.4, "end": 1.6}])
@@ -196,7 +196,6 @@ def test_other_labels_are_refused_with_both_lists(source: Path, video: Path) -> 
         ("emotion_prior_source=", "emotion_prior_source is missing"),
         ("prompts.tep=false", r"emotion_prior feeds the \[CLASS-k\] token: it needs prompts\.tep"),
         ("emotion_prior_weight=2", "emotion_prior_weight is 2.0: a share between 0 and 1"),
-        ("emotion_prior=clip", "unknown emotion_prior 'clip'"),
     ],
 )
 def test_bad_settings_are_named(source: Path, override: str, message: str) -> None:
@@ -204,8 +203,26 @@ def test_bad_settings_are_named(source: Path, override: str, message: str) -> No
         config_of(source, override)
 
 
+def test_kinds_are_checked(source: Path, video: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown emotion_prior 'clip'"):
+        belief_of(video, config_of(source, "emotion_prior=clip"))
+
+
+def test_other_names_meet_by_a_table(source: Path, video: Path) -> None:
+    wanted = ["happiness", "sadness", "anger", "fear", "trust"]
+    names = "emotion_prior_labels_as={joy: happiness, deep sadness: sadness}"
+    own = belief_of(video, config_of(source))[0]
+    given = belief_of(video, config_of(source, names, labels=wanted))[0]
+    places = [LABELS.index(label) for label in ("joy", "deep sadness", "anger", "fear")]
+    torch.testing.assert_close(given, torch.cat([own[places], torch.zeros(1)]))
+    with pytest.raises(ConfigError, match="the prior's label 'deep sadness' is none of the captioner's"):
+        belief_of(video, config_of(source, "emotion_prior_labels_as={joy: happiness}", labels=wanted))
+    with pytest.raises(ConfigError, match="names 'pride', which the prior does not know"):
+        belief_of(video, config_of(source, "emotion_prior_labels_as={pride: happiness}", labels=wanted))
+
+
 def test_missing_priors_are_named(tmp_path: Path, video: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"model\.emotion_prior_source: .* holds no trained PE-CLIP"):
+    with pytest.raises(CheckpointError, match=r"model\.emotion_prior_source: .* holds no trained recogniser"):
         belief_of(video, config_of(tmp_path / "none"))
     with pytest.raises(ConfigError, match="the clips come without its belief"):
         EmotionCaptioner(config_of(tmp_path)).eval().see(tiny_batch(config_of(tmp_path)))

@@ -12,13 +12,14 @@ from torch import Tensor
 from captioner.config_io import load_config, to_dict
 from captioner.emotion import folder
 from captioner.emotion.belief import EmotionBelief
-from captioner.emotion.classifier import aggregated_anchors
-from captioner.emotion.clip import ClipTowers, open_clip
-from captioner.emotion.pe_clip import PEClip, build, pull_loss, vocabulary_texts
-from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, PromptConfig
-from captioner.emotion.temporal import build_temporal
-from captioner.emotion.tower import Decoder
-from captioner.emotion.wording import aggregated
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.clip.opening import ClipTowers, open_clip
+from captioner.emotion.pe_clip.classifier import aggregated_anchors
+from captioner.emotion.pe_clip.decoder import Decoder
+from captioner.emotion.pe_clip.pe_clip import PEClip, build_pe_clip, pull_loss, vocabulary_texts
+from captioner.emotion.pe_clip.pe_clip_config import DecoderConfig, PEClipConfig
+from captioner.emotion.pe_clip.temporal import build_temporal
+from captioner.emotion.wording import PromptConfig, aggregated
 from captioner.errors import CheckpointError, ConfigError
 from tests.emotion.clip_layouts import write_clip
 
@@ -42,7 +43,7 @@ def clip_of(settings: PEClipConfig) -> ClipTowers:
 
 def model_of(*overrides: str) -> PEClip:
     settings = config(*overrides)
-    return build(settings, clip_of(settings))
+    return build_pe_clip(settings, clip_of(settings))
 
 
 def features(clips: int = 3, segments: int = 6, width: int = 16) -> Tensor:
@@ -65,7 +66,7 @@ def gradient_names(model: PEClip) -> set[str]:
 def test_closed_gates_give_clips_own_text_features(start: int) -> None:
     settings = config(f"decoder.start={start}")
     clip = clip_of(settings)
-    model = build(settings, clip)
+    model = build_pe_clip(settings, clip)
     rows = torch.arange(1, 5).expand(3, -1)
     evolved = model.evolve(features(), rows)
     anchors = aggregated_anchors(settings, clip)
@@ -173,12 +174,12 @@ def test_every_ablation_learns_its_batch(kind: str, supervision: str) -> None:
     model = model_of(f"temporal.kind={kind}", f"supervision.kind={supervision}", learned, "temporal.layers=1").train()
     given, labels, draw = features(), torch.tensor([0, 1, 3]), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameter_groups(5e-3, 0.05))
-    first = float(model.losses(given, labels, draw).neutral)
+    first = float(model.losses(given, labels, draw).task)
     for _ in range(25):
         optimizer.zero_grad()
         model.losses(given, labels, draw).total.backward()
         optimizer.step()
-    assert float(model.losses(given, labels, draw).neutral) < 0.7 * first
+    assert float(model.losses(given, labels, draw).task) < 0.7 * first
 
 
 def test_trained_parameters_fall_linearly_with_the_first_layer() -> None:
@@ -226,7 +227,7 @@ def test_order_supervision_is_the_formula() -> None:
     share = torch.softmax(-costs[:, 1:], 1).gather(1, labels[:, None])
     wanted = costs[:, 0].mean() + 0.7 * -share.log().mean()
     torch.testing.assert_close(losses.total, wanted)
-    torch.testing.assert_close(losses.neutral, costs[:, 0].mean())
+    torch.testing.assert_close(losses.task, costs[:, 0].mean())
 
 
 def test_pull_supervision_is_the_formula() -> None:
@@ -238,7 +239,7 @@ def test_a_clip_of_unequal_widths_starts_as_clip_too(tmp_path: Path) -> None:
     write_clip(tmp_path, "huggingface", text_width=128)
     settings = config("decoder.start=1", f"clip.source={tmp_path}")
     clip = open_clip(settings.clip)
-    model = build(settings, clip)
+    model = build_pe_clip(settings, clip)
     assert model.config.clip.text_width == 128
     evolved = model.evolve(features(2, 6, 32), torch.arange(1, 5).expand(2, -1))
     torch.testing.assert_close(evolved[0], aggregated_anchors(settings, clip), atol=1e-4, rtol=0)
@@ -275,15 +276,15 @@ def test_bad_settings_are_named(override: str, message: str) -> None:
 def test_prompts_longer_than_the_window_are_refused() -> None:
     settings = config("clip.context=12")
     with pytest.raises(ConfigError, match="has 14 word pieces, CLIP's text window has 12: use shorter category names"):
-        build(settings)
+        build_pe_clip(settings)
     settings = config("clip.context=9", "prototype=learned", "classifier=coop", "context_tokens=8")
     with pytest.raises(ConfigError, match="word pieces beside 8 learned ones"):
-        build(settings)
+        build_pe_clip(settings)
 
 
 def test_labels_are_needed() -> None:
     with pytest.raises(ConfigError, match=r"name at least two categories in emotion\.labels"):
-        build(config("labels=[]"))
+        build_pe_clip(config("labels=[]"))
 
 
 # -- beliefs and folders --------------------------------------------------------------------------------------
@@ -304,31 +305,31 @@ def test_a_saved_folder_predicts_the_same(tmp_path: Path, override: str) -> None
     model = model_of(override)
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.4)
-    folder.save_pe_clip(tmp_path / "pe", model, meta={"licence": "none"}, card="# A card\n")
-    back = folder.load_pe_clip(tmp_path / "pe")
+    folder.save_recogniser(tmp_path / "pe", model, meta={"licence": "none"}, card="# A card\n")
+    back = folder.load_recogniser(tmp_path / "pe")
     frames = torch.randint(0, 256, (2, 6, 3, 32, 32), dtype=torch.uint8)
-    torch.testing.assert_close(back.features(frames), model.features(frames))
+    torch.testing.assert_close(back.look(frames), model.look(frames))
     torch.testing.assert_close(back.predict(features()).probs, model.predict(features()).probs)
     assert to_dict(back.config) == to_dict(model.config)
     assert not any(p.requires_grad for p in back.parameters())
-    folder.save_pe_clip(tmp_path / "half", model, half=True)
-    small = folder.load_pe_clip(tmp_path / "half")
+    folder.save_recogniser(tmp_path / "half", model, half=True)
+    small = folder.load_recogniser(tmp_path / "half")
     torch.testing.assert_close(small.predict(features()).probs, model.predict(features()).probs, atol=0.1, rtol=0)
 
 
 def test_damaged_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no trained PE-CLIP: no such file"):
-        folder.load_pe_clip(tmp_path / "none")
-    folder.save_pe_clip(tmp_path / "pe", model_of())
+    with pytest.raises(CheckpointError, match="holds no trained recogniser: no such file"):
+        folder.load_recogniser(tmp_path / "none")
+    folder.save_recogniser(tmp_path / "pe", model_of())
     about = json.loads((tmp_path / "pe" / "config.json").read_text())
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about | {"kind": "captioner"}))
-    with pytest.raises(CheckpointError, match=r"is not a PE-CLIP's config\.json: kind 'pe_clip'"):
-        folder.load_pe_clip(tmp_path / "pe")
+    with pytest.raises(CheckpointError, match=r"is not a recogniser's config\.json: a kind \(pe_clip"):
+        folder.load_recogniser(tmp_path / "pe")
     about["emotion"]["segments"] = 0
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="segments is 0: at least 1"):
-        folder.load_pe_clip(tmp_path / "pe")
+        folder.load_recogniser(tmp_path / "pe")
     about["emotion"] |= {"segments": 6, "labels": [*LABELS, "trust"]}
     (tmp_path / "pe" / "config.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match=r"1 of another shape \(classifier\.vectors"):
-        folder.load_pe_clip(tmp_path / "pe")
+        folder.load_recogniser(tmp_path / "pe")

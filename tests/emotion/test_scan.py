@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.emotion import scan
+from captioner.emotion.pe_clip import scan
 
 HEADS, CHANNELS, STATES = 2, 3, 4
 

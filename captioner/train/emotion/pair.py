@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from captioner.data.manifest import Record, read_manifest
-from captioner.emotion.pe_clip import vocabulary_texts
-from captioner.emotion.settings import TEXT_NAMES, ClipConfig
-from captioner.emotion.tower import TextTower
-from captioner.emotion.vision import FaceTower, PatchTower, build_tower
+from captioner.emotion.clip.clip_config import TEXT_NAMES, ClipConfig
+from captioner.emotion.clip.tower import TextTower
+from captioner.emotion.clip.vision import FaceTower, PatchTower, build_tower
+from captioner.emotion.pe_clip.pe_clip import vocabulary_texts
 from captioner.errors import ConfigError
 from captioner.files import staged
 from captioner.model.experts import load_experts

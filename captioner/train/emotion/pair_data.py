@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from captioner.data.manifest import Record
+from captioner.emotion.clip.vision import FaceTower
 from captioner.emotion.face_frames import TrunkFeatures
-from captioner.emotion.settings import PromptConfig
-from captioner.emotion.vision import FaceTower
-from captioner.emotion.wording import aggregated, readable
+from captioner.emotion.wording import PromptConfig, aggregated, readable
 from captioner.errors import VideoError
 from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.train.emotion.photos import TRAIN, photo_trunks

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from captioner.emotion.pe_clip import PEClip
-from captioner.emotion.vision import FaceTower
+from captioner.emotion.clip.vision import FaceTower
+from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.errors import ConfigError
 from captioner.files import atomic
 from captioner.lexicon.emotions import FERPLUS_LABELS

@@ -26,10 +26,10 @@ from captioner.data.adapters.mafw import FOLDS, read_mafw
 from captioner.data.adapters.viewer import VIEWER_SETS, ListedVideos, read_viewer_set
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import folder
-from captioner.emotion.clip import find_pair, open_clip
-from captioner.emotion.frame_features import FrameFeatures, read_frames
-from captioner.emotion.pe_clip import PEClip, build, vocabulary_texts
-from captioner.emotion.settings import PEClipConfig
+from captioner.emotion.clip.opening import find_pair, open_clip
+from captioner.emotion.pe_clip.frame_features import FrameFeatures, read_frames
+from captioner.emotion.pe_clip.pe_clip import PEClip, build_pe_clip, vocabulary_texts
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.files import atomic, missing, write_text
 from captioner.lexicon.emotions import MAFW_LABELS
@@ -203,7 +203,7 @@ def train_split(
         features = torch.stack([data.drawn(record, random) for record in records]).to(device)
         wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
         losses = model.losses(features, wanted, random)
-        costs.append(float(losses.neutral) * len(records))
+        costs.append(float(losses.task) * len(records))
         if photos is None:
             return losses.total
         seen, votes = (x.to(device) for x in photos.draw(config.photo_batch, random))
@@ -251,7 +251,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
     device = next(clip.vision.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    model = build(config, clip).to(device)
+    model = build_pe_clip(config, clip).to(device)
     data = VideoFeatures(run, model)
     records = [split.records[i] for i in split.test]
     data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
@@ -276,7 +276,7 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
     meta = {"dataset": run.data.dataset}
-    folder.save_pe_clip(out / "model", model, meta=meta, card=model_card(run, result), half=run.train.half)
+    folder.save_recogniser(out / "model", model, meta=meta, card=model_card(run, result), half=run.train.half)
     write_split(out, tested, config.labels, result)
     log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * tested.top1(), len(records))
     return result

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from captioner.config_io import check
-from captioner.emotion.settings import ClipConfig, PEClipConfig, PromptConfig
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
+from captioner.emotion.wording import PromptConfig
 
 
 @dataclass(frozen=True)

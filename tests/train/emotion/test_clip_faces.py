@@ -11,15 +11,16 @@ import torch
 
 from captioner.config import ModelConfig
 from captioner.config_io import load_config
-from captioner.data.inputs import read_belief
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
-from captioner.emotion.clip import open_clip
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.clip.opening import open_clip
+from captioner.emotion.clip.vision import FaceTower, VisionTower
 from captioner.emotion.face_frames import FaceFrames, TrunkFeatures, face_frames
-from captioner.emotion.frame_features import FrameFeatures, read_frames
-from captioner.emotion.pe_clip import build
-from captioner.emotion.settings import ClipConfig, DecoderConfig, PEClipConfig, PromptConfig
-from captioner.emotion.vision import FaceTower, VisionTower
+from captioner.emotion.pe_clip.frame_features import FrameFeatures, read_frames
+from captioner.emotion.pe_clip.pe_clip import build_pe_clip
+from captioner.emotion.pe_clip.pe_clip_config import DecoderConfig, PEClipConfig
+from captioner.emotion.wording import PromptConfig
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces.reader import FaceReader, make_track
 from captioner.lexicon.emotions import MAFW_LABELS
@@ -187,7 +188,7 @@ def test_persons_of_the_pair_are_left_out(pair: Path, manifest: Path, tmp_path: 
     summary = run_protocol(run, torch.device("cpu"))
     result = json.loads((tmp_path / "out" / "split-0" / "result.json").read_text())
     assert (result["train"], result["test"]) == (12 - 2 * len(seen), 4)
-    model = folder.load_pe_clip(tmp_path / "out" / "split-0" / "model")
+    model = folder.load_recogniser(tmp_path / "out" / "split-0" / "model")
     assert model.config.crop == "face" and model.config.clip.tower == "face"
     assert summary["labels"] == ["fear", "happiness"]
     (pair / PERSONS).rename(pair / "away")
@@ -215,7 +216,7 @@ def test_prompts_say_one_emotion() -> None:
 def test_photos_teach_only_what_they_can_show() -> None:
     torch.manual_seed(0)
     config = PEClipConfig(clip=SMALL_CLIP, labels=["joy", "fear", "anxiety"], segments=2, crop="face", decoder=START)
-    model = build(replace(config, classifier="linear"))
+    model = build_pe_clip(replace(config, classifier="linear"))
     known, shares = torch.tensor([True, True, False]), torch.tensor([[0.8, 0.2, 0.0]])
     features = torch.randn(1, 16)
     loss = photo_loss(model, features, shares, known)
@@ -270,7 +271,7 @@ def test_the_shipped_recogniser(video: Path) -> None:
     opened = prior.open_prior(config)
     assert opened is not None and tuple(opened.model.config.labels) == tuple(opened.model.config.labels)
     assert set(opened.model.config.labels) == set(MAFW_LABELS) and opened.model.config.crop == "face"
-    probs = read_belief(video, opened).probs
+    probs = opened.read(video).probs
     assert probs.shape == (1, 11)
     torch.testing.assert_close(probs.sum(), torch.tensor(1.0))
     places = [ROOT / "captioner" / "weights" / name for name in ("pe-clip", "pe-clip-pair")]
@@ -285,5 +286,5 @@ def test_the_shipped_recogniser(video: Path) -> None:
 
 
 def test_an_unknown_prior_names_the_shipped_one() -> None:
-    with pytest.raises(CheckpointError, match=r"no-such holds no trained PE-CLIP: .*; shipped: pe-clip"):
-        folder.load_pe_clip("no-such")
+    with pytest.raises(CheckpointError, match=r"no-such holds no trained recogniser: .*; shipped: pe-clip"):
+        folder.load_recogniser("no-such")

@@ -10,8 +10,8 @@ import train
 from transformers import CLIPModel
 
 from captioner.config_io import load_config
-from captioner.emotion.clip import open_clip
-from captioner.emotion.settings import ClipConfig
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.clip.opening import open_clip
 from captioner.errors import ConfigError
 from captioner.train.emotion.pair import Pair, run_pair
 from captioner.train.emotion.run_config import PairConfig

@@ -15,7 +15,8 @@ from captioner.config_io import build_config, load_config
 from captioner.data.adapters.layout import LayoutError
 from captioner.data.adapters.viewer import VIEWER_SETS, read_viewer_set
 from captioner.data.manifest import Record
-from captioner.emotion import folder, frame_features
+from captioner.emotion import folder
+from captioner.emotion.pe_clip import frame_features
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.train.emotion import plots, protocol, summary
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
@@ -102,7 +103,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     loss = json.loads((tmp_path / "split-0" / "result.json").read_text())["loss"]
     assert len(loss) == 12 and loss[-1] < loss[0]
     assert build_config(EmotionRun, json.loads((tmp_path / "run.json").read_text())).emotion.labels == list(VE8)
-    model = folder.load_pe_clip(tmp_path / "split-1" / "model")
+    model = folder.load_recogniser(tmp_path / "split-1" / "model")
     assert model.config.labels == list(VE8)
 
     # started again: finished splits are read, not trained
@@ -143,7 +144,7 @@ def test_labels_never_enter_a_prediction(miniature: Path, clip_folder: Path, tmp
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre")
     labels, splits, _ = protocol.find_splits(run.data)
     config = protocol.settle_labels(run, labels)
-    model = protocol.build(config)
+    model = protocol.build_pe_clip(config)
     data = protocol.VideoFeatures(run, model)
     records = [splits[0].records[i] for i in splits[0].test]
     wrong = [replace(record, emotion=VE8[(VE8.index(str(record.emotion)) + 1) % 8]) for record in records]
@@ -203,13 +204,13 @@ def test_crop_boxes_are_the_papers() -> None:
 
 def test_features_are_kept_by_content(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre", "data.candidates=3")
-    model = protocol.build(protocol.settle_labels(run, VE8))
+    model = protocol.build_pe_clip(protocol.settle_labels(run, VE8))
     data = protocol.VideoFeatures(run, model)
     video = tmp_path / "clip.mp4"
     shutil.copy(miniature / "videos" / "Joy" / "2.mp4", video)
     kept = data.kept.load(video)
     assert kept.shape == (SEGMENTS, 3, 32)
-    whole = model.features(frame_features.read_frames(video, 32, SEGMENTS)[None])[0]
+    whole = model.look(frame_features.read_frames(video, 32, SEGMENTS)[None])[0]
     torch.testing.assert_close(data.centre(Record("a", video, "")), whole, atol=1e-5, rtol=0)
     file = data.kept.path(video)
     file.write_bytes(b"cut")

@@ -1,57 +1,11 @@
-"""Configuration of PE-CLIP and of its training protocol; every ablation of the paper is a key here."""
+"""Configuration of PE-CLIP; every ablation of the paper is a key here."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from captioner.config_io import Bound, at_least, broken, check, divisors, out_of_bounds
-
-# A tower's sizes: ClipConfig's names and those of transformers' configurations.
-VISION_NAMES = {
-    "vision_width": "hidden_size", "vision_layers": "num_hidden_layers", "vision_heads": "num_attention_heads",
-    "image_size": "image_size", "patch": "patch_size", "activation": "hidden_act",
-}  # fmt: skip
-TEXT_NAMES = {
-    "text_width": "hidden_size", "text_layers": "num_hidden_layers", "text_heads": "num_attention_heads",
-    "context": "max_position_embeddings", "vocab_size": "vocab_size", "activation": "hidden_act",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """The CLIP pair: `source` decides; the sizes below are then read from it."""
-
-    source: str = "openai/clip-vit-base-patch32"
-    """Hub name, folder, weights file in OpenAI's or Hugging Face's layout; "": random weights of the sizes below."""
-    tower: Literal["vit", "face"] = "vit"
-    """What looks at pictures: CLIP's transformer, or the emotion expert's small net for aligned face crops."""
-    image_size: int = 224
-    patch: int = 32
-    vision_width: int = 768
-    vision_layers: int = 12
-    vision_heads: int = 12
-    text_width: int = 512
-    text_layers: int = 12
-    text_heads: int = 8
-    width: int = 512
-    """Of the space that images and texts share."""
-    context: int = 77
-    """Word pieces of a text with its start and end."""
-    vocab_size: int = 0
-    """Filled in when the vocabulary is known."""
-    activation: str = "quick_gelu"
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """Wording of the category-aggregated prompt (Table 7)."""
-
-    with_word: str = "with"
-    without_word: str = "without"
-    separator: str = "; "
-    reverse: bool = False
-    """Name the categories in reversed order."""
-    template: str = "this picture evokes a feeling like {}"
-    """Of the `emotional` classifier."""
+from captioner.emotion.clip.clip_config import ClipConfig
+from captioner.emotion.wording import PromptConfig
 
 
 @dataclass(frozen=True)

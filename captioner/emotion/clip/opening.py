@@ -6,6 +6,7 @@ layers are taken apart.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +17,9 @@ from typing import Any
 import tokenizers
 from torch import Tensor
 
-from captioner.emotion.settings import TEXT_NAMES, VISION_NAMES, ClipConfig
-from captioner.emotion.tower import TextTower
-from captioner.emotion.vision import VisionTower
+from captioner.emotion.clip.clip_config import TEXT_NAMES, VISION_NAMES, ClipConfig
+from captioner.emotion.clip.tower import TextTower
+from captioner.emotion.clip.vision import VisionTower
 from captioner.errors import CheckpointError
 from captioner.files import SHIPPED, missing
 from captioner.model.convert import read_tensors
@@ -27,10 +28,10 @@ from captioner.model.weights import fill, read_weights
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+OPENCLIP = "open_clip_config.json"
 VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")
 MARKS = (("<|startoftext|>", "<|endoftext|>"), ("[CLS]", "[SEP]"))  # CLIP's own, and those of our vocabularies
-HEAD_WIDTH = 64  # in every CLIP of OpenAI; a state dict does not tell
 UNREAD = ("position_ids", "logit_scale", "input_resolution", "context_length", "vocab_size")
 State = dict[str, Tensor]
 
@@ -55,7 +56,8 @@ def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> ClipTowers:
     folder = path if path.is_dir() else path.parent
     state = read_clip_state(path)
     if "visual.conv1.weight" in state or "visual.proj" in state:
-        state, sizes = from_openai(state, str(path))
+        state, sizes = from_openai(state, str(path), read_openclip(folder / OPENCLIP, config))
+        log.info("%s: %s heads of %d and %d channels are taken", path, sizes.activation, *head_widths(sizes))
     else:
         sizes = read_clip_sizes(folder, state, str(path))
     settled = replace(sizes, source=config.source)
@@ -89,8 +91,8 @@ def download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     offline = bool(os.environ.get("HF_HUB_OFFLINE"))
-    kinds = [["config.json", *VOCABULARY, file] for file in WEIGHTS]
-    cause = "it has neither " + " nor ".join(WEIGHTS)
+    kinds = [["config.json", OPENCLIP, *VOCABULARY, file] for file in WEIGHTS]
+    cause = "it has none of " + ", ".join(WEIGHTS)
     for patterns in kinds:
         try:
             folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=offline))
@@ -111,7 +113,7 @@ def read_clip_state(path: Path) -> State:
     if path.is_dir():
         found = [path / name for name in WEIGHTS if (path / name).is_file()] or sorted(path.glob("*.safetensors"))
         if len(found) == 0:
-            raise CheckpointError(f"{path} holds no CLIP: {' or '.join(WEIGHTS)} is missing")
+            raise CheckpointError(f"{path} holds no CLIP: {' or '.join(WEIGHTS[:2])} is missing")
         path = found[0]
     return read_weights(path) if path.suffix == ".safetensors" else read_tensors(path)
 
@@ -182,8 +184,36 @@ _OUTSIDE = {
 _TOWERS = {"visual.transformer.resblocks.": "vision_model", "transformer.resblocks.": "text_model"}
 
 
-def from_openai(state: Mapping[str, Tensor], source: str) -> tuple[State, ClipConfig]:
-    """A state dict of OpenAI's release in Hugging Face's layout, and the sizes that its shapes tell."""
+def read_openclip(path: Path, config: ClipConfig) -> ClipConfig:
+    """A configuration with the activation and the heads that the file beside OpenCLIP's weights tells, if it is there.
+
+    Else its own: neither OpenAI's release nor a lone file of OpenCLIP says which they are.
+    """
+    if not path.is_file():
+        return config
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        vision, text = about["vision_cfg"], about["text_cfg"]
+        channels = (int(vision.get("head_width", 64)), int(text["width"]) // int(text["heads"]))
+        quick = bool(about.get("quick_gelu", False))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{path} is no OpenCLIP's: {type(error).__name__} {error}") from None
+    activation = "quick_gelu" if quick else "gelu"
+    return replace(config, activation=activation, head_width=channels[0], text_head_width=channels[1])
+
+
+def head_widths(config: ClipConfig) -> tuple[int, int]:
+    """Channels of an attention head of both towers."""
+    return config.vision_width // config.vision_heads, config.text_width // config.text_heads
+
+
+def from_openai(state: Mapping[str, Tensor], source: str, asked: ClipConfig) -> tuple[State, ClipConfig]:
+    """A state dict of OpenAI's release, or of OpenCLIP, in Hugging Face's layout, and its sizes.
+
+    Shapes tell the sizes; what they do not tell, the activation and the channels of a head, is as `asked`.
+    """
+    if "text.token_embedding.weight" in state:  # OpenCLIP's towers side by side
+        state = {name.removeprefix("text."): value for name, value in state.items()}
     if "visual.layer1.0.conv1.weight" in state:
         raise CheckpointError(f"{source} is a CLIP with a ResNet image tower: one with a vision transformer is needed")
     placed: State = {}
@@ -196,7 +226,7 @@ def from_openai(state: Mapping[str, Tensor], source: str) -> tuple[State, ClipCo
         elif name not in UNREAD:
             placed |= _layer_part(name, value, source)
     try:
-        return placed, _openai_sizes(placed)
+        return placed, _openai_sizes(placed, asked)
     except KeyError as error:
         raise CheckpointError(f"{source} is no whole CLIP of OpenAI: {error.args[0]} is missing") from None
 
@@ -217,7 +247,7 @@ def _layer_part(name: str, value: Tensor, source: str) -> State:
     raise CheckpointError(f"{source}: {name} has no place in OpenAI's CLIP; is it another network?")
 
 
-def _openai_sizes(state: Mapping[str, Tensor]) -> ClipConfig:
+def _openai_sizes(state: Mapping[str, Tensor], asked: ClipConfig) -> ClipConfig:
     patches = state["vision_model.embeddings.patch_embedding.weight"]
     places = state["vision_model.embeddings.position_embedding.weight"]
     words = state["text_model.embeddings.token_embedding.weight"]
@@ -230,13 +260,16 @@ def _openai_sizes(state: Mapping[str, Tensor]) -> ClipConfig:
         patch=patches.shape[-1],
         vision_width=patches.shape[0],
         vision_layers=layers("vision_model"),
-        vision_heads=max(1, patches.shape[0] // HEAD_WIDTH),
+        vision_heads=max(1, patches.shape[0] // asked.head_width),
         text_width=words.shape[1],
         text_layers=layers("text_model"),
-        text_heads=max(1, words.shape[1] // HEAD_WIDTH),
+        text_heads=max(1, words.shape[1] // (asked.text_head_width or asked.head_width)),
         width=state["text_projection.weight"].shape[0],
         context=len(state["text_model.embeddings.position_embedding.weight"]),
         vocab_size=len(words),
+        activation=asked.activation,
+        head_width=asked.head_width,
+        text_head_width=asked.text_head_width,
     )
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.emotion.scan import scan_parallel, scan_sequential
-from captioner.emotion.settings import TemporalConfig
+from captioner.emotion.pe_clip.pe_clip_config import TemporalConfig
+from captioner.emotion.pe_clip.scan import scan_parallel, scan_sequential
 
 SLOWEST, FASTEST = 1e-3, 1e-1  # bounds of Mamba's step sizes at the start
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from captioner.emotion.clip.vision import FaceTower, VisionTower
 from captioner.emotion.face_frames import READ_SIDE, TrunkFeatures, face_frames
-from captioner.emotion.settings import PEClipConfig
-from captioner.emotion.vision import FaceTower, VisionTower
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.store import Kept, weights_hash
 from captioner.video.reading import frames_at, middles
 from captioner.video.transforms import crop, resize_short

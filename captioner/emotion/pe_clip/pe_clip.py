@@ -11,30 +11,26 @@ the others contain an answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.emotion.belief import EmotionBelief
-from captioner.emotion.classifier import build_classifier, encode_texts
-from captioner.emotion.clip import ClipTowers, open_clip
-from captioner.emotion.settings import PEClipConfig, PromptConfig
-from captioner.emotion.temporal import build_temporal
-from captioner.emotion.tower import Decoder
-from captioner.emotion.vision import VisionTower
-from captioner.emotion.wording import all_aggregated, readable, templated
-from captioner.errors import ConfigError
-
-
-@dataclass
-class RecogniserLosses:
-    """What is minimised, and its parts as watched: the neutral pass alone, and the bidirectional term."""
-
-    total: Tensor
-    neutral: Tensor
-    supervision: Tensor
+from captioner.emotion.clip.opening import ClipTowers, open_clip
+from captioner.emotion.clip.vision import VisionTower
+from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, Wants
+from captioner.emotion.pe_clip.classifier import Anchors, build_classifier, encode_texts
+from captioner.emotion.pe_clip.decoder import Decoder
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
+from captioner.emotion.pe_clip.temporal import build_temporal
+from captioner.emotion.wording import PromptConfig, all_aggregated, readable, templated
+from captioner.errors import CheckpointError, ConfigError
+from captioner.model.weights import fill
 
 
 class Prototypes(nn.Module):
@@ -67,7 +63,9 @@ def make_prototypes(config: PEClipConfig, clip: ClipTowers) -> Prototypes:
 
 
 class PEClip(nn.Module):
-    """The recogniser; `config` must have its labels and the sizes of its CLIP (see `build`)."""
+    """The recogniser; `config` must have its labels and the sizes of its CLIP (see `build_pe_clip`)."""
+
+    KIND = "pe_clip"
 
     def __init__(
         self, config: PEClipConfig, vision: VisionTower, decoder: Decoder, prototypes: Prototypes, classifier: nn.Module
@@ -80,10 +78,30 @@ class PEClip(nn.Module):
         self.prototypes = prototypes
         self.classifier = classifier
 
-    def features(self, frames: Tensor) -> Tensor:
-        """Frames uint8 (B, T, 3, S, S) -> frame features (B, T, E); frozen, so they may be kept."""
+    @property
+    def wants(self) -> Wants:
+        """One picture of each segment."""
+        return Wants(self.config.segments, size=self.config.clip.image_size, crop=self.config.crop)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The categories in their order."""
+        return tuple(self.config.labels)
+
+    def features(self, batch: EvidenceBatch) -> Tensor:
+        """Frame features (B, T, E) of clips; frozen, so they may be kept."""
+        assert batch.frames is not None
+        return self.look(batch.frames)
+
+    def look(self, frames: Tensor) -> Tensor:
+        """Frames uint8 (B, T, 3, S, S) -> frame features (B, T, E)."""
         features: Tensor = self.vision(frames)
         return features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of clips (B, T, E), by the neutral prototype."""
+        rows = torch.zeros(len(features), 1, dtype=torch.long, device=features.device)
+        return self.compare(self.evolve(features, rows)[:, 0])
 
     def evolve(self, features: Tensor, rows: Tensor) -> Tensor:
         """Prototypes `rows` (B, R) led through the video (B, T, E): unit vectors (B, R, E)."""
@@ -108,7 +126,7 @@ class PEClip(nn.Module):
         costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(rows.shape)
         task = costs[:, 0].mean()
         if kind == "off":
-            return RecogniserLosses(task, task.detach(), torch.zeros_like(task.detach()))
+            return RecogniserLosses(task, task.detach())
         weight = self.config.supervision.weight
         if kind == "order":
             extra = order_loss(costs[:, 1:], self.config.supervision.temperature)
@@ -116,7 +134,7 @@ class PEClip(nn.Module):
         else:
             extra = pull_loss(costs)
             total = weight * task + (1 - weight) * extra
-        return RecogniserLosses(total, task.detach(), extra.detach())
+        return RecogniserLosses(total, task.detach(), {"supervision": extra.detach()})
 
     def draw_tendencies(self, labels: Tensor, generator: torch.Generator | None) -> Tensor:
         """The right category and `wrong` others for each clip: (B, 1 + wrong)."""
@@ -131,21 +149,21 @@ class PEClip(nn.Module):
         """The belief of clips (B, T, E), by the neutral prototype alone."""
         evolved = self.evolve(features, torch.zeros(len(features), 1, dtype=torch.long, device=features.device))
         probs = self.compare(evolved[:, 0]).softmax(-1)
-        return EmotionBelief(tuple(self.config.labels), probs, evolved[:, 0])
+        return EmotionBelief(self.labels, probs, evolved[:, 0])
 
     def trained_parameters(self) -> int:
         """How many numbers training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
-    def parameter_groups(self, lr: float, decoder_scale: float) -> list[dict[str, object]]:
-        """Optimiser groups: weights that come from CLIP at `decoder_scale` times the rate, all others at the rate."""
-        slow = set()
+    def parameter_groups(self, lr: float, slow: float) -> list[dict[str, Any]]:
+        """Optimiser groups: weights that come from CLIP at `slow` times the rate, all others at the rate."""
+        old = set()
         if self.config.decoder.init == "pretrained":
-            slow |= {id(p) for p in self.decoder.pretrained_parameters()}
+            old |= {id(p) for p in self.decoder.pretrained_parameters()}
         if self.config.classifier == "emotional":
-            slow |= {id(p) for p in self.classifier.parameters()}
+            old |= {id(p) for p in self.classifier.parameters()}
         live = [p for p in self.parameters() if p.requires_grad]
-        groups = [([p for p in live if id(p) not in slow], 1.0), ([p for p in live if id(p) in slow], decoder_scale)]
+        groups = [([p for p in live if id(p) not in old], 1.0), ([p for p in live if id(p) in old], slow)]
         return [{"params": members, "lr": lr * scale} for members, scale in groups if members]
 
 
@@ -166,7 +184,7 @@ def vocabulary_texts(labels: list[str], prompt: PromptConfig) -> list[str]:
     return [*all_aggregated(labels, prompt), *templated(labels, prompt), *map(readable, labels)]
 
 
-def build(config: PEClipConfig, clip: ClipTowers | None = None) -> PEClip:
+def build_pe_clip(config: PEClipConfig, clip: ClipTowers | None = None) -> PEClip:
     """An untrained recogniser; its CLIP is opened unless it is handed in. Random numbers come from torch's state."""
     if not config.labels:
         raise ConfigError("labels are missing: name at least two categories in emotion.labels")
@@ -175,3 +193,27 @@ def build(config: PEClipConfig, clip: ClipTowers | None = None) -> PEClip:
     decoder = Decoder(clip.config, settled.decoder, clip.text)
     classifier = build_classifier(settled, clip)
     return PEClip(settled, clip.vision, decoder, make_prototypes(settled, clip), classifier).eval()
+
+
+def pe_clip_state(model: PEClip) -> dict[str, Tensor]:
+    """What a folder keeps: the category vectors as they are now, however they were made."""
+    with torch.no_grad():
+        vectors = model.classifier().detach()
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith("classifier.")}
+    return {**own, "classifier.vectors": vectors}
+
+
+def restore_pe_clip(config: PEClipConfig, state: Mapping[str, Tensor], folder: Path) -> PEClip:
+    """The recogniser of a configuration and what its folder keeps."""
+    odd = [name for name in ("prototypes.hidden", "prototypes.ends", "classifier.vectors") if name not in state]
+    if odd:
+        raise CheckpointError(f"{folder / 'model.safetensors'} lacks {', '.join(odd)}: it is of another kind of model")
+    hidden, ends = (torch.zeros_like(state[f"prototypes.{name}"]) for name in ("hidden", "ends"))
+    prototypes = Prototypes(hidden.float(), ends, learned=config.prototype == "learned")
+    anchors = Anchors(torch.zeros(len(config.labels), config.clip.width))
+    model = PEClip(config, VisionTower(config.clip), Decoder(config.clip, config.decoder), prototypes, anchors)
+    fill(model, state, str(folder))
+    return model
+
+
+RECOGNISER = RecogniserKind("pe_clip", "PE-CLIP", PEClipConfig, build_pe_clip, restore_pe_clip, pe_clip_state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captioner.emotion.settings import VISION_NAMES, ClipConfig
+from captioner.emotion.clip.clip_config import VISION_NAMES, ClipConfig
 from captioner.model.experts import Experts
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, normalise
 from prompts.backbones import build_backbone
@@ -61,9 +61,7 @@ class PatchTower(nn.Module):
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         sizes = {theirs: getattr(config, ours) for ours, theirs in VISION_NAMES.items()}
-        self.sizes = CLIPVisionConfig(
-            **sizes, intermediate_size=4 * config.vision_width, projection_dim=config.width
-        )
+        self.sizes = CLIPVisionConfig(**sizes, intermediate_size=4 * config.vision_width, projection_dim=config.width)
         whole = CLIPVisionModelWithProjection(self.sizes)
         self.vision_model, self.visual_projection = whole.vision_model, whole.visual_projection
 

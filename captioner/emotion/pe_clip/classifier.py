@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.emotion.clip import ClipTowers
-from captioner.emotion.settings import PEClipConfig
-from captioner.emotion.tower import TextTower
+from captioner.emotion.clip.opening import ClipTowers
+from captioner.emotion.clip.tower import TextTower
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.emotion.wording import all_aggregated, readable, templated
 from captioner.errors import ConfigError
 

@@ -1,0 +1,1 @@
+"""CLIP pairs: opened from any layout (opening.py), the towers, their configuration."""
