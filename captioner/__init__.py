@@ -7,6 +7,7 @@
 Nothing heavy is imported before it is used, so that `caption --help` answers at once.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,19 @@ from captioner.files import list_models
 from captioner.version import __version__
 
 if TYPE_CHECKING:
+    from captioner.inference.background import Failed
     from captioner.inference.predictor import Caption, Captioner
+    from captioner.inference.tables import to_pandas, to_polars
 
-__all__ = ["Caption", "Captioner", "__version__", "list_models", "load"]
+__all__ = ["Caption", "Captioner", "Failed", "__version__", "list_models", "load", "to_pandas", "to_polars"]
+
+_LAZY = {
+    "Caption": "captioner.inference.results",
+    "Captioner": "captioner.inference.predictor",
+    "Failed": "captioner.inference.background",
+    "to_pandas": "captioner.inference.tables",
+    "to_polars": "captioner.inference.tables",
+}
 
 
 def load(
@@ -32,8 +43,6 @@ def load(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Caption", "Captioner"):
-        from captioner.inference import predictor
-
-        return getattr(predictor, name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'captioner' has no attribute {name!r}")

@@ -8,7 +8,7 @@ import io
 import os
 from collections import deque
 from collections.abc import Iterable
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Sighting, dominance_of, upright_maps
 from captioner.model.appearance import Appearance, AppearanceNet, shipped_appearance
 from captioner.model.experts import Experts, load_experts
+from captioner.stopping import heed_stop
 from captioner.video.arrays import as_frames
 from captioner.video.reading import stream
 from captioner.video.transforms import normalise, resize_short
@@ -75,6 +76,12 @@ class Examiner:
         if appearance is not None:
             self.appearance = _seeing_alike(appearance, experts).net.to(self.device)
         self._waiting: list[tuple[Sighting, int, Tensor, float]] = []
+
+    def anew(self) -> "Examiner":
+        """The same networks with nothing waiting: each reading has its own, so that threads may share a captioner."""
+        other = copy(self)
+        other._waiting = []
+        return other
 
     def add(self, seen: Sighting, place: int, picture: Picture) -> None:
         """The face of a person in the frame that is `place` of theirs; examined when a batch is full."""
@@ -182,7 +189,7 @@ class DenseReader:
     def read(self, source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:
         """Everybody in a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`."""
         footage, pictures = filmed(source, start, end, fps)
-        return read_faces(pictures, footage, self.reader, self.examiner)
+        return read_faces(pictures, footage, self.reader, self.examiner.anew())
 
 
 def read_faces(pictures: Pictures, footage: Footage, reader: FaceReader, examiner: Examiner) -> FaceReadings:
@@ -212,6 +219,7 @@ def _follow(
     recent: deque[Picture] = deque(maxlen=_KEPT)
     times: list[float] = []
     for second, picture in chain(first, waiting):
+        heed_stop()
         times.append(second)
         recent.append(picture)
         live = follower.step(picture)

@@ -5,7 +5,6 @@ centre of the first one at (0.5, 0.5).
 """
 
 import csv
-import importlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -24,7 +23,7 @@ CERTAIN = 0.95  # chance from which on a person is called a woman or a man
 _PIXELS = ("x_", "y_", "FaceRect")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FaceReading:
     """One person in the frames from the first to the last in which they were seen.
 
@@ -69,6 +68,10 @@ class FaceReading:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def __repr__(self) -> str:
+        span = f"{self.times[0]:.1f}-{self.times[-1]:.1f} s" if len(self) else "never seen"
+        return f"FaceReading({self.face_id}, {self.named}, {span}, {len(self)} frames)"
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -127,7 +130,7 @@ class FaceReading:
         return columns | {"examined": self.examined.astype(np.int64)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FaceReadings(Sequence[FaceReading]):
     """Everybody in a video or picture, the most dominant person first."""
 
@@ -143,6 +146,9 @@ class FaceReadings(Sequence[FaceReading]):
     def __len__(self) -> int:
         return len(self.people)
 
+    def __repr__(self) -> str:
+        return f"FaceReadings({len(self)} people, {self.duration:.1f} s, {self.source!r})"
+
     @overload
     def __getitem__(self, place: int) -> FaceReading: ...
 
@@ -155,14 +161,8 @@ class FaceReadings(Sequence[FaceReading]):
     def __iter__(self) -> Iterator[FaceReading]:
         return iter(self.people)
 
-    @overload
-    def table(self, pandas: Literal[False] = False) -> Table: ...
-
-    @overload
-    def table(self, pandas: bool) -> Any: ...
-
-    def table(self, pandas: bool = False) -> Any:
-        """A row for each frame and person, in order of time: columns by name, or a DataFrame.
+    def table(self) -> Table:
+        """A row for each frame and person, in order of time: columns by name; `captioner.to_pandas` makes a frame.
 
         The names, axes and units of pose_R*, x_* and y_* are OpenFace's (radians, pixels; frame counts from 1),
         those of FaceRect* and of the emotions py-feat's. AU*_r is the score 0..1 that captions use, not OpenFace's
@@ -172,8 +172,7 @@ class FaceReadings(Sequence[FaceReading]):
         parts = [person.table() for person in self.people] or [self._nobody().table()]
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.lexsort((columns["face_id"], columns["frame"]))
-        columns = {name: column[order] for name, column in columns.items()}
-        return _data_frame(columns) if pandas else columns
+        return {name: column[order] for name, column in columns.items()}
 
     def _nobody(self) -> FaceReading:
         """A reading of no frame: its table has the columns, and no row."""
@@ -186,14 +185,6 @@ class FaceReadings(Sequence[FaceReading]):
             of((0, units), np.float32), of((0, names), np.float32), of(0, np.bool_), self.au_ids, self.au_thresholds,
             self.emotion_names,
         )  # fmt: skip
-
-
-def _data_frame(columns: Table) -> Any:
-    try:
-        pandas = importlib.import_module("pandas")
-    except ImportError:
-        raise FaceError("table(pandas=True) needs pandas: pip install pandas, or leave it out for a dict") from None
-    return pandas.DataFrame(columns)
 
 
 def csv_text(readings: FaceReadings) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
 
 from captioner.config import DecodeConfig
+from captioner.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,19 @@ class DecodeKeywords(WritingKeywords, total=False):
     """DecodeOptions as keywords."""
 
     people: int
+
+
+def known_keywords(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same keywords; a TypeError names one that does not exist, and the nearest that does."""
+    names = [each.name for each in fields(DecodeOptions)]
+    for name in given:
+        if name not in names:
+            raise TypeError(unknown("option", name, names))
+    return dict(given)
+
+
+def only_of_the_clip(given: WritingKeywords) -> WritingKeywords:
+    """The same keywords; a TypeError where people are asked of `caption`, which gives one sentence."""
+    if "people" in given:
+        raise TypeError("caption() writes one sentence about a clip: use model.people(video, 2) for one a person")
+    return given

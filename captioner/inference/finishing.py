@@ -38,6 +38,7 @@ def finish_caption(
     support_units(caption)
     if asked.evidence and clip.pictures is not None:
         caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)
+        caption.evidence.readings = clip.readings
     return None
 
 

@@ -6,14 +6,14 @@ source -> read_inputs (frames, faces, belief) -> collate -> EmotionCaptioner.see
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import torch
 
 from captioner.data.face_readings import DenseReader, once_more
@@ -21,18 +21,26 @@ from captioner.data.inputs import ReadClip, read_inputs, read_windows
 from captioner.errors import CaptionerError, ConfigError
 from captioner.faces import BACKENDS, open_reader
 from captioner.faces.face_reading import FaceReadings
-from captioner.inference.background import Failed, ahead, tried
+from captioner.inference.background import Failed, ahead, asynchronous, tried
 from captioner.inference.captions import caption_batch, special_ids, write_batch
 from captioner.inference.choices import faceless, lacks_memory, pick_device, with_reader
-from captioner.inference.decode_options import DecodeKeywords, DecodeOptions, WritingKeywords
+from captioner.inference.decode_options import (
+    DecodeKeywords,
+    DecodeOptions,
+    WritingKeywords,
+    known_keywords,
+    only_of_the_clip,
+)
 from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
 from captioner.inference.results import ActionUnit, Caption
 from captioner.inference.supports import supports_of
+from captioner.inference.video_like import VideoLike, checked
 from captioner.model import checkpoint
 from captioner.model.action_judge import ActionJudge, load_action_judge
 from captioner.model.batch import ClipItem, collate
 from captioner.model.tokenizer import TextPieces
+from captioner.stopping import heed_stop
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,12 +50,14 @@ __all__ = ["ActionUnit", "Caption", "Captioner", "caption_batch", "pick_device",
 log = logging.getLogger(__name__)
 
 LEAST_WINDOW = 0.5  # seconds
-VideoLike: TypeAlias = "str | Path | BinaryIO | np.ndarray | torch.Tensor"
 
 
 class Captioner:
     """A loaded captioner: `captioner.load(name)`, then `.caption(video)`, `.people(video, 2)`, `.windows(video, 5)`;
-    `.read(video)` gives the faces alone."""
+    `.read(video)` gives the faces alone. Threads may share one."""
+
+    def __repr__(self) -> str:
+        return f"Captioner({self.checkpoint.name!r}, device={str(self.device)!r})"
 
     def __init__(
         self, loaded: checkpoint.Checkpoint, device: torch.device | str = "cpu", faces: str | None = None
@@ -93,7 +103,7 @@ class Captioner:
     def caption(
         self, source: list[Any] | tuple[Any, ...], *, start: float = ..., end: float | None = ..., fps: float = ...,
         **options: Unpack[WritingKeywords],
-    ) -> list[Caption]: ...  # fmt: skip
+    ) -> list[Caption | Failed]: ...  # fmt: skip
 
     @overload
     def caption(
@@ -109,16 +119,17 @@ class Captioner:
         end: float | None = None,
         fps: float = 25.0,
         **options: Unpack[WritingKeywords],
-    ) -> Caption | list[Caption]:
+    ) -> Caption | list[Caption | Failed]:
         """The caption of a video: a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`.
 
-        `start` and `end` are seconds. A list of any of these gives a list. Further keywords: DecodeOptions.
+        `start` and `end` are seconds. A list of any of these gives a list in its order: captions, and a Failed, which
+        counts as false and has a `reason`, where one could not be made. Further keywords: DecodeOptions.
         """
-        asked = self.options(people=0, **options)
-
+        asked = self.options(**only_of_the_clip(options))
         read = partial(self._read, asked=asked, start=start, end=end, fps=fps)
         if isinstance(source, list | tuple):
-            return [captions[0] for captions in self._each(map(read, source), asked, 4)]
+            clips = (outcome for _, outcome in tried(read, source))
+            return [one if isinstance(one, Failed) else one[0] for one in self._each(clips, asked, 4, guarded=True)]
         return self._describe([read(source)], asked)[0][0]
 
     def people(self, source: VideoLike, count: int = 2, **options: Unpack[WritingKeywords]) -> list[Caption]:
@@ -134,7 +145,7 @@ class Captioner:
         batch: int = 1,
         after: Caption | None = None,
         **options: Unpack[DecodeKeywords],
-    ) -> Iterator[Caption]:
+    ) -> Generator[Caption, None, None]:
         """A caption for each `seconds` of a video, in order of time, while it is read; no window holds a cut.
 
         With `people` one for each of so many people of each window. Memory does not grow with the video.
@@ -144,11 +155,19 @@ class Captioner:
             raise ConfigError(f"windows of {seconds:g} s are too short: at least {LEAST_WINDOW:g} s are needed")
         asked = self.options(**options)
         behind = (after.shot, after.end) if after else None
-        again = once_more(source)
+        again = once_more(source := checked(source))
         read = read_windows(source, self.config, seconds, people=asked.people, keep=asked.evidence, after=behind)
         clips = (self._followed(clip, once_more(again), asked, clip.start, clip.end) for clip in read)
         for captions in self._each(ahead(clips, batch + 1), asked, batch):
             yield from captions
+
+    async def stream(
+        self, source: VideoLike, seconds: float = 5.0, **options: Unpack[DecodeKeywords]
+    ) -> AsyncGenerator[Caption, None]:
+        """The captions of `windows` for `async for`; the work is done in threads and ends when nobody listens."""
+        async with aclosing(asynchronous(self.windows(source, seconds, **options))) as captions:
+            async for caption in captions:
+                yield caption
 
     def each(
         self, sources: Iterable[Any], *, batch: int = 4, **options: Unpack[DecodeKeywords]
@@ -166,7 +185,7 @@ class Captioner:
 
         Who finds the faces is the captioner's reader; what they show is said by the shipped experts.
         """
-        return self._dense.read(source, start, end, fps)
+        return self._dense.read(checked(source), start, end, fps)
 
     @cached_property
     def _dense(self) -> DenseReader:
@@ -180,7 +199,7 @@ class Captioner:
         self, source: Any, asked: DecodeOptions, start: float = 0.0, end: float | None = None, fps: float = 25.0
     ) -> ReadClip:
         """A clip as the model takes it, everybody in it followed all the time."""
-        again = once_more(source)
+        again = once_more(source := checked(source))
         own, people, keep = self.config, asked.people, asked.evidence
         clip = read_inputs(source, own, start=start, end=end, fps=fps, people=people, keep=keep)
         return self._followed(clip, again, asked, start, end, fps)
@@ -196,7 +215,7 @@ class Captioner:
 
     def options(self, **keywords: Unpack[DecodeKeywords]) -> DecodeOptions:
         """Options from keywords; a style, or people, that this captioner does not know are an error."""
-        asked = DecodeOptions(**keywords)
+        asked = DecodeOptions(**known_keywords(keywords))
         special_ids(self.tokenizer, self.config.styles, asked.style)
         if asked.people and self.config.experts.margin is None:
             raise ConfigError(faceless(self.checkpoint.name))
@@ -217,11 +236,12 @@ class Captioner:
             return self._describe(clips, asked)
         except Exception as error:
             if len(clips) == 1:
-                return [Failed(error)]
+                return [Failed(error, clips[0].source)]
         return [self._tried([one], asked)[0] for one in clips]
 
     def _describe(self, clips: list[ReadClip], asked: DecodeOptions) -> list[list[Caption]]:
         """The captions of each clip, one or one a person; all in one batch, in halves where memory lacks."""
+        heed_stop()
         rows = [(clip, number) for clip in clips for number in range(len(clip.inputs))]
         size = min(self._room or len(rows), len(rows)) or 1
         try:

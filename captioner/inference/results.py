@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -141,6 +145,7 @@ class Evidence:
     words: list[AttentionShares] = field(default_factory=list)
     prompts: list[AttentionShares] = field(default_factory=list)
     square: bool = True  # whether the maps cover the picture's centre square rather than all of it
+    readings: FaceReadings | None = field(default=None, repr=False, compare=False)  # everybody, densely in time
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -157,7 +162,7 @@ class Evidence:
         }
 
 
-@dataclass
+@dataclass(repr=False)
 class Caption:
     """What `caption` says of a clip, of one window of a video, or of one person in it, and why."""
 
@@ -179,6 +184,21 @@ class Caption:
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
     shot: float = field(default=0.0, repr=False, compare=False)  # second at which the shot of a window begins
 
+    def __repr__(self) -> str:
+        who = f", person {self.person}" if self.person else ""
+        return f"Caption({self.text!r}, {self.start:.1f}-{self.end:.1f} s{who})"
+
+    def _repr_html_(self) -> str:
+        return in_notebook(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write a file in the format that its suffix names: txt, json, jsonl, csv, srt, vtt or html.
+
+        A page shows all that it can where `evidence=True` was asked for, and plays the video it was made of.
+        """
+        # The formats stand above this room: a convenience reaches up to them by name, when it is asked for.
+        import_module("captioner.output.saving").save_caption(self, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the evidence's pictures are left out."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_PLAIN}
@@ -197,6 +217,7 @@ class VideoCaptions:
     timed: bool = False  # windows were asked for
     persons: bool = False  # persons were asked for
     faces: FaceReadings | None = field(default=None, repr=False, compare=False)  # where a format asks for them
+    film: Path | bytes | None = field(default=None, repr=False, compare=False)  # what a page can play
 
     @property
     def duration(self) -> float:
@@ -237,3 +258,21 @@ def restore_caption(plain: dict[str, Any]) -> Caption:
     own["action_units"] = [ActionUnit(**unit) for unit in plain["action_units"]]
     own["phrases"] = [Link(**each) for each in plain["phrases"]]
     return Caption(**own)
+
+
+def in_notebook(caption: Caption) -> str:
+    """A caption as a notebook shows it: the sentence with its phrases marked, and the likeliest emotions."""
+    cut, at = [], 0
+    for link in sorted(caption.phrases, key=lambda each: each.start):
+        told = f"{link.name}, best seen at {link.second:.1f} s" if link.second is not None else link.name
+        told += "" if link.seen else "; not confirmed"
+        style = "solid" if link.seen else "dotted"
+        cut.append(escape(caption.text[at : link.start]))
+        words = escape(caption.text[link.start : link.end])
+        cut.append(f'<span title="{escape(told)}" style="border-bottom:2px {style} currentColor">{words}</span>')
+        at = link.end
+    cut.append(escape(caption.text[at:]))
+    likely = sorted(caption.emotion.items(), key=lambda pair: -pair[1])[:3]
+    told = ", ".join(f"{escape(label)} {share:.0%}" for label, share in likely)
+    where = f"{escape(caption.source)} {caption.start:.1f} to {caption.end:.1f} s"
+    return f'<p style="font-size:1.3em;margin:0">{"".join(cut)}</p><p><small>{where}. {told}</small></p>'

@@ -13,7 +13,7 @@ from typing import Any
 import captioner
 from captioner.errors import CaptionerError, OutputError, printable
 from captioner.files import missing
-from captioner.inference.background import Failed
+from captioner.inference.background import Failed, cause_of
 from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import Outputs
@@ -112,7 +112,7 @@ class CaptionRun:
             except OutputError:
                 raise
             except Exception as error:
-                yield each, Failed(error)
+                yield each, Failed(error, each.source)
 
     def _windows(self, model: Any, each: Input, source: Any, asked: dict[str, Any]) -> list[Caption]:
         """The captions of a film, said and kept as they come; an interrupted run's are kept and not said again."""
@@ -180,14 +180,6 @@ class CaptionRun:
         log.error("error: %s", cause)
         if error is not None:
             log.debug("raised here:", exc_info=error)
-
-
-def cause_of(error: Exception, source: str) -> str:
-    """One line on an error; one that is not meant for users names the input and its own kind."""
-    if isinstance(error, CaptionerError):
-        return str(error)
-    cause = (str(error).strip().splitlines() or [""])[0]
-    return f"{source!r}: {type(error).__name__}: {cause}"
 
 
 def _exists(source: str) -> bool:

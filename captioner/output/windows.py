@@ -6,9 +6,9 @@ import hashlib
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from captioner.inference.results import (
     AttentionShares,
@@ -22,6 +22,11 @@ from captioner.inference.results import (
     restore_caption,
 )
 from captioner.output.journal import append, file_stamp, open_own, read_row
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from captioner.faces.face_reading import FaceReadings
 
 
 class WindowLog:
@@ -76,7 +81,8 @@ def _caption_of(row: Mapping[str, Any]) -> Caption | None:
 
 def _record(evidence: Evidence) -> dict[str, Any]:
     """Evidence as plain values, its pictures and maps as text."""
-    plain: dict[str, Any] = asdict(evidence)
+    plain: dict[str, Any] = asdict(replace(evidence, readings=None))
+    plain["readings"] = _pack_readings(evidence.readings) if evidence.readings is not None else None
     for picture in [*plain["frames"], *plain["portraits"].values()]:
         picture["jpeg"] = b64encode(picture["jpeg"]).decode()
     for row in [*plain["words"], *plain["prompts"]]:
@@ -106,7 +112,41 @@ def _restore(plain: dict[str, Any]) -> Evidence:
         words=[_shares(each) for each in plain["words"]],
         prompts=[_shares(each) for each in plain["prompts"]],
         square=plain["square"],
+        readings=_unpack_readings(plain["readings"]) if plain["readings"] else None,
     )
+
+
+def _pack_readings(readings: FaceReadings) -> dict[str, Any]:
+    """Readings as plain values, their arrays as text."""
+    people = [{each.name: _packed(getattr(one, each.name)) for each in fields(one)} for one in readings]
+    return {each.name: getattr(readings, each.name) for each in fields(readings)} | {"people": people}
+
+
+def _packed(value: Any) -> Any:
+    if not hasattr(value, "dtype"):
+        return value
+    return {"shape": value.shape, "kind": value.dtype.str, "array": b64encode(value.tobytes()).decode()}
+
+
+def _unpack_readings(plain: Mapping[str, Any]) -> FaceReadings:
+    """What `_pack_readings` made plain."""
+    from captioner.faces.face_reading import FaceReading, FaceReadings
+
+    people = tuple(FaceReading(**{name: _unpacked(value) for name, value in one.items()}) for one in plain["people"])
+    return FaceReadings(**{name: _tuple(value) for name, value in plain.items()} | {"people": people})
+
+
+def _unpacked(value: Any) -> Any:
+    import numpy as np
+
+    if not isinstance(value, dict):
+        return _tuple(value)
+    array: NDArray[Any] = np.frombuffer(b64decode(value["array"]), value["kind"]).reshape(value["shape"])
+    return array
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _shares(plain: dict[str, Any]) -> AttentionShares:

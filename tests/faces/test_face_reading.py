@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from captioner.errors import CaptionerError
 from captioner.faces import EXPRESSION_NAMES, FaceError
 from captioner.faces.face_reading import FaceReading, FaceReadings, roll_of
+from captioner.inference.tables import to_pandas
 from tests.faces.mean_face import mean_face
 
 UNITS, THRESHOLDS, EMOTIONS = (1, 4, 12), (0.5, 0.6, 0.7), ("anger", "happiness")
@@ -83,10 +85,10 @@ def test_arrays_of_the_wrong_length_are_refused() -> None:
 
 def test_a_data_frame_for_those_who_have_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
-    with pytest.raises(FaceError, match="needs pandas: pip install pandas"):
-        readings(reading()).table(pandas=True)
+    with pytest.raises(CaptionerError, match="needs pandas: pip install pandas"):
+        to_pandas(readings(reading()))
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda columns: ("frame", columns)))
-    kind, columns = readings(reading()).table(pandas=True)
+    kind, columns = to_pandas(readings(reading()))
     assert kind == "frame" and list(columns) == list(reading().table())
 
 
