@@ -114,7 +114,9 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 
 def _add_captions(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--style", help="faces or feelings, where the model knows both (default: its first)")
+    styles = "plain (whole sentences), faces (as MAFW lists them) or feelings, where the model knows them"
+    add("--style", help=f"{styles} (default: plain, else the model's first)")
+    add("--neutral", action="store_true", help="call nobody woman or man")
     add("--window", type=_seconds, metavar="SECONDS", help="a caption for every so many seconds; cuts are respected")
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
     add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")

@@ -320,7 +320,7 @@ class DecodeConfig:
     max_words: int = 0
     """Word pieces at most; 0: the model's max_text."""
     style: str = ""
-    """One of the model's manners (model.styles); "": the first."""
+    """One of the styles that the model learned (model.styles); "": the first."""
     length_penalty: float = 1.0
     no_repeat: int = 3
     """No n-gram of this length twice; 0: anything goes."""

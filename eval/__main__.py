@@ -115,7 +115,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=int, metavar="N", help="fold of the manifest, where it has folds")
     parser.add_argument("--clips", type=int, default=0, metavar="N", help="only the first so many (all)")
     parser.add_argument("--beams", type=int, default=0, metavar="N", help="of the search; 1: greedy (the model's)")
-    parser.add_argument("--style", default="", help="one of the model's styles of captions (its first)")
+    parser.add_argument("--style", default="", help="one of the styles that the model learned (its first)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for predictions.jsonl and scores.json")
 

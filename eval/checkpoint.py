@@ -13,7 +13,9 @@ from captioner.config import Config, DecodeConfig
 from captioner.data.dataset import ClipDataset
 from captioner.data.feature_store import FeatureStore
 from captioner.data.manifest import Record, read_manifest
+from captioner.errors import ConfigError
 from captioner.files import write_text
+from captioner.inference.manner import PLAIN, TOLD_FROM
 from captioner.inference.predictor import Caption, Captioner
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.train.validation import predict_captions
@@ -66,6 +68,8 @@ class SplitOptions:
 
 def score_split(checkpoint: str, manifest: Path, options: SplitOptions) -> CheckpointScores:
     """A checkpoint's scores on a split; clips of the training split are what the blind baselines know."""
+    if options.style == PLAIN:
+        raise ConfigError(f"style {PLAIN!r} is worded from {TOLD_FROM!r}, which is what scores compare: use that")
     model = captioner.load(checkpoint, device=options.device)
     records = read_manifest(manifest, split=options.split, fold=options.fold)
     records = records[: options.clips] if options.clips else records

@@ -21,6 +21,7 @@ from _command import guarded, script_parser
 import captioner
 from captioner.errors import CaptionerError
 from captioner.files import write_text
+from captioner.inference.manner import PLAIN
 from captioner.output.animation import write_animation
 from captioner.synth.living_portrait import FPS, PortraitShot, film_shots, make_puppets, read_portrait
 from captioner.synth.teacher import FaceTeacher
@@ -97,9 +98,10 @@ def alternative(shown: captioner.Caption) -> str:
 def say_again(page: str, model: captioner.Captioner, folder: Path) -> str:
     """The page with its table of captions written anew; the head of a column names its style."""
     head = re.search(r"^\| file \| (\w+(?: \| \w+)*) \|\n\|[-|]+\n(?:\|.*\n)+", page, re.M)
-    styles = [style for style in (head[1].split(" | ") if head else ()) if style in model.config.styles]
+    known = [PLAIN, *model.config.styles]
+    styles = [style for style in (head[1].split(" | ") if head else ()) if style in known]
     if head is None or not styles:
-        raise CaptionerError(f"{folder / 'README.md'} has no table whose columns are styles: {model.config.styles}")
+        raise CaptionerError(f"{folder / 'README.md'} has no table whose columns are styles: {known}")
     lines = [f"| file | {' | '.join(styles)} |", "|---" * (len(styles) + 1) + "|"]
     for name in sorted(CLIPS):
         said = [model.caption(folder / f"{name}.mp4", style=style).text for style in styles]

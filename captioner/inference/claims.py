@@ -79,7 +79,7 @@ _PLAIN = frozenset(
         r"\S+",
         "a an the and or , . - while with of on in to at is are being then as their them they there this that it its "
         "both person someone somebody character who slightly very high face faces something what into from by shown "
-        "single lopsided crooked",
+        "single lopsided crooked has have shows show deeply broadly",
     )
 )
 _WORD = re.compile(r"[\w'-]+")
@@ -100,6 +100,8 @@ def find_claims(text: str) -> tuple[Claim, ...]:
     for kind, table in _tables().items():
         spans = (Span(name, *match.span()) for name, pattern in table for match in pattern.finditer(lowered))
         claims += [Claim(kind, frozenset((span.name,)), span.start, span.end) for span in longest(spans)]
+    camera = [claim for claim in claims if claim.kind == "camera"]  # it comes closer as a person does
+    claims = [claim for claim in claims if claim.kind not in ("action", "other") or not _within(claim, camera)]
     return tuple(sorted(claims, key=lambda claim: (claim.start, claim.end)))
 
 
@@ -148,8 +150,9 @@ def _neutral() -> re.Pattern[str]:
     adverbs = [re.escape(words) for options in ADVERBS.values() for words in options]
     felt = [re.escape(word) for each in FEELINGS.values() for word in each.adjectives]
     seeming = rf"(?:looks?|seems?|feels?|appears?)(?= (?:{'|'.join(felt)})\b)"
-    sides = ["one[ -]+sided", "on one side", "one(?= (?:raised|side))"]
-    return re.compile(rf"\b(?:{'|'.join([*map(re.escape, TAILS), *places, *adverbs, seeming, *sides])})\b")
+    sides = ["one[ -]+sided", rf"on one side(?: of {them} mouth)?", "one(?= (?:raised|side))"]
+    counted = ["can be seen", "one of them"]
+    return re.compile(rf"\b(?:{'|'.join([*map(re.escape, TAILS), *places, *adverbs, seeming, *sides, *counted])})\b")
 
 
 def find_faults(text: str, supports: Supports, *, whole: bool = True) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from captioner.config import DecodeConfig
 from captioner.errors import unknown
+from captioner.inference.manner import PLAIN, TOLD_FROM
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,21 @@ class DecodeOptions:
     max_words: int | None = None
     """Word pieces at most; None: the model's own."""
     style: str = ""
-    """One of the model's styles; "": its first."""
+    """One of the model's styles, or plain; "": plain where the model can tell it, else its first."""
     people: int = 0
     """A caption for each of so many people, the most dominant ones; 0: one for the clip."""
     evidence: bool = False
     """With pictures, faces and curves behind each caption."""
+    neutral: bool = False
+    """Nobody is called woman or man."""
     claims: bool = True
     """Nothing is claimed that was not measured; False: the network's own words, as a paper would score them."""
 
     @property
     def decoding(self) -> DecodeConfig:
         """What concerns the choice of words."""
-        return DecodeConfig(beams=self.beams, max_words=self.max_words or 0, style=self.style, claims=self.claims)
+        written = TOLD_FROM if self.style == PLAIN else self.style
+        return DecodeConfig(beams=self.beams, max_words=self.max_words or 0, style=written, claims=self.claims)
 
 
 class WritingKeywords(TypedDict, total=False):
@@ -40,6 +44,7 @@ class WritingKeywords(TypedDict, total=False):
     max_words: int | None
     style: str
     evidence: bool
+    neutral: bool
     claims: bool
 
 

@@ -12,6 +12,7 @@ from captioner.inference.captions import WrittenBatch
 from captioner.inference.claims import Support, find_faults
 from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.evidence import gather, link_phrases
+from captioner.inference.manner import finish
 from captioner.inference.results import Caption
 from captioner.inference.supports import DARK, nobody_there, say_nobody
 
@@ -35,6 +36,8 @@ def finish_caption(
         return say_nobody(caption, clip.brightness < DARK)
     caption.person = number + 1 if asked.people and person >= 0 else 0
     caption.phrases = link_phrases(made, row, clip.times, clip.tracks[person] if person >= 0 else None)
+    several = asked.claims and not caption.person and caption.faces > 2
+    finish(caption, asked.style, several=several, neutral=asked.neutral)
     support_units(caption)
     if asked.evidence and clip.pictures is not None:
         caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)

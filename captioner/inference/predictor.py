@@ -33,6 +33,7 @@ from captioner.inference.decode_options import (
 )
 from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
+from captioner.inference.manner import chosen_style
 from captioner.inference.results import ActionUnit, Caption
 from captioner.inference.supports import supports_of
 from captioner.inference.video_like import VideoLike, checked
@@ -216,7 +217,7 @@ class Captioner:
     def options(self, **keywords: Unpack[DecodeKeywords]) -> DecodeOptions:
         """Options from keywords; a style, or people, that this captioner does not know are an error."""
         asked = DecodeOptions(**known_keywords(keywords))
-        special_ids(self.tokenizer, self.config.styles, asked.style)
+        asked = replace(asked, style=chosen_style(asked.style, self.config.styles, asked.claims))
         if asked.people and self.config.experts.margin is None:
             raise ConfigError(faceless(self.checkpoint.name))
         return asked

@@ -168,7 +168,7 @@ class Caption:
 
     text: str
     score: float  # exp(mean log-probability of the words)
-    words: list[dict[str, Any]]  # {word, log_prob}
+    words: list[dict[str, Any]]  # {word, log_prob} of what the network wrote; `text` may word that anew
     emotion: dict[str, float]  # label -> probability; empty for models without an emotion head
     action_units: list[ActionUnit]  # the most conspicuous ones, whether the caption names them or not
     faces: int

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from captioner.lexicon.circumstances import ADVERBS
 from captioner.lexicon.phrases import Span, longest
 
 # Verb and participle of each wording, the same where there is no slash. In brackets what a caption fills in:
@@ -147,6 +148,10 @@ ACTIONS: dict[str, tuple[tuple[str, str], ...]] = {
 # {their}, {other}, ... in an escaped wording: one word stands for it, where words follow up to five do.
 _FILLED_IN = re.compile(r"\\\{\w+\\\}")
 _INSIDE = re.compile(r"\\\{other\\\}(?=\\ )")
+_NOBODY = r"(?!(?:his|her|their) eyes\b)"  # "talks with his eyes closed"
+BEFORE_VERBS = frozenset(word for each in ADVERBS.values() for word in each if " " not in word) | {"slightly", "then"}
+_PLURALS = {"is": "are", "has": "have", "does": "do", "was": "were"}
+_NO_NOUN = r"(?<!\btheir )(?<!\bthe )(?<!\ba )(?<!\bno )"  # "they face the camera", but not "joy on their face"
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,15 @@ class ActionSpan:
     names: frozenset[str]
     start: int
     end: int
+
+
+def plural(verb: str) -> str:
+    """A verb in the third person, with an adverb before and words behind it, as it follows "they"."""
+    first, _, behind = verb.partition(" ")
+    if first in BEFORE_VERBS:
+        return f"{first} {plural(behind)}"
+    changed = _PLURALS.get(first) or re.sub(r"(?<=ss|sh|ch)es$|(?<=x|o)es$|s$", "", first)
+    return f"{changed} {behind}" if behind else changed
 
 
 def find_actions(text: str) -> tuple[frozenset[str], ...]:
@@ -169,17 +183,25 @@ def find_actions(text: str) -> tuple[frozenset[str], ...]:
 @lru_cache(maxsize=4096)  # a search asks again and again, while the second sentence is written
 def action_spans(text: str) -> tuple[ActionSpan, ...]:
     """All actions in a text of lower case, in order."""
-    patterns = _patterns()
-    spans = (Span(each.pattern, *match.span()) for each, _ in patterns.values() for match in each.finditer(text))
-    return tuple(ActionSpan(patterns[span.name][1], span.start, span.end) for span in longest(spans))
+    names, by_word = _patterns()
+    possible = (pattern for word in dict.fromkeys(re.findall(r"\w+", text)) for pattern in by_word.get(word, ()))
+    spans = (Span(each.pattern, *match.span()) for each in possible for match in each.finditer(text))
+    return tuple(ActionSpan(names[span.name], span.start, span.end) for span in longest(spans))
 
 
 @cache
-def _patterns() -> dict[str, tuple[re.Pattern[str], frozenset[str]]]:
-    """By its regular expression each wording, and the actions it is used for."""
+def _patterns() -> tuple[dict[str, frozenset[str]], dict[str, list[re.Pattern[str]]]]:
+    """Of each wording's regular expression the actions it is used for, and the expressions by their first word."""
     used: dict[str, set[str]] = {}
+    by_word: dict[str, list[re.Pattern[str]]] = {}
     for name, pairs in ACTIONS.items():
-        for wording in {wording for pair in pairs for wording in pair}:
-            words = _FILLED_IN.sub(r"\\w+", _INSIDE.sub(r"\\w+(?: \\w+){0,4}?", re.escape(wording)))
-            used.setdefault(rf"\b{words}\b", set()).add(name)
-    return {pattern: (re.compile(pattern), frozenset(names)) for pattern, names in used.items()}
+        wordings = {wording: r"\b" for pair in pairs for wording in pair}
+        wordings |= {plural(verb): rf"{_NO_NOUN}\b" for verb, _ in pairs}
+        for wording, begins in wordings.items():
+            whom = re.escape(wording).replace(r"\{other\}", rf"{_NOBODY}\{{other\}}")
+            words = _FILLED_IN.sub(r"\\w+", _INSIDE.sub(r"\\w+(?: \\w+){0,4}?", whom))
+            pattern = rf"{begins}{words}\b"
+            if pattern not in used:
+                by_word.setdefault(wording.partition(" ")[0], []).append(re.compile(pattern))
+            used.setdefault(pattern, set()).add(name)
+    return {pattern: frozenset(names) for pattern, names in used.items()}, by_word

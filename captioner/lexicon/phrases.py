@@ -99,7 +99,7 @@ _PARTS: dict[str, str] = {
     "CORNERS": r"(?:(?:the_)?corners?_of_(?:DET_)?(?:mouth|lips?)|(?:mouths?|lips?)_corners?)",
     "CHIN": r"chin(?:_boss)?",
     "LIPS": r"(?:lips?|mouth)",
-    "DET": r"(?:the|his|her|their|its|both)",
+    "DET": r"(?:the|his|her|their|its|both|one)",
     "BE": r"(?:(?:is|are|was|were|being|be|get|gets|stay|stays)_)?",
     "WAY": r"(?:slightly|tightly|widely|wide|deeply|highly|high|gently|strongly|fully|partly|half|very|so|"
     r"firmly|tight|sideways|outwards?|horizontally|together|closely|upwards?|up|a_little|a_bit)",
@@ -116,7 +116,7 @@ _PARTS: dict[str, str] = {
     "CLOSED": r"(?:clos(?:ed?|es|ing)|shut|shuts|shutting)",
     "WRINKLED": r"(?:wrinkl(?:ed?|es|ing)|scrunch(?:ed|es|ing)?(?:_up)?|crinkl(?:ed|es|ing)|screwed_up|"
     r"twitch(?:ed|es))",
-    "BUNCHED": r"(?:RAISED|wrinkl(?:ed|ing|es)|puckered|pushed_up|bunched)",
+    "BUNCHED": r"(?:RAISED|wrinkl(?:ed|ing|es)|puckered|push(?:ed|es|ing)?_up|bunched)",
     "PUCKERED": r"(?:pucker(?:ed|s|ing)?|pout(?:ed|s|ing)?|protrud(?:ed|es|ing)|purs(?:ed|es|ing)|rounded)",
     "PRESSED": r"(?:press(?:ed|es|ing)?(?:_together)?|tight(?:ened|ens|ening)?|compressed|sealed|clenched)",
     "OPENED": r"(?:open(?:ed|s|ing)?|agape|ajar)",
@@ -208,11 +208,13 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
         *_both(r"stretch(?:ed|es|ing)?", "(?:CORNERS|LIPS)"),
         _pull("(?:sideways|outward|horizontal)", "(?:CORNERS|LIPS)"),
         r"stretch(?:ing)?_of_(?:DET_)?(?:CORNERS|LIPS)",
+        r"stretch(?:es|ed|ing)?_(?:DET_)?LIPS_sideways",
+        r"LIPS_BEstretched_sideways",
     ),
     "pressed_lips": (
         *_both("PRESSED", "LIPS"),
         *_both("(?:tightly|firmly)_CLOSED", "LIPS"),
-        r"press(?:ed|es|ing)?_(?:DET_)?LIPS_(?:tightly_|firmly_)?together",
+        r"(?:WAY_)?press(?:ed|es|ing)?_(?:DET_)?LIPS_(?:tightly_|firmly_)?together",
         r"CLOSED_LIPS_tightly",
         r"tight_?lipped",
     ),

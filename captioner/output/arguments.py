@@ -26,6 +26,7 @@ class Options:
     batch: int = 4
     offline: bool = False
     style: str | None = None
+    neutral: bool = False
     window: float | None = None
     people: int = 0
     beams: int | None = None
@@ -40,7 +41,7 @@ class Options:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides which captions come out, beside the model."""
-        names = ("beams", "max_words", "style", "window", "people", "faces")
+        names = ("beams", "max_words", "style", "neutral", "window", "people", "faces")
         return {name: getattr(self, name) for name in names}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from captioner.errors import printable
 from captioner.inference.results import AttentionShares, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
+from captioner.lexicon.phrases import find_phrases
 from captioner.lexicon.units import region_of
 
 if TYPE_CHECKING:
@@ -253,9 +254,9 @@ def _attention(evidence: Evidence, links: Sequence[Link]) -> dict[str, Any]:
 
 def _first_phrase_word(links: Sequence[Link], words: Sequence[AttentionShares]) -> int:
     """The place of the last word of the first facial phrase: the one chosen when the page opens."""
-    wanted = links[0].text.lower().split()[-1] if links else ""
-    names = [each.name.lower() for each in words]
-    return names.index(wanted) if wanted in names else 0
+    written = " ".join(each.name for each in words)  # by the network; the caption may word it anew
+    spans = find_phrases(written) if links else []
+    return written[: spans[0].end].count(" ") if spans else 0
 
 
 def _prompt(name: str, evidence: Evidence) -> str:

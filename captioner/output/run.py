@@ -88,7 +88,8 @@ class CaptionRun:
         log.info("device: %s", model.device)
         asked: dict[str, Any] = {
             "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
-            "people": options.people, "evidence": bool(self.outputs and self.outputs.needs_evidence),
+            "neutral": options.neutral, "people": options.people,
+            "evidence": bool(self.outputs and self.outputs.needs_evidence),
         }  # fmt: skip
         model.options(**asked)
         asked["batch"] = options.batch

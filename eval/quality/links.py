@@ -60,6 +60,7 @@ def link_shares(verdicts: Sequence[LinkVerdict]) -> dict[str, dict[str, float]]:
 def judge_clips(model: Captioner, records: Sequence[Record]) -> list[LinkVerdict]:
     """Every linked phrase of the clips' captions, judged."""
     verdicts = []
+    written = next(iter(model.config.styles), "")  # as the network words it
     for record in tqdm(records, unit="clip", disable=None):
-        verdicts += [judge_link(link, record) for link in model.caption(record.video).phrases]
+        verdicts += [judge_link(link, record) for link in model.caption(record.video, style=written).phrases]
     return verdicts

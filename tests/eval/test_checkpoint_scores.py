@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from captioner.errors import ConfigError
 from captioner.inference.predictor import ActionUnit, Caption
 from captioner.lexicon.phrases import PHRASES
 from captioner.synth.maker import make_drawn_clips
 from eval.__main__ import main
-from eval.checkpoint import evidence_accuracy
+from eval.checkpoint import SplitOptions, evidence_accuracy, score_split
 
 
 @pytest.mark.slow
@@ -39,3 +40,8 @@ def test_evidence_accuracy_by_hand() -> None:
     caption = Caption(text, 1.0, [], {}, units, 1, 0.0, 1.0)
     assert 12 in PHRASES["smile"].aus
     assert evidence_accuracy({"a": caption}, [Clip()]) == {"evidence accuracy": 0.5}  # type: ignore[list-item]
+
+
+def test_a_style_for_people_is_not_scored(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="style 'plain' is worded from 'faces', which is what scores compare"):
+        score_split("default", tmp_path / "manifest.jsonl", SplitOptions(style="plain"))

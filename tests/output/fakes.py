@@ -28,7 +28,9 @@ class FakeModel:
         self.loads.append((name, device, offline, faces))
         return self
 
-    def options(self, beams: int, max_words: int | None, style: str, people: int, evidence: bool) -> None:
+    def options(
+        self, beams: int, max_words: int | None, style: str, neutral: bool, people: int, evidence: bool
+    ) -> None:
         if style not in ("", "faces"):
             raise ConfigError(f"unknown style {style!r}; allowed: faces")
 

@@ -304,7 +304,7 @@ def test_a_killed_run_goes_on_where_it_was() -> None:
         (["-d", "gpu"], "error: unknown device 'gpu'; allowed: auto, cpu, cuda, cuda:N, mps\n"),
         (["-m", "nobody/nothing", "--offline"], "run once with a connection: `hf download nobody/nothing`\n"),
         (["-m", "defualt"], "error: 'defualt' is not a folder; unknown model 'defualt' (did you mean 'default'?)"),
-        (["--style", "feeling"], "error: unknown style 'feeling'; allowed: faces, feelings"),
+        (["--style", "feeling"], "error: unknown style 'feeling'; allowed: plain, faces, feelings"),
         (["--faces", "fam"], "error: unknown face reader 'fam' (did you mean 'fan'?); allowed: "),
     ],
 )  # fmt: skip

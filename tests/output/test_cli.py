@@ -47,7 +47,7 @@ def test_one_video_one_line_and_nothing_written(
     assert out.err == "device: cpu\n"
     assert files(folder) == before
     assert model.loads == [("tiny", "cpu", True, "builtin")]
-    wish = {"beams": 3, "max_words": 9, "style": "faces", "people": 0, "batch": 2, "evidence": False}
+    wish = {"beams": 3, "max_words": 9, "style": "faces", "neutral": False, "people": 0, "batch": 2, "evidence": False}
     assert (model.calls, model.wishes) == (["clips/a.mp4"], [wish])
 
 
@@ -147,7 +147,9 @@ def test_what_is_known_is_written_again_without_captioning(folder: Path, model: 
     assert len(model.calls) == 3
 
 
-@pytest.mark.parametrize("change", [["--beams", "2"], ["-m", "other"], ["--window", "5"], ["--people", "1"]])
+@pytest.mark.parametrize(
+    "change", [["--beams", "2"], ["-m", "other"], ["--window", "5"], ["--people", "1"], ["--neutral"]]
+)
 def test_other_settings_are_captioned_again(folder: Path, model: FakeModel, change: list[str]) -> None:
     assert main(["clips/a.mp4", "-o", "out"]) == 0
     assert main(["clips/a.mp4", "-o", "out", *change]) == 0

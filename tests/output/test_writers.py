@@ -17,7 +17,10 @@ from captioner.output.destination import open_writers
 from captioner.output.writers import WRITERS, TextWriter, clock
 
 SCHEMA = json.loads((Path(captioner.__file__).parent / "output" / "schema.json").read_text())
-SETTINGS = {"device": "cpu", "beams": 1, "max_words": None, "style": None, "window": None, "people": 0, "faces": None}
+SETTINGS = {
+    "device": "cpu", "beams": 1, "max_words": None, "style": None, "neutral": False, "window": None, "people": 0,
+    "faces": None,
+}  # fmt: skip
 ODD = 'a <b>&"é\u6f22"\n, --> x.mp4'
 
 
