@@ -9,6 +9,8 @@ from typing import Literal
 
 from captioner.config_io import SHARE, Bound, at_least, broken, check, divisors, out_of_bounds
 from captioner.lexicon.emotions import MAFW_LABELS
+from captioner.training_config import DataConfig as DataConfig
+from captioner.training_config import TrainConfig as TrainConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TextConfig:
 
     arch: Literal["bert", "clip", "t5", "gpt2"] = "bert"
     pretrained: str = "bert-base-uncased"
-    """Hub name or folder; "" or unreachable: built from the sizes below."""
+    """Hub name or folder; "": random weights of the sizes below."""
     vocab_size: int = 0
     """Filled in when the encoder brings its own vocabulary; 0: it shares the captioner's."""
     layers: int = 12
@@ -55,7 +57,10 @@ class ExpertsConfig:
     """The frozen experts behind the visual prompts."""
 
     source: str = ""
-    """Name of shipped experts or a folder that the recipe `experts` made; "": built from the keys below."""
+    """Name of shipped experts or a folder that the recipe `experts` or scripts/convert.py made; "": untrained ones of
+    the sizes below."""
+    untrained: Literal["refused", "allowed"] = "refused"
+    """Whether a run may start with experts of random weights, as tests and ablations do."""
     er_arch: str = "resnet50"
     er_labels: list[str] = field(default_factory=lambda: list(MAFW_LABELS))
     """Emotions the ER net was trained on; its features serve whatever the captioner's own labels are."""
@@ -128,7 +133,7 @@ class FusionConfig:
     max_text: int = 50
     """Word pieces of a caption with [CLS] and [SEP]: 50 for MAFW, 30 for EmVidCap."""
     pretrained: str = ""
-    """BERT name or folder whose layers start the transformer; "" or unreachable: random weights."""
+    """BERT name or folder whose layers, embeddings and head start the transformer; "": random weights."""
     tie_head: bool = True
     video_mask: bool = False
     """SwinBERT's learned video mask, for converted checkpoints; its length fixes the number of video tokens."""
@@ -216,95 +221,6 @@ _BOUNDS: dict[str, Bound] = {
     "emotion_prior_weight": SHARE,
     "text.dropout": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the clips are and how they are read."""
-
-    manifest: str = ""
-    """JSONL manifest of clips (see README, "Your own data")."""
-    fold: int | None = None
-    drawn: int = 0
-    """Draw this many clips of invented faces into the manifest's folder first, when it is not there."""
-    drawn_seed: int = 0
-    drawn_size: int = 112
-    cache: str = ""
-    """Folder of the feature store: decoded frames and what frozen parts say of them; "": nothing is kept."""
-    cache_frames: bool = True
-    """Keep frames in it too (5 MB a clip of 32 x 224 px); false: every epoch decodes them anew."""
-    short_side: int = 0
-    """Short edge after resizing, in pixels; larger than model.video.size gives random crops. 0: that size."""
-    crop: Literal["random", "centre"] = "random"
-    """Of training clips; with centre, the store keeps the tokens of a frozen video encoder in place of frames."""
-    workers: int = 0
-    """Processes that decode and read ahead; 0: the training process does."""
-    prefetch: int = 2
-    """Batches that each of them holds ready."""
-    max_bad: float = 0.05
-    """Share of clips that may turn out unreadable, each replaced by another; beyond it the run stops."""
-    flip: bool = False
-    """Mirror clips at random; leave off where captions say left and right."""
-    hide_faces: float = 0.0
-    """Share of the training clips shown without a face, their captions without what it does: where no face is found,
-    such a captioner does not make one up."""
-
-    def __post_init__(self) -> None:
-        bounds = {"workers": at_least(0, "0 or more is needed"), "prefetch": at_least(1, "1 or more is needed"),
-                  "max_bad": SHARE, "hide_faces": SHARE}  # fmt: skip
-        check(out_of_bounds(self, bounds, "data."))
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Optimisation, facts as in the paper and its released script; see README for departures."""
-
-    out: str = "runs/unnamed"
-    start: str = ""
-    """A captioner (shipped name, folder, hub) whose weights and vocabulary the run starts from, its frozen experts
-    apart, which are the config's; "": from nothing."""
-    epochs: int = 20
-    max_steps: int = 0
-    """Stop after this many optimiser steps; 0: epochs decide."""
-    batch: int = 32
-    captions: int = 1
-    """Captions, or other words hidden in the same one, learned a clip and step: the clip is encoded once for all."""
-    accumulate: int = 1
-    """Micro-batches of `batch` clips summed into one step."""
-    lr: float = 3e-4
-    video_lr_scale: float = 0.05
-    """Learning rate of the video encoder relative to lr."""
-    weight_decay: float = 0.05
-    """The released script has 0.2 fixed in its code."""
-    clip_norm: float = 1.0
-    warmup: float = 0.1
-    dwa: bool = True
-    """Dynamic weight averaging of the losses per epoch; off: the fixed weights below."""
-    dwa_temperature: float = 2.0
-    weight_mlm: float = 1.0
-    weight_er: float = 1.0
-    weight_au: float = 1.0
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 88
-    save_every: int = 0
-    """Write `last` every so many steps besides each epoch's end; 0: epochs only."""
-    keep_every: int = 0
-    """Keep a copy that can be gone on from, `step-N`, every so many steps; 0: none."""
-    keep: int = 3
-    """How many of those copies stay; the oldest go."""
-    deepspeed: str = ""
-    """JSON of a DeepSpeed setting (configs/ds_*.json); "": torch alone."""
-    compile: bool = False
-    """Compile the encoders (torch.compile): faster steps after a slow first one, losses equal to rounding."""
-    validate_every: int = 1
-    """Validate after every so many epochs; 0: never, and `best` is the end."""
-    best_by: str = "CIDEr"
-    """Score of the validation that chooses `best`."""
-    val_clips: int = 0
-    """Validate on the first so many clips; 0: all."""
-    log_every: int = 10
-    threads: int = 0
-    """CPU threads; 0: torch decides."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def row_overrides(changes: Sequence[str], options: AblationOptions) -> list[str]
         er, au = ERNet(known.er.config), AUGraph(known.au.config)
         spec = replace(known.config, training_data="nothing: random weights")
         save_experts(folder, er, au, spec, card=f"# The nets of {trained} with random weights\n", whole_au=False)
-    return [*words, f"model.experts.source={folder}"]
+    return [*words, f"model.experts.source={folder}", "model.experts.untrained=allowed"]
 
 
 def run_folder(changes: Sequence[str], seed: int) -> str:

@@ -17,6 +17,7 @@ from prompts.lazy_imports import without_compiler
 with without_compiler():
     from timm.models.resnet import BasicBlock, Bottleneck, ResNet
     from timm.models.swin_transformer import SwinTransformer
+    from timm.models.vision_transformer import VisionTransformer
 
 
 class TokenResNet(ResNet):  # type: ignore[misc]
@@ -75,6 +76,15 @@ class TokenSwin(SwinTransformer):  # type: ignore[misc]
         return tokens
 
 
+class TokenViT(VisionTransformer):  # type: ignore[misc]
+    """A Vision Transformer of timm that returns its patches as tokens, the class token left out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens (B, P, C) of images (B, 3, 224, 224)."""
+        tokens: Tensor = self.forward_features(images)[:, 1:]
+        return tokens
+
+
 class _Backbone(NamedTuple):
     build: Callable[[], nn.Module]
     channels: int
@@ -105,6 +115,7 @@ BACKBONES: dict[str, _Backbone] = {
     "swin_tiny": _swin(96, (2, 2, 6, 2), (3, 6, 12, 24)),
     "swin_small": _swin(96, (2, 2, 18, 2), (3, 6, 12, 24)),
     "swin_base": _swin(128, (2, 2, 18, 2), (4, 8, 16, 32)),
+    "vit_base": _Backbone(partial(TokenViT, num_classes=0), 768, 384),
     "face": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **_FACE, mirror=True), 224, 56),
     "face_au": _Backbone(partial(FaceNet, BasicBlock, (1, 2, 1, 1), **{**_FACE, "side": 80}), 224, 56),
     "face_small": _Backbone(

@@ -83,6 +83,8 @@ def _infer_backbone(state: Mapping[str, Tensor], channels: int) -> str:
         (160, 1, 0): "small", (512, 2, 0): "resnet18", (2048, 6, 0): "resnet50", (2048, 23, 0): "resnet101",
         (768, 0, 6): "swin_tiny", (768, 0, 18): "swin_small", (1024, 0, 18): "swin_base",
     }  # fmt: skip
+    if any(key.startswith("backbone.blocks.") for key in state):  # OpenGraphAU's MAE
+        return "vit_base"
     if name := shapes.get((channels, depth, swin_depth)):
         return name
     raise ValueError(f"unknown backbone of {channels} channels in the checkpoint; known: {', '.join(BACKBONES)}")

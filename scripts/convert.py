@@ -3,28 +3,38 @@
     python scripts/convert.py swinbert model.bin --out models/swinbert --vocab vocab.txt
     python scripts/convert.py video-swin swin_base_patch244_window877_kinetics600_22k.pth --out b.safetensors
     python scripts/convert.py emotionclip emotionclip_latest.pt --out models/emotionclip
+    python scripts/convert.py opengraphau OpenGraphAU-ResNet50_first_stage.pth --clips MAFW/manifest.jsonl --out experts
+    python scripts/convert.py er-resnet50 emotions.pth --labels anger,disgust,... --out experts
 
 The second file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The third is a
 recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it, emotion.source=models/emotionclip.
+The last two together make a folder of frozen experts: model.experts.source=experts.
 """
 
 import hashlib
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from dataclasses import asdict
 from pathlib import Path
 
 from _command import run_subcommand
 from safetensors.torch import save_file
 
 from captioner.config import ModelConfig
+from captioner.data.manifest import read_manifest
 from captioner.emotion.emotion_clip.released import convert_released, read_released
 from captioner.emotion.folder import save_recogniser
 from captioner.errors import CheckpointError
 from captioner.files import atomic, missing
+from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.model import checkpoint
 from captioner.model.convert import Report, convert_swin, convert_swinbert, read_tensors
+from captioner.model.experts import MAKERS, load_experts
 from captioner.model.tokenizer import Tokenizer, _open
 from captioner.train.cards import render_card
+from captioner.train.experts.converted import add_half, crop_rule, emotion_net, measure_aus
+from prompts.action_units import MAIN_AUS
+from prompts.released import load_released
 
 
 def convert_captioner(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -108,6 +118,71 @@ def convert_recogniser(parser: ArgumentParser, arguments: list[str]) -> None:
     )
 
 
+def convert_au_net(parser: ArgumentParser, arguments: list[str]) -> None:
+    """A released OpenGraphAU checkpoint -> the AU half of an experts folder; its scores are measured on the training
+    clips of a manifest. With `er-resnet50` into the same folder the experts are whole."""
+    _crop_options(parser)
+    parser.add_argument("--clips", type=Path, required=True, metavar="MANIFEST", help="made by scripts/prepare.py")
+    parser.add_argument("--fold", type=int, help="of the manifest (default: its only one)")
+    parser.add_argument("--most", type=_positive, default=400, help="training clips that are read (default: 400)")
+    parser.add_argument("--neighbors", type=_positive, default=4, help="of a unit in the graph (default: 4)")
+    parser.add_argument("--metric", choices=("dots", "cosine", "l1", "l2"), default="dots", help="(default: dots)")
+    options = parser.parse_args(arguments)
+    rule = crop_rule(options.size, options.margin, options.mean, options.std)
+    state = read_tensors(options.source)
+    records = read_manifest(options.clips, split="train", fold=options.fold)
+    try:
+        net = load_released(state, options.neighbors, options.metric)
+    except ValueError as error:
+        raise CheckpointError(f"{options.source}: {error}") from None
+    if net.config.main != len(MAIN_AUS):
+        raise CheckpointError(
+            f"{options.source} knows {net.config.main} action units, as BP4D's and DISFA's nets do: "
+            f"the captioner needs OpenGraphAU's {len(MAIN_AUS)}"
+        )
+    chosen = records[:: max(1, len(records) // options.most)][: options.most]
+    measures = asdict(measure_aus(net, rule, chosen))
+    about = {"source": options.source.name, "sha256": file_digest(options.source), "manifest": options.clips.name}
+    whole = add_half(options.out, "action units", net, rule, {**about, "measures": measures})
+    kind = f"{net.config.backbone}, stage {net.config.stage}"
+    print(f"{options.out}: AU net of {kind}; scores measured on {measures['clips']} clips")
+    _print_half(options.out, whole, MAKERS["emotion"])
+
+
+def convert_emotion_net(parser: ArgumentParser, arguments: list[str]) -> None:
+    """A ResNet50 of emotions in torchvision's or timm's layout, or experts that the recipe `experts` trained (their
+    emotion net) -> the emotion half of an experts folder."""
+    _crop_options(parser)
+    parser.add_argument("--labels", default=",".join(MAFW_LABELS), help="of its outputs, in order, with commas between")
+    options = parser.parse_args(arguments)
+    rule = crop_rule(options.size, options.margin, options.mean, options.std)
+    labels, source = options.labels.split(","), options.source
+    if source.is_dir():
+        made = load_experts(source)
+        net, labels = made.er, list(made.config.labels)
+        source = source / "model.safetensors"
+    else:
+        net = emotion_net(read_tensors(source), labels, str(source))
+    about = {"source": options.source.name, "sha256": file_digest(source), "labels": labels}
+    whole = add_half(options.out, "emotion", net, rule, about)
+    print(f"{options.out}: emotion net of {len(labels)} emotions")
+    _print_half(options.out, whole, MAKERS["action units"])
+
+
+def _crop_options(parser: ArgumentParser) -> None:
+    """Source, folder and crops of a half of the experts."""
+    parser.add_argument("source", type=Path, help="the downloaded file")
+    parser.add_argument("--out", type=Path, required=True, help="experts folder, of both halves")
+    parser.add_argument("--size", type=_positive, default=224, help="side of the crops in pixels (default: 224)")
+    parser.add_argument("--margin", type=float, default=0.3, help="round the face, as a share of it (default: 0.3)")
+    parser.add_argument("--mean", type=float, nargs=3, help="of the colours (default: ImageNet's)")
+    parser.add_argument("--std", type=float, nargs=3, help="of the colours (default: ImageNet's)")
+
+
+def _print_half(out: Path, whole: bool, other: str) -> None:
+    print(f"{out}: whole; use model.experts.source={out}" if whole else f"{out}: still to come: convert.py {other}")
+
+
 def _positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
@@ -153,7 +228,13 @@ def print_leftovers(report: Report) -> None:
         print(f"{title} ({len(names)}): {', '.join(names) or 'none'}")
 
 
-COMMANDS = {"swinbert": convert_captioner, "video-swin": convert_encoder, "emotionclip": convert_recogniser}
+COMMANDS = {
+    "swinbert": convert_captioner,
+    "video-swin": convert_encoder,
+    "emotionclip": convert_recogniser,
+    "opengraphau": convert_au_net,
+    "er-resnet50": convert_emotion_net,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

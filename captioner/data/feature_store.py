@@ -146,7 +146,8 @@ class FeatureStore:
     ) -> dict[str, Part[Any]]:
         """Faces, where the experts look at any, and what the experts say."""
         config, parts = self.config.experts, dict[str, Part[Any]]()
-        asked = {k: v for k, v in asdict(config).items() if k not in ("source", "er_labels", "untrained_aus", "reader")}
+        apart = ("source", "untrained", "er_labels", "untrained_aus", "reader")
+        asked = {k: v for k, v in asdict(config).items() if k not in apart}
         if config.margin is not None:
             faces = sampled | {"side": READ_SIDE, "reader": reader_version(config)} | self._read_beside()
             parts["faces"] = FacesPart(folder, faces, hashes)

@@ -41,6 +41,7 @@ LAYER = {  # parts of a layer of the transformer, ours -> BERT's
 # what writing captions never reads: the pooler, the head for masked image features, Video Swin's classifier
 UNREAD = (f"{BERT}pooler.", "trans_encoder.cls_img_feat.", f"{BERT}embeddings.position_ids", "cls_head.")
 UNFILLED = "fusion.kinds.weight"  # types of prompt tokens, which SwinBERT has none of
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")  # under which files keep their tensors
 HEAD_WIDTH = 64  # of BERT in all its sizes; a state dict does not tell the number of heads
 
 
@@ -52,8 +53,8 @@ class Report:
     unfilled: list[str]
 
 
-def read_tensors(path: str | Path, key: str = "state_dict") -> dict[str, Tensor]:
-    """The state dict in a torch file, at its top or under `key`; nothing but tensors is unpickled."""
+def read_tensors(path: str | Path, key: str = "") -> dict[str, Tensor]:
+    """The state dict in a torch file, at its top or under `key` or a usual name; nothing but tensors is unpickled."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{str(path)!r} is a folder: name the file" if path.is_dir() else missing(path))
@@ -66,7 +67,9 @@ def read_tensors(path: str | Path, key: str = "state_dict") -> dict[str, Tensor]
         else:
             fault = "is damaged or no torch file: copy or download it again"
         raise CheckpointError(f"{path} {fault}") from error
-    tree = tree.get(key, tree) if isinstance(tree, dict) else tree
+    names = (key,) if key else WRAPPERS
+    wrapped = next((name for name in names if isinstance(tree, dict) and isinstance(tree.get(name), dict)), None)
+    tree = tree[wrapped] if wrapped else tree
     if not isinstance(tree, dict) or not tree or any(not isinstance(v, Tensor) for v in tree.values()):
         raise CheckpointError(f"{path} holds no state dict (tensors by name)")
     return {str(name): value for name, value in tree.items()}

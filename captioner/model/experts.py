@@ -25,6 +25,9 @@ from prompts.au_graph import AUGraph, AUGraphConfig, freeze
 from prompts.er_net import ERNet, ERNetConfig
 from prompts.visual import FrozenExperts
 
+# What scripts/convert.py leaves in a folder until both nets are there, and the commands that do.
+HALVES = {"emotion": "emotion-net.safetensors", "action units": "au-net.safetensors"}
+MAKERS = {"emotion": "er-resnet50", "action units": "opengraphau"}
 PRESENT, ABSENT = 0.5, 0.25  # AU intensity from which on, and below which, a label is certain
 
 
@@ -163,9 +166,15 @@ def find_experts(source: str | Path) -> Path:
     for folder in (recover(Path(source)), SHIPPED / source):
         if (folder / "config.json").is_file():
             return folder
+    if halves := [kind for kind, name in HALVES.items() if (Path(source) / name).is_file()]:
+        lacking = next(kind for kind in HALVES if kind not in halves)
+        raise CheckpointError(
+            f"{source} holds half of the experts, the net of {lacking} is missing: "
+            f"python scripts/convert.py {MAKERS[lacking]} FILE --out {source}"
+        )
     shipped = sorted(folder.name for folder in SHIPPED.glob("*experts"))
     raise CheckpointError(
-        f"{unknown('experts', str(source), shipped)}; or a folder with config.json and model.safetensors"
+        f"{unknown('experts', str(source), shipped)}; or a folder that scripts/convert.py or the recipe experts made"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from captioner.config import TextConfig
 from captioner.errors import ConfigError
 from captioner.model.bert import Bert
-from captioner.model.weights import pretrained_or
+from captioner.model.weights import pretrained_model
 
 
 class TextEncoder(nn.Module):
@@ -42,7 +42,7 @@ class TextEncoder(nn.Module):
     def _of_transformers(config: TextConfig, vocab_size: int, name: str) -> tuple[nn.Module, int]:
         """A network of transformers and the size of its vocabulary."""
         kind, scratch = text_class(config, config.vocab_size or vocab_size)
-        net = pretrained_or(name, kind, scratch, "text.pretrained", **dropped(config))
+        net = pretrained_model(name, kind, scratch, "model.text.pretrained", **dropped(config))
         given = hidden_size(net.config)
         if given != config.width:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -96,6 +97,14 @@ class Tokenizer:
                 raise CheckpointError(f"folder {str(folder)!r} has neither tokenizer.json nor vocab.txt")
             return _open(found)
         return _open(_download(str(name_or_folder), local_files_only, revision))
+
+    def vocabulary(self) -> dict[str, int]:
+        """The id of every piece."""
+        return dict(self._backend.get_vocab())
+
+    def digest(self) -> str:
+        """A short digest of pieces and rules."""
+        return hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
 
     def save(self, path: str | Path) -> None:
         """A tokenizer.json at `path`, written atomically."""

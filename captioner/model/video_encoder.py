@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from captioner.config import VideoConfig
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
-from captioner.model.weights import pretrained_or
+from captioner.model.weights import pretrained_model
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 
 # embed width (0: from the config), patch, depths, heads, window; patch and window are (frames, rows, columns).
@@ -234,4 +234,4 @@ def build_clip_vision(config: VideoConfig) -> nn.Module:
         module: nn.Module = CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
         return module
 
-    return pretrained_or(config.pretrained, CLIPVisionModel, scratch, "video.pretrained")
+    return pretrained_model(config.pretrained, CLIPVisionModel, scratch, "model.video.pretrained")

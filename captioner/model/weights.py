@@ -1,6 +1,5 @@
-"""Weights into a network: from a safetensors file, strictly; from a model of transformers, where it can be had."""
+"""Weights into a network, strictly: from a safetensors file, from a model of transformers."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from captioner.errors import CheckpointError
-
-log = logging.getLogger(__name__)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -53,17 +50,30 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
             wanted[name].copy_(value)
 
 
-def pretrained_or(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
-    """The named model of a transformers class, or `scratch()` with one line of log when it cannot be had.
+def pretrained_model(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:
+    """The named model of a transformers class, every weight of it from there; `scratch()` where no name is given.
 
     `changes` replace values of the named model's configuration.
     """
     if not name:
         return scratch()
+    net, gaps = named_model(name, kind, key, **changes)
+    if gaps:
+        raise CheckpointError(
+            f"{key}={name} lacks {len(gaps)} of the weights ({', '.join(gaps[:3])}): {_advice(key)}"
+        )
+    return net
+
+
+def named_model(name: str, kind: Any, key: str, **changes: float) -> tuple[nn.Module, list[str]]:
+    """The named model, and which of its weights were not there and are random."""
     try:
-        module: nn.Module = kind.from_pretrained(name, **changes)
-        return module
-    except (OSError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
-        log.warning("%s=%s cannot be loaded (%s): starting from random weights", key, name, cause)
-        return scratch()
+        module, report = kind.from_pretrained(name, output_loading_info=True, **changes)
+    except (OSError, ValueError, RuntimeError) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{key}={name} cannot be loaded ({cause}): {_advice(key)}") from None
+    return module, sorted(str(each) for each in report["missing_keys"])
+
+
+def _advice(key: str) -> str:
+    return f'name a folder with its config.json and model.safetensors, or set {key}="" for random weights'

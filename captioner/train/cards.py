@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-Kind = Literal["captioner", "experts", "faces", "appearance", "pe_clip", "emotionclip", "pair", "swinbert"]
+Kind = Literal["captioner", "experts", "faces", "appearance", "pe_clip", "emotionclip", "pair", "swinbert", "converted"]
 
 
 def render_card(kind: Kind, **values: Any) -> str:

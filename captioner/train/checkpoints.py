@@ -244,6 +244,7 @@ def hard_link(source: str, target: str) -> str:
 def changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Dotted keys at which two configurations differ, where it matters for going on."""
     harmless = {
+        "model.experts.untrained",
         "train.log_every",
         "train.save_every",
         "train.threads",

@@ -5,6 +5,7 @@ videos is not part of it (the log's data_wait shows that). Memory counts gradien
 micro-batches are summed; a step of one micro-batch stays below, its activations go while its gradients come.
 """
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from captioner.config import Config
+from captioner.errors import CheckpointError
 from captioner.faces.crops import FaceCrops
 from captioner.model.batch import NO_LABEL, Batch
 from captioner.model.captioner import MEASURED, EmotionCaptioner
@@ -25,6 +27,8 @@ from captioner.train.throughput import compile_encoders, peak_of, synchronise, w
 from prompts.action_units import MAIN_AUS
 from prompts.phrase_scores import ASPECTS
 from prompts.visual import ExpertFeatures
+
+log = logging.getLogger(__name__)
 
 GIB = 2**30
 _PARTS = ("video", "text", "fusion", "experts")
@@ -51,7 +55,12 @@ class Offer:
 
 def draft(config: Config, vocabulary: int | None, clips: int) -> Draft:
     """The run with its sizes filled in."""
-    experts = resolve_experts(config.model.experts)
+    try:
+        experts = resolve_experts(config.model.experts)
+    except CheckpointError as error:
+        sizes = f"{config.model.experts.er_arch} and {config.model.experts.au_backbone}"
+        log.warning("%s; counted with experts of %s", error, sizes)
+        experts = replace(config.model.experts, source="")
     model = replace(config.model, experts=experts, vocab_size=vocabulary or _VOCABULARY)
     return Draft(replace(config, model=model), clips)
 

@@ -10,6 +10,7 @@ import torch
 from captioner.config import Config, ModelConfig
 from captioner.data.dataset import ClipDataset
 from captioner.data.feature_store import FeatureStore, open_store
+from captioner.data.inputs import read_inputs
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CheckpointError, ConfigError
@@ -17,12 +18,16 @@ from captioner.inference.predictor import pick_device
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES, phrase_names
 from captioner.model import checkpoint
+from captioner.model.batch import features_of_faces
+from captioner.model.bert_start import start_fusion
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.experts import resolve_experts
 from captioner.model.tokenizer import TextPieces, Tokenizer, open_foreign
 from captioner.train.checkpoints import CheckpointStore
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
+from captioner.train.experts_check import LOOKED_AT, refuse_untrained, tell_what_experts_see
+from captioner.train.origins import Origin, check_equal_weights, origins_of, tell_origins, together
 from captioner.train.plan import Offer, draft, estimate
 from captioner.train.processes import Processes, join_processes
 from captioner.train.trainer import Progress, Trainer
@@ -30,6 +35,8 @@ from captioner.train.validation import Scorer
 from prompts.visual import ExpertFeatures
 
 log = logging.getLogger(__name__)
+
+FEW = 8  # clips that are read only to see whether the experts see anything
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class BuiltModel:
     network: EmotionCaptioner
     tokenizer: Tokenizer
     pieces: TextPieces
+    origins: dict[str, Origin]
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Traine
     meta = {
         "licence": "Apache-2.0 (code); weights as their training data allows",
         "training_data": config.data.manifest,
+        "loaded": run.model.origins,
     }
     trainer = Trainer(
         run.config, engine, network, run.model.tokenizer, run.data, run.validation, scorer, pieces=run.model.pieces,
@@ -94,7 +103,11 @@ def estimate_run(config: Config, gpus: int, price: float) -> str:
         return estimate(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
     records = read_manifest(manifest, split="train", fold=config.data.fold, labels=config.model.labels)
     clips = sum(bool(record.captions) for record in records)
-    vocabulary = find_tokenizer(config, records, Processes()).vocab_size
+    try:
+        vocabulary = find_tokenizer(config, records).vocab_size
+    except CheckpointError as error:
+        log.warning("%s; the plan counts on BERT's vocabulary", error)
+        vocabulary = None
     return estimate(draft(config, vocabulary, clips), pick_device("auto"), Offer(gpus, price))
 
 
@@ -108,6 +121,9 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
         raise ConfigError("model.prompts.reading is fitted on kept features: set data.cache to a folder")
     bad = fill_store(store, [*records, *held_out], config, processes)
     readable = [record for record in records if record.id not in bad]
+    if built.config.prompts.vep:
+        looked_at = features_of_clips(readable[:LOOKED_AT], store, built)
+        tell_what_experts_see(looked_at, built.config.experts)
     if store is not None and built.config.prompts.vep:
         fit_prompts(built.network, [(record, store.experts_of(record.video)) for record in readable])
     given: dict[str, Any] = {"data": config.data, "store": store, "bad": bad}
@@ -115,6 +131,15 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
     data = ClipDataset(records, built.config, built.tokenizer, pieces, train=config.train, **given)
     validation = ClipDataset(held_out, built.config, built.tokenizer, **given)
     return PreparedRun(replace(config, model=built.config), built, data, validation if held_out else None)
+
+
+def features_of_clips(records: list[Record], store: FeatureStore | None, built: BuiltModel) -> list[ExpertFeatures]:
+    """What the experts say of clips: kept features, or, of a few clips, computed here."""
+    if store is not None:
+        kept = [store.experts_of(record.video) for record in records]
+        return [features for features in kept if features is not None]
+    faces = [read_inputs(record.video, built.config).inputs[0].faces for record in records[:FEW]]
+    return [features_of_faces(built.network.experts, crops) for crops in faces if crops is not None]
 
 
 def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]]) -> None:
@@ -142,17 +167,32 @@ def read_splits(config: Config, processes: Processes) -> tuple[list[Record], lis
 
 def build_model(config: Config, records: list[Record], processes: Processes) -> BuiltModel:
     """The network at the start of a run, the same for equal configs."""
+    saved = CheckpointStore(Path(config.train.out), processes).newest()
+    built = together(processes, lambda: build_network(config, records, saved.folder if saved else None))
+    check_equal_weights(built.network, processes)
+    tell_origins(built.origins)
+    return built
+
+
+def build_network(config: Config, records: list[Record], last: Path | None) -> BuiltModel:
+    """The same in one process; `last` is the checkpoint that the run will go on from."""
+    if config.model.prompts.vep:
+        refuse_untrained(config.model.experts)
     torch.manual_seed(config.train.seed)
-    tokenizer = find_tokenizer(config, records, processes)
+    tokenizer = find_tokenizer(config, records, last)
     settled = replace(config.model, experts=resolve_experts(config.model.experts), vocab_size=tokenizer.vocab_size)
     network = EmotionCaptioner(settled)
+    if config.model.fusion.pretrained and not config.train.start and last is None:
+        start_fusion(network.fusion, config.model.fusion.pretrained, tokenizer)
     if config.train.start:
         checkpoint.start_from(network, checkpoint.locate(config.train.start))
     own = network.text.foreign if network.aligned else 0
     settled = replace(settled, text=replace(settled.text, vocab_size=own))
     network.config = settled
     pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
-    return BuiltModel(settled, network, tokenizer, pieces)
+    known = checkpoint.read_meta(last / "config.json").get("loaded") if last is not None else None
+    origins = known or origins_of(settled, network, tokenizer, config.train.start)
+    return BuiltModel(settled, network, tokenizer, pieces, origins)
 
 
 def fill_store(
@@ -187,11 +227,10 @@ def draw_if_missing(config: Config) -> Path:
     return manifest
 
 
-def find_tokenizer(config: Config, records: list[Record], processes: Processes) -> Tokenizer:
+def find_tokenizer(config: Config, records: list[Record], last: Path | None = None) -> Tokenizer:
     """The run's vocabulary: of its last checkpoint or of `train.start`, built from the captions, or by name."""
-    saved = CheckpointStore(Path(config.train.out), processes).newest()
-    if saved is not None or config.train.start:
-        folder = saved.folder if saved is not None else checkpoint.locate(config.train.start)
+    if last is not None or config.train.start:
+        folder = last or checkpoint.locate(config.train.start)
         return Tokenizer.from_file(folder / "tokenizer.json")
     styles = config.model.styles
     captions = [c for r in records for c in (*r.captions, *(t for s in styles for t in r.extra.get(s, [])))]
@@ -200,5 +239,7 @@ def find_tokenizer(config: Config, records: list[Record], processes: Processes) 
     try:
         return Tokenizer.from_pretrained(config.model.tokenizer)
     except CheckpointError as error:
-        log.warning("%s: the vocabulary is built from the training captions instead", error)
-        return Tokenizer.build(captions, size=30522, styles=max(1, len(styles)))
+        raise CheckpointError(
+            f"model.tokenizer={config.model.tokenizer}: {error}; put its vocab.txt or tokenizer.json into a folder and "
+            f"name that, or set model.tokenizer=captions to build a vocabulary from the captions"
+        ) from None

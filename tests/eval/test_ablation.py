@@ -69,7 +69,8 @@ def test_untrained_experts_are_the_same_nets(tmp_path: Path) -> None:
     row = find_table("E")[1].rows[0]
     assert row.changes == (UNTRAINED,)
     words = row_overrides(row.changes, options)
-    assert words == ["data.drawn=9", f"model.experts.source={tmp_path / 'untrained-experts'}"]
+    folder = tmp_path / "untrained-experts"
+    assert words == ["data.drawn=9", f"model.experts.source={folder}", "model.experts.untrained=allowed"]
     assert row_overrides(row.changes, options) == words
     source = load_config(Config, config).model.experts.source
     trained, other = load_experts(source), load_experts(tmp_path / "untrained-experts")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from captioner.config import TextConfig, VideoConfig
-from captioner.errors import ConfigError
+from captioner.errors import CheckpointError, ConfigError
 from captioner.model.text_encoder import TextEncoder
 from captioner.model.video_encoder import VideoEncoder
+from captioner.model.weights import read_weights
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from tests.helpers import ROOT, tiny_batch, tiny_config, tiny_model
 
@@ -107,11 +109,21 @@ def test_dropout_of_a_pretrained_folder(tmp_path: Path) -> None:
     assert {m.p for m in model.text.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 
-def test_unreachable_pretrained_text_falls_back_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    TextEncoder(TextConfig(pretrained="/no/such/folder", layers=1, width=32, heads=2), 60)
-    lines = [r.getMessage() for r in caplog.records if "text.pretrained" in r.getMessage()]
-    assert len(lines) == 1
-    assert "random weights" in lines[0]
+def test_unreachable_weights_are_refused() -> None:
+    """What was asked for is what runs: one line that says what is missing and which key allows random weights."""
+    with pytest.raises(CheckpointError, match=r'/no/such/folder cannot be loaded .*model\.text\.pretrained=""'):
+        TextEncoder(TextConfig(pretrained="/no/such/folder", layers=1, width=32, heads=2), 60)
+    with pytest.raises(CheckpointError, match=r"model\.video\.pretrained"):
+        VideoEncoder(VideoConfig(arch="clip", pretrained="/no/such/folder", size=64))
+
+
+def test_a_folder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    tiny_model().text.net.save_pretrained(tmp_path)
+    tensors = read_weights(tmp_path / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layer.0.output" not in name}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="lacks 4 of the weights"):
+        tiny_model(f"text.pretrained={tmp_path}")
 
 
 def test_unknown_video_weights_are_refused() -> None:

@@ -26,8 +26,9 @@ from tests.helpers import ROOT, tiny_batch, tiny_model
 TINY = [
     "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
     "model.text.pretrained=", "model.text.layers=1", "model.text.width=32", "model.text.heads=2",
-    "model.experts.er_arch=small", "model.experts.au_backbone=small", "model.experts.size=48",
-    "model.experts.frames=2", "model.fusion.layers=1", "model.fusion.heads=2", "model.fusion.width=32",
+    "model.experts.untrained=allowed", "model.experts.er_arch=small", "model.experts.au_backbone=small",
+    "model.experts.size=48", "model.experts.frames=2",
+    "model.fusion.layers=1", "model.fusion.heads=2", "model.fusion.width=32",
     "model.fusion.ffn=32", "model.fusion.visual_width=32", "model.fusion.max_text=24", "model.tokenizer=captions",
     "data.drawn=20", "data.drawn_size=72", "train.batch=3", "train.epochs=3", "train.lr=1e-3", "train.save_every=2",
     "train.validate_every=3", "train.threads=1", "train.log_every=1",

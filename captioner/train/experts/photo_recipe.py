@@ -15,6 +15,7 @@ from captioner.errors import ConfigError
 from captioner.faces.crops import MARGIN
 from captioner.files import write_text
 from captioner.lexicon.emotions import MAFW_LABELS
+from captioner.model.convert import read_tensors
 from captioner.model.experts import ExpertsSpec, load_experts, save_experts
 from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.experts import measures
@@ -29,6 +30,7 @@ from captioner.train.experts.au_net import (
 )
 from captioner.train.experts.clip_frames import clip_stills
 from captioner.train.experts.clip_scores import score_clips
+from captioner.train.experts.converted import start_backbone
 from captioner.train.experts.emotion_net import (
     UNPICTURED,
     EmotionPart,
@@ -75,6 +77,8 @@ class PhotoRecipe:
     faces: str = "data/faces"
     """Folder of annotated portraits: the persons whom action units pose."""
     er_arch: str = "face"
+    er_start: str = ""
+    """A torchvision or timm file of the same kind, as ResNet50 of ImageNet, whose backbone starts the emotion net."""
     au_backbone: str = "face_au"
     au_stage: int = 1
     size: int = 96
@@ -118,6 +122,8 @@ def train_experts(recipe: PhotoRecipe) -> Path:
         er = ERNet(ERNetConfig(recipe.er_arch, len(MAFW_LABELS)))
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if recipe.er_start:
+        start_backbone(er, read_tensors(recipe.er_start), recipe.er_start)
     work, parts = Path(recipe.work), ferplus_parts(recipe.ferplus, recipe.emotion.held, recipe.seed)
     names = PhotoSet(recipe.faces).blendshape_names
     counts = {"whole": recipe.posed, "upper": recipe.upper, "lower": recipe.lower}
