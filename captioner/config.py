@@ -5,7 +5,7 @@ with every fault on one line.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from captioner.config_io import SHARE, Bound, at_least, broken, check, divisors, out_of_bounds
 from captioner.lexicon.emotions import MAFW_LABELS
@@ -17,20 +17,27 @@ from captioner.training_config import TrainConfig as TrainConfig
 class VideoConfig:
     """The video encoder F_V."""
 
-    arch: Literal["swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu", "clip"] = "swin3d_b"
+    arch: Literal[
+        "swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu", "clip", "hf",
+        "x3d_xs", "x3d_s", "x3d_m", "x3d_l", "mvit_b", "mvit_small_cpu",
+    ] = "swin3d_b"  # fmt: skip
+    """Video Swin; CLIP's image tower; pytorchvideo's X3D and MViT; hf: the model of transformers that `pretrained`
+    names."""
     frames: int = 32
     """Frames sampled uniformly over the clip."""
     size: int = 224
     """Side of the square crop in pixels."""
     pretrained: str = ""
-    """"kinetics400" (torchvision's loader), a .safetensors file made by scripts/convert.py video-swin,
-    a CLIP name or folder, or "" for random weights."""
+    """"kinetics400" (torchvision's loader), a .safetensors file made by scripts/convert.py (video-swin,
+    pytorchvideo), a hub name or folder (clip, hf), or "" for random weights."""
     frozen: bool = False
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     drop_path: float = 0.2
     width: int = 64
     """Channels of the first stage of swin3d_small_cpu (doubled at each of its two later stages)."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """Filled in: what builds an encoder of transformers again without its source."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +112,14 @@ class PromptsConfig:
     margin: float = 0.5
     """m: the similarity positives must reach (Fig 8)."""
     warmup: float = 0.1
-    """Share of the steps in which every matched pair counts as positive, or the loss dies cold."""
+    """Share of the steps before eq 12 is alone: with own_words only the soft search runs in them, without it every
+    matched pair counts as positive, or the loss dies cold."""
     keep_best: bool = True
     """The best pair of each clip stays positive after the warm-up; off: eq 11 alone, which can die for good."""
     unmatched: float = 1.0
     """Weight of AU-word pairs that were not matched, as negatives; 0: eq 12 alone, which lets all vectors meet."""
+    negatives: Literal["one-sided", "two-sided"] = "one-sided"
+    """What eq 12 does with negatives: push similar ones down, or also raise dissimilar ones to 0, as printed."""
     own_words: float = 0.2
     """Weight of the soft search for an AU's word against captions without the AU; 0: eq 12 alone, which settles on
     words that all captions share."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from captioner.config_io import SHARE, at_least, check, out_of_bounds
+from captioner.config_io import SHARE, Bound, at_least, broken, check, out_of_bounds
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,9 @@ class DataConfig:
     manifest: str = ""
     """JSONL manifest of clips (see README, "Your own data")."""
     fold: int | None = None
+    val_share: float = 0.0
+    """Share of the training clips that is held out for validation where the manifest has no part for it, groups (film,
+    source video) undivided."""
     drawn: int = 0
     """Draw this many clips of invented faces into the manifest's folder first, when it is not there."""
     drawn_seed: int = 0
@@ -25,12 +28,20 @@ class DataConfig:
     """Short edge after resizing, in pixels; larger than model.video.size gives random crops. 0: that size."""
     crop: Literal["random", "centre"] = "random"
     """Of training clips; with centre, the store keeps the tokens of a frozen video encoder in place of frames."""
-    workers: int = 0
-    """Processes that decode and read ahead; 0: the training process does."""
+    workers: int | None = None
+    """Processes that decode and read ahead; 0: the training process does; none: as many as cores are left, 4 at most,
+    where every epoch decodes clips, and 0 where the store has them."""
     prefetch: int = 2
     """Batches that each of them holds ready."""
     max_bad: float = 0.05
     """Share of clips that may turn out unreadable, each replaced by another; beyond it the run stops."""
+    clip_sampler: Literal["", "random", "uniform", "constant"] = ""
+    """Which part of a training clip is sampled, by pytorchvideo's clip samplers: anywhere, one part after the other
+    from epoch to epoch, or one of `clips_per_video` places in turn; "": the whole clip."""
+    clip_share: float = 0.8
+    """Length of that part, as a share of the clip."""
+    clips_per_video: int = 3
+    """Places of the sampler "constant"."""
     flip: bool = False
     """Mirror clips at random; leave off where captions say left and right."""
     hide_faces: float = 0.0
@@ -38,9 +49,22 @@ class DataConfig:
     such a captioner does not make one up."""
 
     def __post_init__(self) -> None:
-        bounds = {"workers": at_least(0, "0 or more is needed"), "prefetch": at_least(1, "1 or more is needed"),
-                  "max_bad": SHARE, "hide_faces": SHARE}  # fmt: skip
-        check(out_of_bounds(self, bounds, "data."))
+        bounds = {
+            "workers": Bound("0 or more is needed", lambda count: count is None or count >= 0),
+            "prefetch": at_least(1, "1 or more is needed"), "clips_per_video": at_least(1, "1 or more is needed"),
+            "clip_share": Bound("a share above 0, 1 at most, is needed", lambda share: 0 < share <= 1),
+            "max_bad": SHARE, "hide_faces": SHARE,
+            "val_share": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
+        }  # fmt: skip
+        kept = bool(self.cache) and self.cache_frames
+        rules = [
+            (bool(self.clip_sampler) and kept,
+             f"data.clip_sampler={self.clip_sampler} decodes clips anew: it needs data.cache_frames=false"),
+            (bool(self.clip_sampler) and self.crop == "centre" and not self.flip and bool(self.cache),
+             "data.clip_sampler and data.crop=centre: kept tokens of a frozen encoder know the whole clip alone; "
+             "use data.crop=random"),
+        ]  # fmt: skip
+        check([*out_of_bounds(self, bounds, "data."), *broken(rules)])
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,11 @@ class TrainConfig:
     max_steps: int = 0
     """Stop after this many optimiser steps; 0: epochs decide."""
     batch: int = 32
+    """Clips of a micro-batch of all processes together."""
+    batch_per_device: int = 0
+    """Clips of a micro-batch of each process, in place of `batch`; 0: `batch` decides."""
+    foretell: bool = True
+    """Refuse to start where a step would not fit into memory; false: only say what it takes."""
     captions: int = 1
     """Captions, or other words hidden in the same one, learned a clip and step: the clip is encoded once for all."""
     accumulate: int = 1

@@ -56,12 +56,14 @@ def au_word_loss(
     warm: bool = False,
     keep_best: bool = False,
     others: float = 0.0,
+    two_sided: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Eqs 11, 12, D a cosine: matched pairs above the threshold rise to the margin, the rest falls to 0.
 
     Positive too: every matched pair while `warm`, since random vectors never reach the threshold, and the best
     pair of each clip with `keep_best`. Pairs that were not matched are pushed down with weight `others`, or all
-    vectors could meet in one point. Returns the loss and the number of positives.
+    vectors could meet in one point. `two_sided`: as eq 12 is printed, dissimilar pairs rise to 0. Returns the loss and
+    the number of positives.
     """
     d, made = matching.similarity, matching.made
     positive = (d.detach() > threshold) | warm
@@ -69,11 +71,12 @@ def au_word_loss(
         best = d.detach().masked_fill(~made, -2.0)
         positive = positive | (best == best.amax(1, keepdim=True))
     pull = (margin - d).clamp(min=0) ** 2
-    push = d.clamp(min=0) ** 2  # one-sided: what is dissimilar already is left alone
+    low = -1.0 if two_sided else 0.0  # one-sided: what is dissimilar already is left alone
+    push = d.clamp(min=low) ** 2
     matched = (torch.where(positive, pull, push) * made).sum() / made.sum().clamp(min=1)
     taken = F.one_hot(matching.word.clamp(min=0), similarity.shape[2]).bool() & made[..., None]
     rest = valid[:, None] & ~taken  # (B, K, J)
-    apart = (similarity.clamp(min=0) ** 2 * rest).sum() / rest.sum().clamp(min=1)
+    apart = (similarity.clamp(min=low) ** 2 * rest).sum() / rest.sum().clamp(min=1)
     return matched + others * apart, (positive & made).sum()
 
 

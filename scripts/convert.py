@@ -2,12 +2,13 @@
 
     python scripts/convert.py swinbert model.bin --out models/swinbert --vocab vocab.txt
     python scripts/convert.py video-swin swin_base_patch244_window877_kinetics600_22k.pth --out b.safetensors
+    python scripts/convert.py pytorchvideo X3D_M.pyth --arch x3d_m --out x3d_m.safetensors
     python scripts/convert.py emotionclip emotionclip_latest.pt --out models/emotionclip
     python scripts/convert.py opengraphau OpenGraphAU-ResNet50_first_stage.pth --clips MAFW/manifest.jsonl --out experts
     python scripts/convert.py er-resnet50 emotions.pth --labels anger,disgust,... --out experts
 
-The second file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The third is a
-recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it, emotion.source=models/emotionclip.
+The second or third file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The fourth
+is a recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it, emotion.source=models/emotionclip.
 The last two together make a folder of frozen experts: model.experts.source=experts.
 """
 
@@ -31,6 +32,7 @@ from captioner.model import checkpoint
 from captioner.model.convert import Report, convert_swin, convert_swinbert, read_tensors
 from captioner.model.experts import MAKERS, load_experts
 from captioner.model.tokenizer import Tokenizer, _open
+from captioner.model.video_nets import headless_state
 from captioner.train.cards import render_card
 from captioner.train.experts.converted import add_half, crop_rule, emotion_net, measure_aus
 from prompts.action_units import MAIN_AUS
@@ -116,6 +118,21 @@ def convert_recogniser(parser: ArgumentParser, arguments: list[str]) -> None:
         f"{out}: {len(state)} tensors, {clip.vision_layers} + {clip.text_layers} layers of width {clip.vision_width} "
         f"and {clip.text_width}, {model.config.frames} frames, {clip.activation}"
     )
+
+
+def convert_pytorchvideo(parser: ArgumentParser, arguments: list[str]) -> None:
+    """A published X3D or MViT of pytorchvideo (.pyth) -> one .safetensors file without its classification head."""
+    parser.add_argument("source", type=Path, help="the downloaded file")
+    parser.add_argument("--arch", choices=("x3d_xs", "x3d_s", "x3d_m", "x3d_l", "mvit_b"), required=True)
+    parser.add_argument("--out", type=Path, required=True, help="file, ending in .safetensors")
+    options = parser.parse_args(arguments)
+    if options.out.suffix != ".safetensors":
+        raise CheckpointError(f"--out {options.out} must end in .safetensors, by which a configuration knows it")
+    state = headless_state(options.arch, read_tensors(options.source), str(options.source))
+    with atomic(options.out) as path:
+        save_file(state, path, metadata={"format": "pt", "arch": options.arch, "converted_from": options.source.name})
+        path.chmod(0o644)
+    print(f"{options.out}: use model.video.arch={options.arch} and model.video.pretrained={options.out}")
 
 
 def convert_au_net(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -232,6 +249,9 @@ COMMANDS = {
     "swinbert": convert_captioner,
     "video-swin": convert_encoder,
     "emotionclip": convert_recogniser,
+
+
+    "pytorchvideo": convert_pytorchvideo,
     "opengraphau": convert_au_net,
     "er-resnet50": convert_emotion_net,
 }

@@ -93,7 +93,7 @@ def fill_cache(config: Config, splits: list[str], place: int, count: int) -> Non
         own = wanted[processes.rank :: processes.size]
         log.info("%s: %d clips; %s", config.data.cache, len(wanted), ", ".join(store.parts))
         began = time.perf_counter()
-        found = store.fill(own, workers=config.data.workers, progress=processes.main, check=True)
+        found = store.fill(own, workers=config.data.workers or 0, progress=processes.main, check=True)
         faults = {name: fault for part in processes.all_gather_json(found) for name, fault in part.items()}
         log.info("%.1f clips/s", len(wanted) / (time.perf_counter() - began))
         name = "bad_videos.jsonl" if count == 1 else f"bad_videos-{place + 1}-of-{count}.jsonl"

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from captioner.config import DataConfig, ModelConfig, TrainConfig
+from captioner.data.clip_window import clip_window
 from captioner.data.feature_store import FeatureStore
 from captioner.data.inputs import read_inputs
 from captioner.data.manifest import Record
@@ -142,7 +143,7 @@ class ClipDataset(Dataset[ClipItem]):
         for _ in range(STAND_INS):
             if not self.bad or record.id not in self.bad:
                 try:
-                    return record, self.see(record)
+                    return record, self.see(record, place.epoch, mixed)
                 except (VideoError, OSError) as error:
                     fault = " ".join(str(error).split())
                     if self.bad is None:
@@ -151,12 +152,16 @@ class ClipDataset(Dataset[ClipItem]):
             record = self.records[int(torch.randint(len(self.records), (), generator=draw))]
         raise VideoError(f"none of {STAND_INS} clips drawn in place of {self.records[place.index].id!r} can be read")
 
-    def see(self, record: Record) -> ClipInputs:
-        """What is seen of a record's video; a VideoError where it cannot be read."""
+    def see(self, record: Record, epoch: int = 0, seed: int = 0) -> ClipInputs:
+        """What is seen of a record's video, in training of the part that is its turn; a VideoError where unreadable."""
+        window = None
+        if self.train is not None and self.data.clip_sampler:
+            window = clip_window(self.data, str(record.video), epoch, seed)
         if self.store:
-            return self.store.load(record.video)
+            return self.store.load(record.video, window) if window else self.store.load(record.video)
         side = self.data.short_side or self.config.video.size
-        return read_inputs(record.video, self.config, short_side=side).inputs[0]
+        start, end = window or (0.0, None)
+        return read_inputs(record.video, self.config, short_side=side, start=start, end=end).inputs[0]
 
     def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
         """Captions by the place of their style in the model's list; a style nobody wrote in is left out."""

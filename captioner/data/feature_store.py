@@ -136,7 +136,8 @@ class FeatureStore:
             belief |= {"names": names} if (names := self.config.emotion_prior_labels_as) else {}
             parts["belief"] = TensorPart("belief", folder, belief, hashes)
         if video is not None:
-            encoder = {k: v for k, v in asdict(self.config.video).items() if k not in ("pretrained", "checkpointing")}
+            apart = ("pretrained", "network", "checkpointing")
+            encoder = {k: v for k, v in asdict(self.config.video).items() if k not in apart}
             tokens = sampled | {"side": self.side, "encoder": encoder, "weights": weights_hash(video)}
             parts["video"] = TensorPart("video", folder, tokens, hashes)
         return parts
@@ -167,12 +168,17 @@ class FeatureStore:
         """The parts without an entry for a video; with `check` a broken entry is none."""
         return [name for name, part in self.parts.items() if not part.has(video, check)]
 
-    def load(self, video: Path) -> ClipInputs:
-        """What is known of a video; what was missing is kept from now on."""
+    def load(self, video: Path, window: tuple[float, float] | None = None) -> ClipInputs:
+        """What is known of a video; what was missing is kept from now on.
+
+        window: the seconds of which frames are decoded, where none are kept; all else is known of the whole clip.
+        """
         found = {name: part.read(video) for name, part in self.parts.items() if name != "faces"}
         absent = [name for name, value in found.items() if value is None]
-        if absent or self.decoded:
-            wanted = [*absent, "frames"] if self.decoded else absent
+        if self.decoded and window is not None:
+            found["frames"] = self.frames_of(video, window)
+        if absent or (self.decoded and window is None):
+            wanted = [*absent, "frames"] if self.decoded and window is None else absent
             gathered, made = self.gather(video, wanted)
             found |= made | self.finish(video, gathered, absent)
         size = self.config.video.size
@@ -183,6 +189,12 @@ class FeatureStore:
             prior=found.get("belief"),
             video=found.get("video"),
         )
+
+    def frames_of(self, video: Path, window: tuple[float, float]) -> Tensor:
+        """The sampled frames of a part of a video."""
+        start, end = window
+        pictures = decode_pictures(video, self.config, [self.side], None, start=start, end=end)
+        return resize_short(pictures.sampled[self.side].frames, self.side)
 
     def experts_of(self, video: Path) -> ExpertFeatures | None:
         """What the experts say of a video; None without them."""

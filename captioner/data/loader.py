@@ -54,7 +54,7 @@ class EpochLoader:
         )
         # Without a generator of its own, opening a loader draws from the one that dropout uses.
         self.loader: DataLoader[Any] = DataLoader(
-            dataset, batch_sampler=self.schedule, num_workers=config.workers, collate_fn=collate, pin_memory=pin,
+            dataset, batch_sampler=self.schedule, num_workers=config.workers or 0, collate_fn=collate, pin_memory=pin,
             worker_init_fn=partial(seed_worker, seed), generator=torch.Generator().manual_seed(seed), **ahead,
         )  # fmt: skip
 

@@ -66,6 +66,7 @@ class Batch:
     text_ids: Tensor | None = None  # (B, J) caption in the text encoder's vocabulary
     text_mask: Tensor | None = None  # (B, J) not padding
     text_words: Tensor | None = None  # (B, J) places that AUs may match: no specials, no masked words
+    asked: Tensor | None = None  # (N,) places of the targets, flat: finding them on a GPU would have to wait for it
     emotion: Tensor | None = None  # (B,) label index or NO_LABEL
     ids: list[str] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)  # ids of clips that could not be read, and why
@@ -74,6 +75,16 @@ class Batch:
         """The same on a device; pinned tensors travel while the caller goes on."""
         moved = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in vars(self).items()}
         return Batch(**moved)
+
+    def asked_places(self) -> Tensor:
+        """(N,) places of the words to predict among (B * R * L)."""
+        assert self.targets is not None
+        return (self.targets.flatten() != NO_LABEL).nonzero()[:, 0] if self.asked is None else self.asked
+
+    @property
+    def hidden_words(self) -> int:
+        """How many words are to be predicted."""
+        return len(self.asked_places())
 
     def pin_memory(self) -> "Batch":
         """The same in pinned memory, as a data loader asks for it."""
@@ -109,6 +120,7 @@ def collate(items: Sequence[ClipItem], pad_id: int = 0) -> Batch:
     captions = [item.captions for item in items if item.captions is not None]
     texts = [each.text_ids for each in captions if each.text_ids is not None]
     words = [each.text_words for each in captions if each.text_words is not None]
+    targets = _padded([row for each in captions for row in each.targets], NO_LABEL)
     faces, experts = _known([each.faces for each in inputs]), _known([each.experts for each in inputs])
     return Batch(
         frames=torch.stack([each.frames for each in inputs]),
@@ -117,7 +129,8 @@ def collate(items: Sequence[ClipItem], pad_id: int = 0) -> Batch:
         prior=_joined([each.prior for each in inputs]),
         video=_joined([each.video for each in inputs]),
         masked=_padded([row for each in captions for row in each.masked], pad_id),
-        targets=_padded([row for each in captions for row in each.targets], NO_LABEL),
+        targets=targets,
+        asked=None if targets is None else (targets.flatten() != NO_LABEL).nonzero()[:, 0],
         text_ids=_padded(texts, pad_id),
         text_mask=_padded([[True] * len(row) for row in texts], False, torch.bool),
         text_words=_padded(words, False, torch.bool),

@@ -46,7 +46,12 @@ class CaptionLosses:
     """The live losses by name (mlm, er, au) and what is worth watching beside them."""
 
     live: dict[str, Tensor]
-    positives: Tensor  # AU-word pairs counted as positive
+    counts: Tensor  # (2,) AU-word pairs counted as positive, and those of them above the threshold by themselves
+
+    @property
+    def positives(self) -> Tensor:
+        """AU-word pairs counted as positive, those kept or warmed up included."""
+        return self.counts[0]
 
 
 class EmotionCaptioner(nn.Module):
@@ -156,24 +161,24 @@ class EmotionCaptioner(nn.Module):
         """The live losses of a batch; `warm` while every matched AU-word pair counts as positive."""
         encoded = self.see(batch)
         live = {"mlm": self.masked_words(encoded, batch)}
-        positives = torch.zeros((), device=batch.frames.device)
+        counts = torch.zeros(2, device=batch.frames.device)
         if self.aligned:
             assert batch.text_ids is not None and batch.text_mask is not None
             features = self.text(batch.text_ids, batch.text_mask)  # (B, J, text width)
             if self.config.prompts.er_sentence != "off":
                 live["er"] = self.emotion_loss(encoded, features, batch)
             if self.config.prompts.au_word != "off":
-                live["au"], positives = self.au_loss(encoded, features, batch, warm)
-        return CaptionLosses(live, positives)
+                live["au"], counts = self.au_loss(encoded, features, batch, warm)
+        return CaptionLosses(live, counts)
 
     def masked_words(self, encoded: EncodedClip, batch: Batch) -> Tensor:
         """Eq 14: mean cross-entropy over the masked places."""
         assert batch.masked is not None and batch.targets is not None
         repeats = len(batch.masked) // len(batch.frames)
         memory = encoded.memory.repeat(repeats) if repeats > 1 else encoded.memory
-        states = self.fusion.write(batch.masked, memory)
-        wanted = batch.targets != NO_LABEL
-        return F.cross_entropy(self.fusion.head(states[wanted]).float(), batch.targets[wanted])
+        states = self.fusion.write(batch.masked, memory).flatten(0, 1)
+        asked = batch.asked_places()
+        return F.cross_entropy(self.fusion.head(states[asked]).float(), batch.targets.flatten()[asked])
 
     def emotion_loss(self, encoded: EncodedClip, features: Tensor, batch: Batch) -> Tensor:
         """Eq 8 or its Table VI variants, plus the visual head that inference uses."""
@@ -181,16 +186,15 @@ class EmotionCaptioner(nn.Module):
         assert batch.emotion is not None and batch.text_mask is not None
         sentence = self.textual.sentence_feature(features, batch.text_mask.float(), encoded.class_token)
         kind = self.config.prompts.er_sentence
-        known = batch.emotion != NO_LABEL
-        visual = label_loss(encoded.belief, batch.emotion, known)
+        visual = label_loss(encoded.belief, batch.emotion)
         if kind == "similarity":
             return visual + similarity_loss(encoded.er, sentence)
         if kind == "similarity_ce":
             return visual + similarity_cross_entropy(encoded.er, sentence, self.config.prompts.temperature)
-        return visual + label_loss(self.er_sentence(encoded.er, sentence), batch.emotion, known)
+        return visual + label_loss(self.er_sentence(encoded.er, sentence), batch.emotion)
 
     def au_loss(self, encoded: EncodedClip, features: Tensor, batch: Batch, warm: bool) -> tuple[Tensor, Tensor]:
-        """Eqs 9-12 or their Table VI variants, and the number of positive pairs."""
+        """Eqs 9-12 or their Table VI variants, and the (2,) pairs that are positive, and above the threshold."""
         assert encoded.au is not None and batch.text_words is not None
         prompts = self.config.prompts
         words = self.textual.word_features(features)
@@ -212,6 +216,7 @@ class EmotionCaptioner(nn.Module):
             warm=warm and not searched,
             keep_best=prompts.keep_best,
             others=prompts.unmatched,
+            two_sided=prompts.negatives == "two-sided",
         )
         if searched:
             # The first pairs decide which words are ever matched: the search comes first, eq 12 holds what it found.
@@ -220,7 +225,8 @@ class EmotionCaptioner(nn.Module):
             loss = au_word_cross_entropy(similarity, batch.text_words, matching, prompts.temperature)
         if prompts.au_word == "contrastive":
             loss = au_word_contrastive(encoded.au, words, batch.text_words, prompts.temperature)
-        return loss, positives
+        above = ((matching.similarity.detach() > prompts.threshold) & matching.made).sum()
+        return loss, torch.stack([positives, above]).float()
 
     def evidence(self, encoded: EncodedClip, ids: Tensor, mask: Tensor, words: Tensor) -> Matching | None:
         """Which written word (B, J) each action unit supports; None without AU-word alignment."""
@@ -229,8 +235,7 @@ class EmotionCaptioner(nn.Module):
         return match(cosine(encoded.au, self.textual.word_features(self.text(ids, mask))), words)
 
 
-def label_loss(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over labelled clips; 0, with its graph intact, when there is none."""
-    if not known.any():
-        return logits.sum() * 0
-    return F.cross_entropy(logits[known].float(), labels[known])
+    total = F.cross_entropy(logits.float(), labels, ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp(min=1)

@@ -18,6 +18,14 @@ from torch.utils.checkpoint import checkpoint
 from captioner.config import VideoConfig
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
+from captioner.model.video_nets import (
+    KINETICS_MEAN,
+    KINETICS_STD,
+    PYTORCHVIDEO,
+    HuggingFaceTokens,
+    build_pytorchvideo,
+    read_converted,
+)
 from captioner.model.weights import pretrained_model
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, normalise
 
@@ -145,13 +153,7 @@ def build_swin(config: VideoConfig) -> nn.Module:
 
 def load_converted(swin: nn.Module, config: VideoConfig) -> None:
     """Fill a headless Swin from a file that scripts/convert.py made of an official checkpoint."""
-    path = Path(config.pretrained)
-    if not path.is_file():
-        raise CheckpointError(f"video.pretrained: {missing(path)}")
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
+    path, state = Path(config.pretrained), converted_state(config)
     wanted = swin.state_dict()
     shapes = [{name: value.shape for name, value in side.items()} for side in (wanted, state)]
     odd = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
@@ -161,6 +163,22 @@ def load_converted(swin: nn.Module, config: VideoConfig) -> None:
             f"another shape, as {odd[0]}; set video.arch to the one that scripts/convert.py named"
         )
     swin.load_state_dict(state)
+
+
+def converted_state(config: VideoConfig) -> dict[str, Tensor]:
+    """The tensors of a file that scripts/convert.py made."""
+    path = Path(config.pretrained)
+    if path.suffix != ".safetensors":
+        raise ConfigError(
+            f"no weights {config.pretrained!r} for model.video.arch={config.arch}: give a .safetensors file made by "
+            f"scripts/convert.py pytorchvideo, or set model.video.pretrained=''"
+        )
+    if not path.is_file():
+        raise CheckpointError(f"video.pretrained: {missing(path)}")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}): convert it again") from None
 
 
 def load_kinetics(swin: nn.Module, config: VideoConfig) -> None:
@@ -189,9 +207,20 @@ class VideoEncoder(nn.Module):
     def __init__(self, config: VideoConfig, *, load: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.network: dict[str, Any] = {}
         config = config if load else replace(config, pretrained="")  # a checkpoint will fill it
-        if config.arch == "clip":
-            self.net: nn.Module = build_clip_vision(config)
+        if config.arch == "hf":
+            seeing = HuggingFaceTokens(config, load=load)
+            self.net: nn.Module = seeing
+            self.network = seeing.network
+            self.width, self.mean, self.std = seeing.width, seeing.mean, seeing.std
+        elif config.arch in PYTORCHVIDEO:
+            self.net = build_pytorchvideo(config)
+            if config.pretrained:
+                read_converted(self.net, config, converted_state(config))
+            self.width, self.mean, self.std = int(self.net.width), KINETICS_MEAN, KINETICS_STD  # type: ignore[arg-type]
+        elif config.arch == "clip":
+            self.net = build_clip_vision(config)
             self.width = int(self.net.config.hidden_size)  # type: ignore[union-attr, arg-type]
             self.mean, self.std = CLIP_MEAN, CLIP_STD
         else:
@@ -208,7 +237,12 @@ class VideoEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         x = normalise(frames, self.mean, self.std)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            return self.forward_clip(x) if self.config.arch == "clip" else self.forward_swin(x)
+            if self.config.arch == "clip":
+                return self.forward_clip(x)
+            if self.config.arch in SWIN_SIZES:
+                return self.forward_swin(x)
+            tokens: Tensor = self.net(x)
+            return tokens
 
     def forward_swin(self, x: Tensor) -> Tensor:
         """(B, T, 3, S, S) -> (B, M, C), tokens ordered by time, row, column."""

@@ -245,6 +245,8 @@ def changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Dotted keys at which two configurations differ, where it matters for going on."""
     harmless = {
         "model.experts.untrained",
+        "train.foretell",
+        "train.batch_per_device",
         "train.log_every",
         "train.save_every",
         "train.threads",

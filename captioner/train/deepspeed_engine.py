@@ -141,14 +141,14 @@ class DeepSpeedEngine:
         self.running.set_gradient_accumulation_boundary(last)
         self.running.backward(loss, scale_wrt_gas=False)
 
-    def step(self, factor: float) -> float:
+    def step(self, factor: float) -> Tensor:
         set_rates(self.adam, self.train.lr * factor)
         norm = None
         if self.stage == 0:  # DeepSpeed clips there, but does not say what it clipped
             norm = nn.utils.get_total_norm([p.grad for p in self.names.values() if p.grad is not None])
         self.running.step()
         norm = self.running.get_global_grad_norm() if norm is None else norm
-        return float(norm) if norm is not None else float("nan")
+        return torch.as_tensor(float("nan") if norm is None else norm)
 
     @contextmanager
     def whole(self) -> Iterator[None]:

@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.errors import CaptionerError, CheckpointError, ConfigError, SilentError
-from captioner.model.batch import NO_LABEL, Batch, EncodedClip
+from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import CaptionLosses, EmotionCaptioner
 
 _PATIENCE = timedelta(hours=1)  # one process draws clips or validates while the others wait
-_BUCKET = 1 << 25  # elements of gradients that travel together
 # What gloo and NCCL say when another process has ended; they raise plain RuntimeErrors.
 _PARTED = ("closed by peer", "reset by peer", "roken pipe", "onnection refused", "Timed out", "timed out", "NCCL")
 
@@ -60,13 +59,13 @@ class Processes:
         return flag if self.size == 1 else bool(self.table([int(flag)]).amax())
 
     def table(self, numbers: Sequence[int]) -> Tensor:
-        """The numbers of every process, (processes, numbers) int64 on the CPU."""
-        own = torch.tensor([*numbers], dtype=torch.int64, device=self.device)
+        """The numbers of every process, (processes, numbers) int64; no GPU is waited for."""
+        own = torch.tensor([*numbers], dtype=torch.int64)
         if self.size == 1:
-            return own[None].cpu()
+            return own[None]
         rows = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(rows, own)
-        return torch.stack(rows).cpu()
+        return torch.stack(rows)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a detached tensor over processes."""
@@ -80,7 +79,7 @@ class Processes:
         """A JSON value of every process, in their order."""
         if self.size == 1:
             return [value]
-        text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
+        text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         lengths = self.table([len(text)])[:, 0].tolist()
         own = F.pad(text, (0, max(lengths) - len(text)))
         rows = [torch.empty_like(own) for _ in lengths]
@@ -143,7 +142,8 @@ def join_processes(device: torch.device) -> Processes:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    # Tensors on GPUs go by NCCL, small talk by gloo.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     return Processes(rank, size, local, device)
 
 
@@ -181,23 +181,23 @@ class SharedLosses(nn.Module):
         self.model, self.processes = model, processes
 
     def forward(self, batch: Batch, warm: bool, clips: int) -> tuple[Tensor, ...]:
-        """The live losses in the order of `live_names`, then the positives; `clips` counts those of all processes.
+        """The live losses in the order of `live_names`, then the counts of pairs; `clips`: those of all processes.
 
         Values are those of the whole micro-batch; averaged over processes, so are gradients.
         """
         if self.processes.size == 1:
             losses = self.model(batch, warm=warm)
-            return (*losses.live.values(), losses.positives)
+            return (*losses.live.values(), losses.counts)
         model, processes = self.model, self.processes
         sizes = [len(processes.share(clips, rank)) for rank in range(processes.size)]
         view = model.see(batch)
         assert batch.targets is not None
-        hidden = int((batch.targets != NO_LABEL).sum()) * (sizes[processes.rank] > 0)
+        hidden = batch.hidden_words * (sizes[processes.rank] > 0)
         longest = batch.text_ids.shape[1] if batch.text_ids is not None else 0
         table = processes.table([hidden, longest])
         share = hidden * processes.size / max(1, int(table[:, 0].sum()))
         live = [self.word_loss(view, batch, share)]
-        positives = torch.zeros((), device=batch.frames.device)
+        counts = torch.zeros(2, device=batch.frames.device)
         if model.aligned:
             assert batch.text_ids is not None and batch.text_mask is not None
             features = model.text(batch.text_ids, batch.text_mask)
@@ -205,9 +205,9 @@ class SharedLosses(nn.Module):
             if model.config.prompts.er_sentence != "off":
                 live.append(model.emotion_loss(view, features, batch))
             if model.config.prompts.au_word != "off":
-                loss, positives = model.au_loss(view, features, batch, warm)
+                loss, counts = model.au_loss(view, features, batch, warm)
                 live.append(loss)
-        return (*live, positives)
+        return (*live, counts)
 
     def word_loss(self, view: EncodedClip, batch: Batch, share: float) -> Tensor:
         """Value of all processes, gradient of this one; `share`: hidden words here over the mean of a process."""
@@ -253,36 +253,5 @@ def live_names(model: EmotionCaptioner) -> list[str]:
 
 
 def named_losses(model: EmotionCaptioner, values: Sequence[Tensor]) -> CaptionLosses:
-    """The output of `Shared` as the loop takes it."""
+    """The output of `SharedLosses` as the loop takes it."""
     return CaptionLosses(dict(zip(live_names(model), values[:-1], strict=True)), values[-1])
-
-
-def average_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
-    """Replace gradients by their mean over processes; one that only some processes have counts as 0 in the others."""
-    if processes.size == 1:
-        return
-    held = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=processes.device)
-    dist.all_reduce(held, dist.ReduceOp.MAX)
-    bucket: list[Tensor] = []
-    room = _BUCKET
-    for parameter, anywhere in zip(parameters, held.tolist(), strict=True):
-        if not anywhere:
-            continue
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        bucket.append(parameter.grad)
-        room -= parameter.numel()
-        if room <= 0:
-            average_tensors(bucket, processes)
-            bucket, room = [], _BUCKET
-    if bucket:
-        average_tensors(bucket, processes)
-
-
-def average_tensors(tensors: Sequence[Tensor], processes: Processes) -> None:
-    """The mean over processes of every tensor, in place, in one message."""
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
-    flat /= processes.size
-    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))

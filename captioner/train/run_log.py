@@ -46,7 +46,7 @@ class RunLog:
             shown = {name: f"{row[name]:.3f}" for name in _LOSSES if name in row}
             if self.bar is not None:
                 self.bar.set_postfix(shown | {"clips/s": f"{speed['clips_per_second']:.1f}"})
-        train = {name: row[name] for name in (*_LOSSES, "positives", "grad_norm") if name in row}
+        train = {name: row[name] for name in (*_LOSSES, "positives", "above_threshold", "grad_norm") if name in row}
         self.draw(row["step"], {"train": train, "weight": row["weights"], "speed": speed})
 
     def draw(self, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:

@@ -1,6 +1,8 @@
 """From a configuration to a run of the captioner: clips, vocabulary, network, kept features, engine, trainer."""
 
+import hashlib
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from captioner.data.feature_store import FeatureStore, open_store
 from captioner.data.inputs import read_inputs
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
-from captioner.errors import CheckpointError, ConfigError
+from captioner.errors import CheckpointError, ConfigError, VideoError
 from captioner.inference.predictor import pick_device
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES, phrase_names
@@ -27,6 +29,7 @@ from captioner.train.checkpoints import CheckpointStore
 from captioner.train.deepspeed_engine import DeepSpeedEngine
 from captioner.train.engine import Engine, PlainEngine
 from captioner.train.experts_check import LOOKED_AT, refuse_untrained, tell_what_experts_see
+from captioner.train.foretell import foretell_step, settle_batch
 from captioner.train.origins import Origin, check_equal_weights, origins_of, tell_origins, together
 from captioner.train.plan import Offer, draft, estimate
 from captioner.train.processes import Processes, join_processes
@@ -58,6 +61,8 @@ class PreparedRun:
     model: BuiltModel
     data: ClipDataset
     validation: ClipDataset | None
+    judged_on: str
+    """On which clips `best` is chosen, in words."""
 
 
 def train_captioner(config: Config, scorer: Scorer) -> Progress:
@@ -76,10 +81,15 @@ def train_captioner(config: Config, scorer: Scorer) -> Progress:
 
 def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Trainer:
     """The trainer of a run, its state taken up where it stopped."""
+    config = replace(config, train=replace(config.train, batch=settle_batch(config, processes.size)))
     run = prepare_run(config, processes)
+    if len(run.data) < processes.size:
+        raise processes.error(f"{len(run.data)} training clips for {processes.size} processes: start fewer of them")
     network, train = run.model.network, run.config.train
     kind = DeepSpeedEngine if train.deepspeed else PlainEngine
     engine: Engine = kind(network, train, processes.device, processes)
+    network.to(processes.device)
+    foretell_step(run.config, network, engine)
     meta = {
         "licence": "Apache-2.0 (code); weights as their training data allows",
         "training_data": config.data.manifest,
@@ -87,7 +97,7 @@ def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Traine
     }
     trainer = Trainer(
         run.config, engine, network, run.model.tokenizer, run.data, run.validation, scorer, pieces=run.model.pieces,
-        meta=meta,
+        meta=meta, judged_on=run.judged_on,
     )  # fmt: skip
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
     log.info("%d clips, %.1f M trainable parameters, %d steps on %d x %s",
@@ -99,6 +109,7 @@ def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Traine
 def estimate_run(config: Config, gpus: int, price: float) -> str:
     """What a run would take: size, memory, steps, speed, hours, cost."""
     manifest = Path(config.data.manifest)
+    config = replace(config, train=replace(config.train, batch=settle_batch(config, gpus)))
     if config.data.drawn and not manifest.exists():
         return estimate(draft(config, None, round(0.8 * config.data.drawn)), pick_device("auto"), Offer(gpus, price))
     records = read_manifest(manifest, split="train", fold=config.data.fold, labels=config.model.labels)
@@ -115,6 +126,8 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
     """Clips, vocabulary, network and kept features of a run."""
     records, held_out = read_splits(config, processes)
     held_out = held_out[: config.train.val_clips or None]
+    judged_on = about_validation(config, len(held_out))
+    log.info("best: chosen by %s on %s", config.train.best_by, judged_on)
     built = build_model(config, records, processes)
     store = open_store(config.data, built.config, built.network, processes.device)
     if store is None and built.config.prompts.reading:
@@ -126,11 +139,31 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
         tell_what_experts_see(looked_at, built.config.experts)
     if store is not None and built.config.prompts.vep:
         fit_prompts(built.network, [(record, store.experts_of(record.video)) for record in readable])
+    if config.data.workers is None:
+        config = replace(config, data=replace(config.data, workers=usual_workers(store, processes.size)))
     given: dict[str, Any] = {"data": config.data, "store": store, "bad": bad}
     pieces = built.pieces if built.network.aligned else None
     data = ClipDataset(records, built.config, built.tokenizer, pieces, train=config.train, **given)
     validation = ClipDataset(held_out, built.config, built.tokenizer, **given)
-    return PreparedRun(replace(config, model=built.config), built, data, validation if held_out else None)
+    validated = validation if held_out else None
+    return PreparedRun(replace(config, model=built.config), built, data, validated, judged_on)
+
+
+def usual_workers(store: FeatureStore | None, processes: int) -> int:
+    """Processes that read ahead, each training process: cores that are left where clips are decoded, 4 at most."""
+    if store is not None and not store.decoded:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, min(4, cores // processes - 1))
+
+
+def about_validation(config: Config, clips: int) -> str:
+    """On which clips `best` is chosen."""
+    if not clips or not config.train.validate_every:
+        return "nothing: it is the end of training (no validation part; data.val_share holds clips out)"
+    if has_split(config.data.manifest, "val"):
+        return f"{clips} clips of the manifest's validation part"
+    return f"{clips} training clips held out by group (data.val_share={config.data.val_share:g})"
 
 
 def features_of_clips(records: list[Record], store: FeatureStore | None, built: BuiltModel) -> list[ExpertFeatures]:
@@ -138,8 +171,17 @@ def features_of_clips(records: list[Record], store: FeatureStore | None, built: 
     if store is not None:
         kept = [store.experts_of(record.video) for record in records]
         return [features for features in kept if features is not None]
-    faces = [read_inputs(record.video, built.config).inputs[0].faces for record in records[:FEW]]
-    return [features_of_faces(built.network.experts, crops) for crops in faces if crops is not None]
+    seen = []
+    for record in records:
+        try:
+            faces = read_inputs(record.video, built.config).inputs[0].faces
+        except (VideoError, OSError):
+            continue  # the loop tells, and counts it
+        if faces is not None:
+            seen.append(features_of_faces(built.network.experts, faces))
+        if len(seen) == FEW:
+            break
+    return seen
 
 
 def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]]) -> None:
@@ -161,8 +203,30 @@ def read_splits(config: Config, processes: Processes) -> tuple[list[Record], lis
         manifest = draw_if_missing(config)
     fold, labels = config.data.fold, config.model.labels
     records = read_manifest(manifest, split="train", fold=fold, labels=labels)
-    held_out = has_split(manifest, "val")
-    return records, read_manifest(manifest, split="val", fold=fold, labels=labels) if held_out else []
+    if has_split(manifest, "val"):
+        if config.data.val_share:
+            log.info("data.val_share is not used: %s has a validation part", manifest)
+        return records, read_manifest(manifest, split="val", fold=fold, labels=labels)
+    return hold_out(records, config.data.val_share)
+
+
+def hold_out(records: list[Record], share: float) -> tuple[list[Record], list[Record]]:
+    """Clips to learn and about that share of them kept back, groups undivided; whoever is in which follows by name."""
+    if not share:
+        return records, []
+    chances = {record.id: _chance(record.group or record.id) for record in records}
+    kept = [record for record in records if chances[record.id] >= share]
+    back = [record for record in records if chances[record.id] < share and record.captions]
+    if not kept or not back:
+        raise ConfigError(
+            f"data.val_share={share:g} leaves {len(kept)} of {len(records)} clips to learn, {len(back)} to validate: "
+            f"choose another share"
+        )
+    return kept, back
+
+
+def _chance(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
 
 
 def build_model(config: Config, records: list[Record], processes: Processes) -> BuiltModel:
@@ -187,7 +251,8 @@ def build_network(config: Config, records: list[Record], last: Path | None) -> B
     if config.train.start:
         checkpoint.start_from(network, checkpoint.locate(config.train.start))
     own = network.text.foreign if network.aligned else 0
-    settled = replace(settled, text=replace(settled.text, vocab_size=own))
+    video = replace(settled.video, network=network.video.network)
+    settled = replace(settled, video=video, text=replace(settled.text, vocab_size=own))
     network.config = settled
     pieces = TextPieces(tokenizer, open_foreign(settled.text.pretrained) if own else None, settled.fusion.max_text)
     known = checkpoint.read_meta(last / "config.json").get("loaded") if last is not None else None
@@ -201,7 +266,9 @@ def fill_store(
     """Compute what the store lacks, each process its share; returns {id: fault} of the clips that cannot be read."""
     if store is None:
         return {}
-    own = store.fill(records[processes.rank :: processes.size], workers=config.data.workers, progress=processes.main)
+    own = store.fill(
+        records[processes.rank :: processes.size], workers=config.data.workers or 0, progress=processes.main
+    )
     bad = {name: fault for part in processes.all_gather_json(own) for name, fault in part.items()}
     if len(bad) > config.data.max_bad * len(records):
         path = Path(config.train.out) / BAD_LIST

@@ -33,6 +33,7 @@ from captioner.train.dwa import DWA
 from captioner.train.engine import Engine, learning_rate, pick_precision
 from captioner.train.processes import Processes
 from captioner.train.run_log import RunLog
+from captioner.train.step_rows import StepRows
 from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from captioner.train.validation import (
     Scorer,
@@ -63,6 +64,17 @@ def shard(order: EpochOrder, processes: Processes) -> list[list[Place]]:
     return [[batch[i] for i in processes.share(len(batch))] or batch[:1] for batch in order]
 
 
+def losses_without_labels(config: Config, data: ClipDataset) -> frozenset[str]:
+    """Losses that no training clip has a label for, told once: they would weigh 0 in DWA and press on the others."""
+    by_label = config.model.prompts.er_sentence == "aware"
+    if not by_label or any(record.emotion in config.model.labels for record in data.records):
+        return frozenset()
+    log.warning(
+        "er: no training clip has one of the emotions of model.labels, so that the ER-sentence loss is left out"
+    )
+    return frozenset({"er"})
+
+
 class Trainer:
     """Runs a config to its end: `Trainer(...).run()`; call `resume()` first to go on from `last`."""
 
@@ -78,12 +90,13 @@ class Trainer:
         *,
         pieces: TextPieces,
         meta: Mapping[str, Any] | None = None,
+        judged_on: str = "",
     ) -> None:
         if not len(data):
             raise ConfigError("no clip of the training split has a caption")
         self.config, self.engine, self.model, self.tokenizer = config, engine, model, tokenizer
         self.data, self.validation, self.scorer, self.pieces = data, validation, scorer, pieces
-        self.meta = dict(meta or {})
+        self.meta, self.judged_on = dict(meta or {}), judged_on
         train = config.train
         self.out, self.processes = Path(train.out), engine.processes
         self.store = CheckpointStore(self.out, self.processes, train.keep)
@@ -101,6 +114,8 @@ class Trainer:
         self.progress = Progress()
         fixed = {"mlm": train.weight_mlm, "er": train.weight_er, "au": train.weight_au}
         self.dwa = DWA(fixed, train.dwa_temperature, train.dwa)
+        self.left_out = losses_without_labels(config, data)
+        self.rows = StepRows()
         self.log = RunLog(self.out, self.processes.main)
 
     # -- the loop ---------------------------------------------------------------------------------------------
@@ -165,7 +180,8 @@ class Trainer:
             norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
             progress.step += 1
             now = time.perf_counter()
-            self.report({**row, "grad_norm": norm, "seconds": now - began})
+            self.rows.end_step({"step": progress.step, "epoch": progress.epoch, **row, "seconds": now - began}, norm)
+            self.report()
             began = now
             if progress.step >= self.total:
                 break
@@ -175,7 +191,8 @@ class Trainer:
     def save_in_passing(self, last_of_epoch: bool) -> None:
         """What is due between two steps: `last`, a copy every n steps, the end after SIGTERM."""
         step, train = self.progress.step, self.config.train
-        stopping = self.processes.any(self.stopping)
+        talks = self.processes.size == 1 or step % max(1, min(train.log_every, 10)) == 0
+        stopping = talks and self.processes.any(self.stopping)
         copied = bool(train.keep_every) and step % train.keep_every == 0
         due = bool(train.save_every) and step % train.save_every == 0
         if not last_of_epoch and (due or copied or stopping):
@@ -186,26 +203,26 @@ class Trainer:
             raise Terminated(f"stopped by SIGTERM after step {step}: the same command goes on from there")
 
     def micro_step(self, batch: Any) -> dict[str, Any]:
-        """Forward and backward of one micro-batch; returns its losses as numbers."""
+        """Forward and backward of one micro-batch; its losses wait on the device. Returns what is known of the step."""
         progress, train = self.progress, self.config.train
         warm = progress.step < self.config.model.prompts.warmup * self.total
         clips = min(train.batch, len(self.data) - progress.batch * train.batch)
         losses = self.engine.losses(batch, warm, clips)
-        weights = self.dwa.weights(list(losses.live))
+        live = {name: loss for name, loss in losses.live.items() if name not in self.left_out}
+        weights = self.dwa.weights(list(live))
         first = progress.batch - progress.batch % train.accumulate
         group = min(train.accumulate, self.batches - first)  # the epoch's last step may be short
-        total = torch.stack([weights[name] * loss for name, loss in losses.live.items()]).sum()
+        silent = [0.0 * losses.live[name] for name in self.left_out if name in losses.live]  # their weights take part
+        total = torch.stack([*(weights[name] * loss for name, loss in live.items()), *silent]).sum()
         self.engine.backward(total / group, progress.batch + 1 == first + group)
-        values = {name: float(loss.detach()) for name, loss in losses.live.items()}
-        for name, value in values.items():
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
-        progress.count += 1
+        self.rows.add({"loss": total, **live, "positives": losses.counts[0], "above_threshold": losses.counts[1]})
         self.meter.clips += clips
-        return {"loss": float(total.detach()), **values, "weights": weights, "positives": int(losses.positives)}
+        return {"weights": weights}
 
     def close_epoch(self) -> None:
         """Epoch means into DWA, validation, checkpoints."""
         self.note_bad()
+        self.settle({})
         progress, train = self.progress, self.config.train
         means = {name: value / progress.count for name, value in progress.sums.items()}
         self.dwa.close_epoch(means)
@@ -217,9 +234,9 @@ class Trainer:
             scored = self.validate()
         if scored is not None and scored > progress.best:
             progress.best = scored
-            self.save_best(done)
+            self.save_best(done, scored)
         elif not validates and done:
-            self.save_best(done)
+            self.save_best(done, None)
         stopping = self.processes.any(self.stopping) and not done
         saved = self.save(needed=done or stopping)  # after `best`: killed between, the epoch's end is done again, alike
         if saved and train.keep_every and progress.step % train.keep_every == 0:
@@ -265,21 +282,32 @@ class Trainer:
 
     # -- log and checkpoints ----------------------------------------------------------------------------------
 
-    def report(self, row: dict[str, Any]) -> None:
+    def report(self) -> None:
         """One step into the log; every `log_every` steps with its speed and what could not be read."""
         step = self.progress.step
-        speed: dict[str, float] = {}
         if step % self.config.train.log_every == 0 or step == self.total:
             self.note_bad()
-            speed = self.meter.report() | {"bad_videos": len(self.bad.faults)}
-        self.log.add({"step": step, "epoch": self.progress.epoch, **row}, speed)
+            self.settle(self.meter.report() | {"bad_videos": len(self.bad.faults)})
 
-    def write_model(self, folder: Path) -> None:
+    def settle(self, speed: Mapping[str, float]) -> None:
+        """Fetch what waits on the device: sums of losses for DWA, lines of log, the last of them with the speed."""
+        found = self.rows.settle()
+        for number, (values, row) in enumerate(found):
+            for name in self.dwa.fixed.keys() & values.keys():
+                self.progress.sums[name] = self.progress.sums.get(name, 0.0) + values[name]
+            self.progress.count += 1
+            if row is not None:
+                shown = {k: int(v) if k in ("positives", "above_threshold") else v for k, v in values.items()}
+                self.log.add({**row, **shown}, speed if number + 1 == len(found) else {})
+
+    def write_model(self, folder: Path, best: Mapping[str, Any] | None = None) -> None:
         """The plain model's folder."""
-        checkpoint.save_checkpoint(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=self.meta)
+        meta = self.meta | ({"best": dict(best)} if best else {})
+        checkpoint.save_checkpoint(folder, self.model, self.tokenizer, foreign=self.pieces.foreign, meta=meta)
 
     def save(self, needed: bool = False) -> bool:
         """Write `last`; whether it is there. A failure is logged and training goes on, unless it is `needed`."""
+        self.settle({})
         self.log.flush()
         tensors, values = self.engine.state()
         tensors |= random_state()
@@ -288,10 +316,11 @@ class Trainer:
         with self.engine.whole():
             return self.attempt(lambda: self.store.save(self.write_model, tensors, values), needed)
 
-    def save_best(self, needed: bool) -> bool:
-        """Write `best`: the plain model alone."""
+    def save_best(self, needed: bool, score: float | None) -> bool:
+        """Write `best`: the plain model alone, and what it was best on."""
+        about = {"on": self.judged_on, "by": self.config.train.best_by, "score": score, "step": self.progress.step}
         with self.engine.whole():
-            return self.attempt(lambda: self.store.plain("best", self.write_model), needed)
+            return self.attempt(lambda: self.store.plain("best", partial(self.write_model, best=about)), needed)
 
     def attempt(self, write: Callable[[], None], needed: bool) -> bool:
         """Whether `write` went well; a checkpoint that could not be written is logged, or raised when `needed`."""

@@ -117,7 +117,7 @@ def test_everything_of_a_batch_is_pinned(
     again = pin_memory(batch)  # as a data loader does it
     held = [*vars(batch).values(), *vars(batch.faces).values(), *vars(batch.experts).values()]
     wanted = [value for value in held if isinstance(value, torch.Tensor)]
-    assert len(wanted) == 7 + 2 + 8
+    assert len(wanted) == 8 + 2 + 8
     assert {id(value) for value in pinned} == {id(value) for value in wanted}
     assert again.ids == batch.ids
 

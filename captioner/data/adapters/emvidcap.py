@@ -57,7 +57,8 @@ def _item(video: str, side: str, split: str, names: dict[str, str]) -> Item:
     known = (names[video],) if video in names else ()
     group = known[0].rsplit("_", 2)[0] if known else ""
     extra = {"part": side, **({"source_class": label} if label else {}), **({"clip": known[0]} if known else {})}
-    return Item(video, split, (video, *known), group=group, part=side, label=label, extra=extra)
+    # The set's class is what its viewers were to feel: weak, but all that L says of emotion; S says nothing.
+    return Item(video, split, (video, *known), emotion=label, group=group, part=side, label=label, extra=extra)
 
 
 def _tables(root: Path) -> dict[tuple[str, str], Path]:
