@@ -7,9 +7,9 @@
     python scripts/convert.py opengraphau OpenGraphAU-ResNet50_first_stage.pth --clips MAFW/manifest.jsonl --out experts
     python scripts/convert.py er-resnet50 emotions.pth --labels anger,disgust,... --out experts
 
-The second or third file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The fourth
-is a recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it, emotion.source=models/emotionclip.
-The last two together make a folder of frozen experts: model.experts.source=experts.
+The second or third file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The fourth is
+a recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it (emotion.source=FOLDER). The last
+two together make a folder of frozen experts: model.experts.source=experts.
 """
 
 import hashlib
@@ -249,8 +249,6 @@ COMMANDS = {
     "swinbert": convert_captioner,
     "video-swin": convert_encoder,
     "emotionclip": convert_recogniser,
-
-
     "pytorchvideo": convert_pytorchvideo,
     "opengraphau": convert_au_net,
     "er-resnet50": convert_emotion_net,
