@@ -117,6 +117,7 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     styles = "plain (whole sentences), faces (as MAFW lists them) or feelings, where the model knows them"
     add("--style", help=f"{styles} (default: plain, else the model's first)")
     add("--neutral", action="store_true", help="call nobody woman or man")
+    add("--events", type=_named, metavar="NAME|FOLDER", help="who tells what happens: a public captioner; not measured")
     add("--window", type=_seconds, metavar="SECONDS", help="a caption for every so many seconds; cuts are respected")
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
     add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")
@@ -136,6 +137,12 @@ def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the name of a folder is needed, not an empty one")
     return Path(text)
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a folder or hub name is needed, such as microsoft/git-base-vatex")
+    return text
 
 
 def _positive(text: str) -> int:

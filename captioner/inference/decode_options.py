@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypedDict
 
 from captioner.config import DecodeConfig
@@ -29,6 +30,13 @@ class DecodeOptions:
     """Nobody is called woman or man."""
     claims: bool = True
     """Nothing is claimed that was not measured; False: the network's own words, as a paper would score them."""
+    events: str | Path | None = None
+    """A public captioner, by hub name or folder, whose sentence about the event takes the place of our own."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether pictures are needed after the model has seen them."""
+        return self.evidence or self.events is not None
 
     @property
     def decoding(self) -> DecodeConfig:
@@ -46,6 +54,7 @@ class WritingKeywords(TypedDict, total=False):
     evidence: bool
     neutral: bool
     claims: bool
+    events: str | Path | None
 
 
 class DecodeKeywords(WritingKeywords, total=False):

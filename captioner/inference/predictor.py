@@ -31,6 +31,7 @@ from captioner.inference.decode_options import (
     known_keywords,
     only_of_the_clip,
 )
+from captioner.inference.events import EventTeller, add_events
 from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
 from captioner.inference.manner import chosen_style
@@ -69,6 +70,8 @@ class Captioner:
         self.tokenizer = loaded.tokenizer
         self.pieces = TextPieces(loaded.tokenizer, loaded.foreign, self.model.config.fusion.max_text)
         self.config = with_reader(self.model.config, faces, loaded.name)
+        self.offline = False  # whether nothing may be fetched later either
+        self._tellers: dict[str, EventTeller] = {}  # of events, by name
         self._room = 0  # clips a batch after a lack of memory; 0: as asked
 
     @classmethod
@@ -87,7 +90,9 @@ class Captioner:
         loaded = checkpoint.load_checkpoint(name, offline=local_files_only, revision=revision, cache_dir=cache_dir)
         if faces in BACKENDS and faces != "builtin":
             open_reader(faces, local_files_only)  # what it has to fetch, it fetches now and not amid the clips
-        return cls(loaded, chosen, faces)
+        made = cls(loaded, chosen, faces)
+        made.offline = local_files_only
+        return made
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the checkpoint folder that `from_pretrained` reads."""
@@ -157,7 +162,7 @@ class Captioner:
         asked = self.options(**options)
         behind = (after.shot, after.end) if after else None
         again = once_more(source := checked(source))
-        read = read_windows(source, self.config, seconds, people=asked.people, keep=asked.evidence, after=behind)
+        read = read_windows(source, self.config, seconds, people=asked.people, keep=asked.keeps, after=behind)
         clips = (self._followed(clip, once_more(again), asked, clip.start, clip.end) for clip in read)
         for captions in self._each(ahead(clips, batch + 1), asked, batch):
             yield from captions
@@ -196,12 +201,18 @@ class Captioner:
     def _judge(self) -> ActionJudge:
         return load_action_judge()
 
+    def _teller(self, name: str | Path) -> EventTeller:
+        """The public captioner of that name, loaded once."""
+        if str(name) not in self._tellers:
+            self._tellers[str(name)] = EventTeller.load(str(name), self.device, self.offline)
+        return self._tellers[str(name)]
+
     def _read(
         self, source: Any, asked: DecodeOptions, start: float = 0.0, end: float | None = None, fps: float = 25.0
     ) -> ReadClip:
         """A clip as the model takes it, everybody in it followed all the time."""
         again = once_more(source := checked(source))
-        own, people, keep = self.config, asked.people, asked.evidence
+        own, people, keep = self.config, asked.people, asked.keeps
         clip = read_inputs(source, own, start=start, end=end, fps=fps, people=people, keep=keep)
         return self._followed(clip, again, asked, start, end, fps)
 
@@ -220,6 +231,8 @@ class Captioner:
         asked = replace(asked, style=chosen_style(asked.style, self.config.styles, asked.claims))
         if asked.people and self.config.experts.margin is None:
             raise ConfigError(faceless(self.checkpoint.name))
+        if asked.events is not None:
+            self._teller(asked.events)  # what it has to fetch, it fetches now
         return asked
 
     def _each(self, clips: Iterable[Any], asked: DecodeOptions, batch: int, guarded: bool = False) -> Iterator[Any]:
@@ -265,4 +278,6 @@ class Captioner:
         for row, (clip, number) in enumerate(rows):
             made.captions[row].model = self.checkpoint.name
             finish_caption(made, row, clip, number, asked, supports[row])
+        if asked.events is not None:
+            add_events(self._teller(asked.events), rows, made.captions, supports, asked.neutral)
         return made.captions

@@ -181,6 +181,8 @@ class Caption:
     emotion_source: str = ""  # who believes that: the captioner's own head, an emotion prior, or both
     person: int = 0  # whose face it is about, 1 the most dominant; 0 when no person was asked for
     duration: float = 0.0  # seconds of the whole file
+    event: str = ""  # the sentence of the text that a public captioner wrote, where one was asked for
+    event_source: str = ""  # "by NAME, not measured"
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
     shot: float = field(default=0.0, repr=False, compare=False)  # second at which the shot of a window begins
 

@@ -27,6 +27,7 @@ class Options:
     offline: bool = False
     style: str | None = None
     neutral: bool = False
+    events: str | None = None
     window: float | None = None
     people: int = 0
     beams: int | None = None
@@ -41,7 +42,7 @@ class Options:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides which captions come out, beside the model."""
-        names = ("beams", "max_words", "style", "neutral", "window", "people", "faces")
+        names = ("beams", "max_words", "style", "neutral", "window", "people", "faces", "events")
         return {name: getattr(self, name) for name in names}
 
 

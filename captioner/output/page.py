@@ -101,6 +101,8 @@ def parts(text: str, links: Sequence[Link]) -> list[TextPart]:
 def _facts(caption: Caption) -> list[str]:
     """The line under a caption."""
     emotion, facts = caption.emotion, []
+    if caption.event_source:
+        facts.append(f"first sentence {caption.event_source}")
     if emotion:
         top = max(emotion, key=emotion.__getitem__)
         facts.append(f"{top} {emotion[top]:.2f}")

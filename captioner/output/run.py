@@ -91,6 +91,8 @@ class CaptionRun:
             "neutral": options.neutral, "people": options.people,
             "evidence": bool(self.outputs and self.outputs.needs_evidence),
         }  # fmt: skip
+        if options.events:
+            asked["events"] = options.events
         model.options(**asked)
         asked["batch"] = options.batch
         self.bar = progress(len(left), bool(options.window), options.quiet)

@@ -69,7 +69,10 @@ class CsvWriter(Writer):
 
     suffix = "csv"
     shared = True
-    columns = ("file", "start", "end", "person", "caption", "score", "emotion", "probability", "action_units", "faces")
+    columns = (
+        "file", "start", "end", "person", "caption", "score", "emotion", "probability", "action_units", "faces",
+        "event_source",
+    )  # fmt: skip
 
     def head(self) -> str:
         """The names of the columns."""
@@ -85,7 +88,7 @@ class CsvWriter(Writer):
         units = " ".join(f"AU{unit.id}" for unit in caption.action_units)
         times = (f"{caption.start:.3f}", f"{caption.end:.3f}", caption.person or "")
         said = (_cell(caption.text), f"{caption.score:.4f}", _cell(emotion), probability, units, caption.faces)
-        return (_cell(file), *times, *said)
+        return (_cell(file), *times, *said, _cell(caption.event_source))
 
     def _lines(self, rows: Sequence[Sequence[Any]]) -> str:
         text = io.StringIO()
