@@ -172,15 +172,12 @@ def known_genders(measured: Supports) -> list[str]:
 
 
 def begin_with(caption: Caption, sentence: str, source: str) -> None:
-    """Put a sentence in the place of a caption's own event; without a sentence about the face behind it, before it."""
+    """Put a sentence in the place of a caption's own event, where the face has sentences behind it; else before all."""
     own = caption.text.partition(".")[0] + "."
-    about_face = caption.text[len(own) :].strip()
-    replaced = bool(about_face) and not any(each.start < len(own) for each in caption.phrases)
-    kept = about_face if replaced else caption.text
-    moved = len(sentence) + 1 - (caption.text.index(kept) if kept else 0)
+    face = caption.text[len(own) :].lstrip()
+    apart = bool(caption.phrases) and all(each.start >= len(own) for each in caption.phrases)
+    kept = face if face and apart else caption.text
+    moved = len(sentence) + 1 - (len(caption.text) - len(kept))
     caption.phrases = [replace(each, start=each.start + moved, end=each.end + moved) for each in caption.phrases]
-    if replaced:
-        ends = [place for place, word in enumerate(caption.words) if word["word"].endswith(".")]
-        caption.words = caption.words[ends[0] + 1 :] if ends else caption.words
     caption.text = f"{sentence} {kept}".strip()
     caption.event, caption.event_source = sentence, source

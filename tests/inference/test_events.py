@@ -192,14 +192,12 @@ OURS = "A person nods. The frown and the open mouth."
 
 
 def ours(text: str = OURS) -> Caption:
-    said = [word for part in text.split() for word in ([part[:-1], "."] if part.endswith(".") else [part])]
     phrases = [
         Link(name, name.replace("_", " "), at, at + len(name), au, "", "experts", None, None, True)
         for name, au in (("frown", 4), ("open_mouth", 25))
         if (at := text.find(name.replace("_", " "))) >= 0
     ]
-    words = [{"word": word, "log_prob": -0.1} for word in said]
-    return Caption(text, 0.5, words, {}, [], 1, 0.0, 1.0, phrases=phrases)
+    return Caption(text, 0.5, [], {}, [], 1, 0.0, 1.0, phrases=phrases)
 
 
 def test_the_face_stays_ours_and_its_phrases_stay_where_they_are_said() -> None:
@@ -207,13 +205,14 @@ def test_the_face_stays_ours_and_its_phrases_stay_where_they_are_said() -> None:
     begin_with(caption, "A person cooks.", "by x/y, not measured")
     assert caption.text == "A person cooks. The frown and the open mouth."
     assert [caption.text[each.start : each.end] for each in caption.phrases] == ["frown", "open mouth"]
-    assert [word["word"] for word in caption.words] == ["The", "frown", "and", "the", "open", "mouth", "."]
     assert (caption.event, caption.event_source) == ("A person cooks.", "by x/y, not measured")
     whole = ours("A person frowns with a frown on their face.")
     begin_with(whole, "A dog runs.", "x")
     assert whole.text == "A dog runs. A person frowns with a frown on their face."  # one sentence of both: kept
     assert [whole.text[each.start : each.end] for each in whole.phrases] == ["frown"]
-    assert len(whole.words) == 10
+    plain = ours("A woman nods. The camera zooms in.")
+    begin_with(plain, "A dog runs.", "x")
+    assert plain.text == "A dog runs. A woman nods. The camera zooms in."  # nothing is said of the face apart
     nobody = ours("No face can be seen.")
     begin_with(nobody, "A dog runs.", "x")
     assert nobody.text == "A dog runs. No face can be seen."
@@ -246,6 +245,12 @@ def test_a_clip_is_told_once_for_all_its_people(caplog: pytest.LogCaptureFixture
     add_events(teller, [(clip, 0), (clip, 1), (other, 0)], captions, [None, {"gender": {"woman": Support(1.0)}}, None])
     assert teller.calls == 1
     assert [each.event for each in captions] == ["Two people dance.", "Two people dance.", ""]
+    again = [ours()]
+    woman: Any = {"gender": {"woman": Support(1.0)}}
+    alone: Any = SimpleNamespace(pictures=clip.pictures, readings=[1], tracks=[], source="c.mp4")
+    for neutral, said in ((False, "A woman dances."), (True, "A person dances.")):
+        add_events(Tells("a woman dances"), [(alone, 0)], again, [woman], neutral)  # type: ignore[arg-type]
+        assert again[0].event == said
     silent: Any = Tells(" ")
     add_events(silent, [(clip, 0)], captions[2:], [None])
     assert captions[2].text == OURS and "a.mp4: x/y says nothing of it" in caplog.text
@@ -260,7 +265,7 @@ def test_captions_ask_for_events_by_python(
     told = onlooker.caption(couple, events=str(tellers["blip"]))
     assert told.event == "A person shows 4 frames." and told.text.startswith(told.event)
     assert told.event_source == f"by {tellers['blip']}, not measured"
-    assert replace(plain, text=told.text, words=told.words, event=told.event, event_source=told.event_source) == told
+    assert replace(plain, text=told.text, event=told.event, event_source=told.event_source) == told
     assert [each.event for each in onlooker.people(couple, 2, events=tellers["blip"])] == [told.event] * 2
     assert [each.event for each in onlooker.windows(couple, 5, events=tellers["blip"])] == [told.event]
     assert len(onlooker._tellers) == 1  # loaded once
