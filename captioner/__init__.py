@@ -16,10 +16,12 @@ from captioner.version import __version__
 
 if TYPE_CHECKING:
     from captioner.inference.background import Failed
+    from captioner.inference.emotion_reader import EmotionReader
     from captioner.inference.predictor import Caption, Captioner
     from captioner.inference.tables import to_pandas, to_polars
 
-__all__ = ["Caption", "Captioner", "Failed", "__version__", "list_models", "load", "to_pandas", "to_polars"]
+__all__ = ["Caption", "Captioner", "Failed", "__version__", "list_models", "load", "load_emotion"]
+__all__ += ["to_pandas", "to_polars"]
 
 _LAZY = {
     "Caption": "captioner.inference.results",
@@ -40,6 +42,13 @@ def load(
     from captioner.inference.predictor import Captioner
 
     return Captioner.from_pretrained(name, device=device, faces=faces, local_files_only=offline)
+
+
+def load_emotion(name: str | Path | None = None, device: str = "auto") -> "EmotionReader":
+    """A recogniser of emotion by shipped name, kind or folder; the shipped one without a name."""
+    from captioner.inference.emotion_reader import EmotionReader
+
+    return EmotionReader.from_pretrained(name, device=device)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from typing import NoReturn
 
 import captioner
 from captioner.errors import CaptionerError, ConfigError, OutputError, printable
-from captioner.output.arguments import STDIN, Options, expand
+from captioner.files import list_recognisers
+from captioner.output.arguments import STDIN, Options, check_emotion_options, expand
 from captioner.output.writers import WRITERS
 
 log = logging.getLogger("captioner.cli")
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   caption clips/ -o out -f txt,json,html      a folder; of each clip a text, its evidence, a page to look at
   caption film.mkv --window 5 -o out -f srt   subtitles: a sentence for every 5 seconds
   caption "clips/**/*.mkv" --people 2         a sentence for each of two people in each clip
+  caption --emotions film.mkv --window 5      what is felt, over time
   yt-dlp -o - URL | caption -                 a video from another program
 """
 
@@ -95,9 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("inputs", nargs="*", metavar="INPUT", help=where + "video files, - for standard input")
     _add_model(parser.add_argument_group("model"))
     _add_captions(parser.add_argument_group("captions"))
+    _add_emotions(parser.add_argument_group("emotions"))
     _add_output(parser.add_argument_group("output"))
     add = parser.add_argument_group("about").add_argument
-    add("--list-models", action="store_true", help="names for --model")
+    add("--list-models", action="store_true", help="names for --model and for --with")
     add("--version", action="version", version=f"caption {captioner.__version__}", help="the version")
     add("-h", "--help", action="help", help="this text")
     return parser
@@ -122,6 +125,12 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
     add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")
     add("--max-words", type=_positive, metavar="N", help="longest caption (default: the model's own)")
+
+
+def _add_emotions(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--emotions", action="store_true", help="what is felt, in place of captions: labels and how likely each is")
+    add("--with", dest="recogniser", metavar="NAME|DIR", help="the recogniser, by shipped name, kind or folder")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -193,13 +202,12 @@ def _logging(options: Options) -> Iterator[None]:
 
 def _run(options: Options) -> int:
     if options.list_models:
-        print(
-            "\n".join(map(printable, captioner.list_models())) or "none is shipped: give --model a folder or a hub name"
-        )
-        return DONE
+        return _list_models()
+    check_emotion_options(options)
     if not options.inputs:
         raise ConfigError("no input: give a video, a folder or - (see caption --help)")
-    for flag, given in (("-f/--format", options.format is not None), ("--overwrite", options.overwrite)):
+    wanting = (("-f/--format", options.format is not None and not options.emotions), ("--overwrite", options.overwrite))
+    for flag, given in wanting:
         if given and options.output is None:
             raise ConfigError(f"{flag} needs -o DIR, the folder to write to")
     from captioner.output.destination import open_outputs
@@ -208,4 +216,19 @@ def _run(options: Options) -> int:
     inputs = expand(options.inputs)
     if any(each.source == STDIN for each in inputs) and sys.stdin.isatty():
         raise ConfigError("- reads a video from standard input: pipe one in, as in caption - < clip.mp4")
+    if options.emotions:
+        from captioner.output.emotion_run import EmotionRunner
+
+        return EmotionRunner(options, inputs).run()
     return CaptionRun(options, inputs, open_outputs(options, inputs)).run()
+
+
+def _list_models() -> int:
+    """Captioners, then recognisers of emotion with their kinds."""
+    captioners, recognisers = captioner.list_models(), list_recognisers()
+    print("captioners, for --model:")
+    print("\n".join(f"  {printable(name)}" for name in captioners) or "  none is shipped: give a folder or a hub name")
+    print("recognisers of emotion, for --emotions --with:")
+    rows = [f"  {printable(name)} ({printable(kind)})" for name, kind in recognisers.items()]
+    print("\n".join(rows) or "  none is shipped: give a folder")
+    return DONE

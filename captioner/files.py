@@ -29,6 +29,16 @@ def list_models() -> list[str]:
     return sorted(folder.name for folder in folders if "model" in json.loads((folder / "config.json").read_bytes()))
 
 
+def list_recognisers() -> dict[str, str]:
+    """Names of the recognisers of emotion that come with this package, and the kind of each."""
+    found = {}
+    for path in sorted(SHIPPED.glob("*/config.json")):
+        about = json.loads(path.read_bytes())
+        if isinstance(about.get("emotion"), dict) and about.get("kind"):
+            found[path.parent.name] = str(about["kind"])
+    return found
+
+
 @contextmanager
 def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """A temporary path beside `path` (same suffix) that replaces it on success, vanishes on failure.

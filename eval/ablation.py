@@ -151,9 +151,12 @@ def protocol_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
         apart = [100 * (summary["splits"][number] - score) for number, score in first.items()]
         rows.append([
             name, f"{100 * summary['top1']:.1f}", f"{100 * summary['spread']:.1f}", f"{statistics.mean(apart):+.1f}",
-            f"{_spread(apart):.1f}", f"{summary['trained_parameters'] / 1e6:.2f}",
+            f"{_spread(apart):.1f}", f"{100 * summary['scores']['UAR'][0]:.1f}",
+            f"{summary['scores']['WA-F1'][0]:.3f}", f"{summary['scores']['ECE'][0]:.3f}",
+            f"{summary['trained_parameters'] / 1e6:.2f}", f"{summary['peak_memory_mb']:.0f}",
         ])  # fmt: skip
-    return render_table(["row", "top-1 %", "spread", "to the first row", "its spread", "trained, M"], rows)
+    head = ["row", "top-1 %", "spread", "to the first row", "its spread", "UAR %", "WA-F1", "ECE", "trained, M", "MB"]
+    return render_table(head, rows)
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -5,9 +5,10 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from captioner.inference.predictor import pick_device
 from captioner.model.batch import collate
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.emotion.protocol import run_protocol
-from captioner.train.emotion.run_config import EmotionRun
+from captioner.train.emotion.run_config import load_emotion_run
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
 from captioner.train.setup import prepare_run
@@ -55,7 +56,7 @@ def folder_of_runs(family: AblationFamily, config: Path, overrides: Sequence[str
     """Where a family's runs go: its own folder, or the configuration's."""
     if family.out:
         return Path(family.out)
-    return Path(load_config(EmotionRun, config, list(overrides)).train.out)
+    return Path(load_emotion_run(config, list(overrides)).train.out)
 
 
 def run_ablation(family: AblationFamily, table: AblationTable, options: AblationOptions) -> str:
@@ -235,16 +236,23 @@ def prior_accuracy(source: str, records: Sequence[Record]) -> float:
 
 def run_protocol_rows(table: AblationTable, options: AblationOptions) -> dict[str, dict[str, Any]]:
     """The summary of every row's protocol; frame features are shared, and finished splits are kept."""
-    whole = load_config(EmotionRun, options.config, list(options.overrides))
-    if whole.train.threads:
-        torch.set_num_threads(whole.train.threads)
+    whole = load_emotion_run(options.config, list(options.overrides))
     cache = whole.data.cache or str(options.out / "features")
     summaries = {}
     for place, row in enumerate(table.rows):
-        run = load_config(EmotionRun, options.config, [*options.overrides, *row.changes])
-        train = replace(run.train, out=str(options.out / f"table-{table.name}" / f"row-{place}"))
+        out = options.out / f"table-{table.name}" / f"row-{place}"
+        words = [*options.overrides, *row.changes, f"train.out={out}", f"data.cache={cache}"]
         _log.info("table %s, %s", table.name, row.name)
-        summaries[row.name] = run_protocol(
-            replace(run, train=train, data=replace(run.data, cache=cache)), pick_device("auto")
-        )
+        # in a process of its own: the most memory that a process ever took never falls
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            summaries[row.name] = pool.submit(_protocol_row, options.config, words).result()
     return summaries
+
+
+def _protocol_row(config: Path, words: list[str]) -> dict[str, Any]:
+    """A row's protocol."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    run = load_emotion_run(config, words)
+    if run.train.threads:
+        torch.set_num_threads(run.train.threads)
+    return run_protocol(run, pick_device("auto"))

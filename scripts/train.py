@@ -34,7 +34,7 @@ from captioner.errors import ConfigError, unknown
 from captioner.inference.predictor import pick_device
 from captioner.train.emotion.pair import run_pair
 from captioner.train.emotion.protocol import run_protocol
-from captioner.train.emotion.run_config import EmotionRun, PairConfig
+from captioner.train.emotion.run_config import EmotionRun, PairConfig, load_emotion_run
 from captioner.train.experts.action_recipe import ActionRecipe, train_action_judge
 from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_appearance
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
@@ -63,7 +63,7 @@ def run_recipe(options: argparse.Namespace, path: str, overrides: list[str]) -> 
     """What the config asks for."""
     recipe = recipe_of(read_yaml(Path(path)), path)
     kind, work = RECIPES[recipe]
-    config = load_config(kind, path, overrides)
+    config = load_emotion_run(path, overrides) if kind is EmotionRun else load_config(kind, path, overrides)
     threads = getattr(config, "threads", 0) or getattr(getattr(config, "train", None), "threads", 0)
     if threads:
         torch.set_num_threads(threads)

@@ -183,10 +183,13 @@ class RecogniserKind:
     name: str
     title: str
     config: type
-    build: Callable[[Any], Any]
-    """An untrained recogniser of a configuration with labels; random numbers come from torch's state."""
+    build: Callable[..., Any]
+    """An untrained recogniser of a configuration with labels, and of what `open` gave; random numbers come from torch's
+    state. Only what is to be trained has gradients."""
     restore: Callable[[Any, Mapping[str, Tensor], Path], Any]
     """The recogniser of a configuration and its tensors, strictly; the folder holds what else was kept."""
+    open: Callable[[Any], Any] = lambda config: None
+    """What many recognisers of a configuration can share, as a frozen pair."""
     state: Callable[[Any], Mapping[str, Tensor]] = lambda model: model.state_dict()
     """The tensors that a folder keeps."""
     keep: Callable[[Any, Path], None] = _nothing

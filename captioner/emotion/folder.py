@@ -17,7 +17,7 @@ from captioner.config_io import build_config, to_dict
 from captioner.emotion.contract import Recogniser, RecogniserKind
 from captioner.emotion.registry import KINDS, OLDEST, kind_of
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import SHIPPED, missing, recover, staged
+from captioner.files import SHIPPED, list_recognisers, missing, recover, staged
 from captioner.model.weights import read_weights
 from captioner.version import __version__
 
@@ -56,16 +56,6 @@ def find_recogniser(source: str | Path) -> Path:
     return shipped if not Path(source).exists() and (shipped / FILES[0]).is_file() else Path(source)
 
 
-def shipped_recognisers() -> dict[str, str]:
-    """The recognisers that come with the package, and the kind of each."""
-    found = {}
-    for path in sorted(SHIPPED.glob(f"*/{FILES[0]}")):
-        about = json.loads(path.read_bytes())
-        if about.get("kind") in KINDS and isinstance(about.get("emotion"), dict):
-            found[path.parent.name] = str(about["kind"])
-    return found
-
-
 def load_recogniser(source: str | Path, kind: str | None = None) -> Any:
     """The recogniser in a folder, or a shipped one by name, in evaluation mode and without gradients.
 
@@ -74,7 +64,7 @@ def load_recogniser(source: str | Path, kind: str | None = None) -> Any:
     folder = recover(find_recogniser(source))
     for name in FILES:
         if not (folder / name).is_file():
-            shipped = ", ".join(shipped_recognisers()) or "none"
+            shipped = ", ".join(list_recognisers()) or "none"
             raise CheckpointError(
                 f"{folder} holds no trained recogniser: {missing(folder / name)}; make one with scripts/train.py and a "
                 f"configuration of configs/emotion; shipped: {shipped}"

@@ -47,13 +47,25 @@ def look(
     end: float | None = None,
     *,
     fps: float = 25.0,
-    reader: str = "builtin",
 ) -> Evidence:
     """The evidence in a file, an open file, or frames uint8 (T, H, W, 3) of `fps`, between two seconds."""
+    return look_at(source, wants, start, end, fps=fps)[0][0]
+
+
+def look_at(
+    source: Any, wants: Wants, start: float = 0.0, end: float | None = None, *, people: int = 0, fps: float = 25.0
+) -> tuple[list[Evidence], int | None]:
+    """The evidence about all, or about each of the `people` most dominant persons; and how many were seen.
+
+    Where nobody is seen it is about the clip; None where nobody was looked for.
+    """
     sampling = sampling_of(wants)
     clip = None if sampling is None else sample_any(source, [sampling], start=start, end=end, fps=fps)[0][0]
-    tracks = face_tracks(clip, ExpertsConfig(reader=reader)) if clip is not None and wants.reads_faces else []  # type: ignore[arg-type]
-    return gather_evidence(clip, wants, tracks, Span(source, start, end))
+    tracks = face_tracks(clip, ExpertsConfig()) if clip is not None and wants.reads_faces else []
+    meant: list[int | None] = [*range(min(people, len(tracks)))] or [None]
+    span = Span(source, start, end)
+    found = [gather_evidence(clip, wants, tracks, span, person) for person in meant]
+    return found, len(tracks) if wants.reads_faces else None
 
 
 def gather_evidence(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, ConfigError
 from captioner.files import VIDEO_SUFFIXES, missing
 
 STDIN = "-"
@@ -38,12 +38,27 @@ class Options:
     quiet: bool = False
     verbose: bool = False
     list_models: bool = False
+    emotions: bool = False
+    recogniser: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides which captions come out, beside the model."""
         names = ("beams", "max_words", "style", "neutral", "window", "people", "faces", "events")
         return {name: getattr(self, name) for name in names}
+
+
+def check_emotion_options(options: Options) -> None:
+    """Raises ConfigError for options that only captions have."""
+    if options.recogniser is not None and not options.emotions:
+        raise ConfigError("--with names a recogniser of emotion: it needs --emotions")
+    if not options.emotions:
+        return
+    captions: dict[str, Any] = {"--style": options.style, "--beams": options.beams, "--max-words": options.max_words}
+    captions |= {"-m/--model": options.model, "--faces": options.faces, "--neutral": options.neutral or None}
+    for flag, value in captions.items():
+        if value is not None:
+            raise ConfigError(f"{flag} is of captions: leave it out with --emotions (--with NAME names a recogniser)")
 
 
 @dataclass(frozen=True)

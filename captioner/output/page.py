@@ -47,7 +47,7 @@ def page(captions: Sequence[Caption], file: str, run: Mapping[str, Any], duratio
         captions=shown,
         most_looks=max((len(each["looks"]) for each in shown), default=0),
         settings=list(_flat(run)),
-        css=_css(),
+        css=page_style(),
     )
 
 
@@ -367,7 +367,8 @@ def _template() -> Template:
 
 
 @cache
-def _css() -> Any:
+def page_style() -> Any:
+    """The style that our pages share."""
     from markupsafe import Markup
 
     return Markup((HERE / "page.css").read_text(encoding="utf-8"))  # ours, and no place for escapes

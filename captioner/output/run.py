@@ -68,7 +68,7 @@ class CaptionRun:
                 left.append(each)
         if skipped := len(self.inputs) - len(left) - len(self.failed):
             log.info("%d skipped: done before (--overwrite captions them again)", skipped)
-        if not any(_exists(each.source) for each in left):
+        if not any(is_there(each.source) for each in left):
             for each in left:
                 self._fail(each, missing(each.source))
             return []
@@ -163,7 +163,7 @@ class CaptionRun:
         """What the captioner reads; standard input is read once."""
         if each.source != STDIN:
             return each.source
-        self._piped = self._piped or _Piped(sys.stdin.buffer.read())
+        self._piped = self._piped or source_of_input(each)
         return self._piped
 
     def _video(self, each: Input, captions: list[Caption]) -> VideoCaptions:
@@ -185,8 +185,14 @@ class CaptionRun:
             log.debug("raised here:", exc_info=error)
 
 
-def _exists(source: str) -> bool:
+def is_there(source: str) -> bool:
+    """Whether an input may be read; addresses and standard input are tried."""
     return source == STDIN or "://" in source or os.path.exists(source)
+
+
+def source_of_input(each: Input) -> Any:
+    """What is read of an input: its name, or all of standard input."""
+    return each.source if each.source != STDIN else _Piped(sys.stdin.buffer.read())
 
 
 class _Piped(io.BytesIO):

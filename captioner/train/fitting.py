@@ -60,6 +60,10 @@ class FitConfig:
     name: str = ""
     """Of a progress bar, which then takes the place of a line of log an epoch."""
 
+    def order(self, epoch: int) -> Tensor:
+        """The examples of an epoch as `fit` draws them where `epoch_seed` says so and none are dropped."""
+        return torch.randperm(self.count, generator=torch.Generator().manual_seed((self.epoch_seed or 0) + epoch))
+
     @property
     def steps(self) -> int:
         """Of an epoch."""

@@ -19,8 +19,9 @@ from tests.emotion.clip_layouts import write_clip, write_vocabulary
 class Block(nn.Module):
     """A layer of OpenAI's network, by torch's own attention."""
 
-    def __init__(self, width: int, causal: bool) -> None:
+    def __init__(self, width: int, causal: bool, act: str = "quick_gelu") -> None:
         super().__init__()
+        self.act = act
         self.attn = nn.MultiheadAttention(width, width // 64)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mlp = nn.Sequential()
@@ -33,27 +34,28 @@ class Block(nn.Module):
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         inner = self.mlp.c_fc(self.ln_2(x))
-        return x + self.mlp.c_proj(inner * torch.sigmoid(1.702 * inner))
+        shaped = nn.functional.gelu(inner) if self.act == "gelu" else inner * torch.sigmoid(1.702 * inner)
+        return x + self.mlp.c_proj(shaped)
 
 
 class Tower(nn.Module):
     """OpenAI's transformer of layers `resblocks`."""
 
-    def __init__(self, width: int, layers: int, causal: bool) -> None:
+    def __init__(self, width: int, layers: int, causal: bool, act: str = "quick_gelu") -> None:
         super().__init__()
-        self.resblocks = nn.Sequential(*(Block(width, causal) for _ in range(layers)))
+        self.resblocks = nn.Sequential(*(Block(width, causal, act) for _ in range(layers)))
 
 
 class OpenAIVision(nn.Module):
     """The image tower of OpenAI's release."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 16, 16, bias=False)
         self.class_embedding = nn.Parameter(torch.zeros(64))
         self.positional_embedding = nn.Parameter(torch.zeros(5, 64))
         self.ln_pre, self.ln_post = nn.LayerNorm(64), nn.LayerNorm(64)
-        self.transformer = Tower(64, 2, causal=False)
+        self.transformer = Tower(64, 2, causal=False, act=act)
         self.proj = nn.Parameter(torch.zeros(64, 32))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -66,10 +68,10 @@ class OpenAIVision(nn.Module):
 class OpenAIClip(nn.Module):
     """OpenAI's release, written again as a second reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: str = "quick_gelu") -> None:
         super().__init__()
-        self.visual = OpenAIVision()
-        self.transformer = Tower(128, 3, causal=True)
+        self.visual = OpenAIVision(act)
+        self.transformer = Tower(128, 3, causal=True, act=act)
         self.token_embedding = nn.Embedding(40, 128)
         self.positional_embedding = nn.Parameter(torch.zeros(40, 128))
         self.ln_final = nn.LayerNorm(128)
@@ -82,15 +84,33 @@ class OpenAIClip(nn.Module):
         return x[torch.arange(len(x)), ids.argmax(-1)] @ self.text_projection
 
 
-def test_openais_own_network_agrees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["openai", "openclip file", "openclip folder", "openclip side by side"])
+@pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
+def test_openais_own_network_agrees(tmp_path: Path, layout: str, act: str) -> None:
     torch.manual_seed(5)
-    net = OpenAIClip().eval()
+    net = OpenAIClip(act).eval()
     for parameter in net.parameters():
         parameter.data += torch.randn_like(parameter) * 0.2
-    extra = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(40), "vocab_size": torch.tensor(40)}
-    save_file({name: value.clone() for name, value in net.state_dict().items()} | extra, tmp_path / "vit.safetensors")
+    state = {name: value.clone() for name, value in net.state_dict().items()}
     write_vocabulary(tmp_path)
-    clip = open_clip(ClipConfig(source=str(tmp_path / "vit.safetensors")))
+    source, asked = tmp_path, "gelu"  # the file beside the weights is right, whatever is asked for
+    if layout == "openai":
+        state |= {key: torch.tensor(40) for key in ("input_resolution", "context_length", "vocab_size")}
+        source, asked = tmp_path / "vit.safetensors", act
+        save_file(state, source)
+    elif layout == "openclip file":
+        source, asked = tmp_path / "vit.pt", act
+        torch.save({"epoch": 3, "state_dict": state}, source)
+    else:
+        sides = {} if layout == "openclip folder" else {name: f"text.{name}" for name in state if "visual" not in name}
+        sides.pop("logit_scale", "")
+        named = {sides.get(name, name): value for name, value in state.items()}
+        save_file(named, tmp_path / "open_clip_model.safetensors")
+        about: dict[str, Any] = {"embed_dim": 32, "vision_cfg": {"width": 64}, "text_cfg": {"width": 128, "heads": 2}}
+        about |= {"quick_gelu": True} if act == "quick_gelu" else {}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": about}))
+    clip = open_clip(ClipConfig(source=str(source), activation=asked))
+    assert clip.config.activation == act and clip.config.vision_heads == 1 and clip.config.text_heads == 2
     frames = torch.randint(0, 256, (1, 2, 3, 32, 32), dtype=torch.uint8)
     ids = torch.tensor([[38, 1, 2, 3, 39], [38, 4, 39, 0, 0]])
     with torch.no_grad():
@@ -136,6 +156,15 @@ def test_damaged_clips_are_named(tmp_path: Path, spoil: Any, message: str) -> No
     save_file(state, tmp_path / "clip.safetensors")
     with pytest.raises(CheckpointError, match=message):
         open_clip(ClipConfig(source=str(tmp_path / "clip.safetensors")))
+
+
+def test_heads_that_nothing_tells_are_asked_for(tmp_path: Path) -> None:
+    write_clip(tmp_path, "openai")
+    source = str(tmp_path / "clip.safetensors")
+    assert open_clip(ClipConfig(source=source, head_width=16, text_head_width=32)).config.vision_heads == 4
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"vision_cfg": {}}}')
+    with pytest.raises(CheckpointError, match=r"open_clip_config\.json is no OpenCLIP's: KeyError 'text_cfg'"):
+        open_clip(ClipConfig(source=source))
 
 
 def test_missing_clips_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from captioner.emotion.registry import KINDS, kind_of
 from captioner.errors import CheckpointError, ConfigError
 from captioner.faces import EXPRESSION_NAMES
 from captioner.faces.reader import make_track
+from captioner.files import list_recognisers
 from captioner.video.reading import Clip
 from tests.emotion.test_pe_clip import LABELS, model_of
 
@@ -100,4 +101,4 @@ def test_folders_tell_their_kind_and_older_ones_are_pe_clip(tmp_path: Path) -> N
     about.write_text(json.dumps({**tree, "kind": "guesser"}))
     with pytest.raises(CheckpointError, match=r"not a recogniser's config\.json: a kind \(pe_clip"):
         folder.load_recogniser(tmp_path / "new")
-    assert folder.shipped_recognisers()["pe-clip"] == "pe_clip"
+    assert list_recognisers()["pe-clip"] == "pe_clip"

@@ -147,14 +147,29 @@ def test_ablations_train_what_they_name(override: str, reached: str) -> None:
 
 def test_pretrained_weights_learn_slowly() -> None:
     model = model_of("decoder.train=all", "classifier=emotional")
-    fast, slow = model.parameter_groups(2e-4, 0.05)
-    assert (fast["lr"], slow["lr"]) == (2e-4, pytest.approx(1e-5))
+    fast, slow, gates = model.parameter_groups(2e-4, 0.05)
+    assert (fast["lr"], slow["lr"], gates["lr"]) == (2e-4, pytest.approx(1e-5), pytest.approx(2e-3))
     new = [p for layer in model.decoder.layers for p in layer.new_parameters()]
-    members = {id(p) for p in fast["params"]}  # type: ignore[attr-defined]
+    members = {id(p) for group in (fast, gates) for p in group["params"]}
     assert all(id(p) in members for p in new)
-    total = sum(p.numel() for group in (fast, slow) for p in group["params"])  # type: ignore[attr-defined]
+    assert [p.tolist() for p in gates["params"]] == [[0.0], [0.0]]
+    total = sum(p.numel() for group in (fast, slow, gates) for p in group["params"])
     assert total == model.trained_parameters()
-    assert len(model_of().parameter_groups(2e-4, 0.05)) == 1
+    assert len(model_of().parameter_groups(2e-4, 0.05)) == 2
+
+
+def test_gates_and_readout_start_as_asked() -> None:
+    settings = config("decoder.gate_start=0.5", "decoder.init=random")
+    clip = clip_of(settings)
+    kept, drawn = (build_pe_clip(config(f"decoder.readout={way}", "decoder.init=random"), clip).decoder
+                   for way in ("pretrained", "random"))  # fmt: skip
+    assert build_pe_clip(settings, clip).decoder.gates()[0].tolist() == [0.5]
+    assert torch.equal(kept.text_projection.weight, clip.text.text_projection.weight)
+    assert not torch.equal(drawn.text_projection.weight, clip.text.text_projection.weight)
+    assert not torch.equal(kept.layers[0].mlp.fc1.weight, clip.text.layers[2].mlp.fc1.weight)
+    assert kept.text_projection.weight.requires_grad  # the baseline trains all of its decoder
+    assert not model_of().decoder.text_projection.weight.requires_grad
+    assert model_of("decoder.readout=random").decoder.text_projection.weight.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,21 @@ class EmotionClip(nn.Module):
 
 def build_emotion_clip(config: EmotionClipConfig, clip: ClipTowers | None = None) -> EmotionClip:
     """An untrained recogniser that starts from a CLIP pair, opened unless handed in."""
-    clip = clip or open_clip(config.clip, config.labels or [""])
+    clip = clip or open_emotion_pair(config)
     model = EmotionClip(replace(config, clip=clip.config))
     own = dict(clip.vision.net.state_dict())
     missing, strange = model.vision.load_state_dict(own, strict=False)
     assert not strange and all(name == "human" or name.startswith("masking.") for name in missing)
     model.text.load_state_dict(clip.text.state_dict())
+    if model.probe is not None:  # labels are for a probe on frozen features
+        model.requires_grad_(False)
+        model.probe.requires_grad_(True)
     return model.eval()
+
+
+def open_emotion_pair(config: EmotionClipConfig) -> ClipTowers:
+    """The CLIP pair that it starts from."""
+    return open_clip(config.clip, ["a person", *config.labels])
 
 
 def restore_emotion_clip(config: EmotionClipConfig, state: Mapping[str, Tensor], folder: Path) -> EmotionClip:
@@ -173,4 +181,6 @@ def with_probe(model: EmotionClip, labels: list[str], weight: Tensor, bias: Tens
     return probed.eval()
 
 
-RECOGNISER = RecogniserKind("emotion_clip", "EmotionCLIP", EmotionClipConfig, build_emotion_clip, restore_emotion_clip)
+RECOGNISER = RecogniserKind(
+    "emotion_clip", "EmotionCLIP", EmotionClipConfig, build_emotion_clip, restore_emotion_clip, open=open_emotion_pair
+)

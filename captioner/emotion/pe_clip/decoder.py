@@ -23,7 +23,8 @@ class EvolvingLayer(TextLayer):
         self.cross_norm = nn.LayerNorm(config.text_width)
         self.cross_attn = TowerAttention(config.text_width, config.text_heads, config.width)
         self.closed = decoder.gate == "tanh"
-        self.gate = nn.Parameter(torch.zeros(1) if self.closed else torch.full((config.text_width,), 0.1))
+        start = torch.full((1,), decoder.gate_start) if self.closed else torch.full((config.text_width,), 0.1)
+        self.gate = nn.Parameter(start)
         for parameter in self.cross_attn.parameters():
             nn.init.xavier_uniform_(parameter) if parameter.ndim == 2 else nn.init.zeros_(parameter)
 
@@ -56,29 +57,40 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(EvolvingLayer(config, decoder) for _ in range(depth))
         self.final_layer_norm = nn.LayerNorm(config.text_width)
         self.text_projection = nn.Linear(config.text_width, config.width, bias=False)
-        if text is not None and decoder.init == "pretrained":
+        if text is not None:
             self.start_from(text, decoder)
-        elif decoder.cross_init == "copy":
+        if decoder.cross_init == "copy":
             for layer in self.layers:
                 layer.copy_attention()  # type: ignore[operator]
         self.requires_grad_(decoder.init == "random" or decoder.train == "all")
-        for layer in self.layers:
-            for parameter in layer.new_parameters():  # type: ignore[operator]
-                parameter.requires_grad_(True)
+        new = [p for layer in self.layers for p in layer.new_parameters()]  # type: ignore[operator]
+        for parameter in new + (self.readout_parameters() if decoder.readout == "random" else []):
+            parameter.requires_grad_(True)
 
     def start_from(self, text: TextTower, decoder: DecoderConfig) -> None:
-        """Copy the converted layers and the read-out."""
-        for ours, theirs in zip(self.layers, text.layers[decoder.start :], strict=True):
-            ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
-            if decoder.cross_init == "copy":
-                ours.copy_attention()  # type: ignore[operator]
-        self.final_layer_norm.load_state_dict(text.final_layer_norm.state_dict())
-        self.text_projection.load_state_dict(text.text_projection.state_dict())
+        """Copy the converted layers and the read-out, each where it is to be pretrained."""
+        if decoder.init == "pretrained":
+            for ours, theirs in zip(self.layers, text.layers[decoder.start :], strict=True):
+                ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
+        if decoder.readout == "pretrained":
+            self.final_layer_norm.load_state_dict(text.final_layer_norm.state_dict())
+            self.text_projection.load_state_dict(text.text_projection.state_dict())
 
-    def pretrained_parameters(self) -> list[nn.Parameter]:
+    def gates(self) -> list[nn.Parameter]:
+        """How far each layer's look at the video is open."""
+        return [layer.gate for layer in self.layers]  # type: ignore[misc]
+
+    def readout_parameters(self) -> list[nn.Parameter]:
+        """Final norm and projection."""
+        return [*self.final_layer_norm.parameters(), *self.text_projection.parameters()]
+
+    def pretrained_parameters(self, decoder: DecoderConfig) -> list[nn.Parameter]:
         """What was copied from CLIP."""
-        new = {id(p) for layer in self.layers for p in layer.new_parameters()}  # type: ignore[operator]
-        return [p for p in self.parameters() if id(p) not in new]
+        old: list[nn.Parameter] = self.readout_parameters() if decoder.readout == "pretrained" else []
+        if decoder.init == "pretrained":
+            new = {id(p) for layer in self.layers for p in layer.new_parameters()}  # type: ignore[operator]
+            old += [p for p in self.layers.parameters() if id(p) not in new]
+        return old
 
     def forward(self, prototypes: Tensor, ends: Tensor, video: Tensor) -> Tensor:
         """Prototypes (B, R, n, D) that end at (B, R), video tokens (B, T, E) -> unit vectors (B, R, E)."""

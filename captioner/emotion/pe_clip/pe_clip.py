@@ -151,19 +151,27 @@ class PEClip(nn.Module):
         probs = self.compare(evolved[:, 0]).softmax(-1)
         return EmotionBelief(self.labels, probs, evolved[:, 0])
 
+    def open_gates(self) -> list[Tensor]:
+        """How far each layer looks at the video, from 0."""
+        closed = self.config.decoder.gate == "tanh"
+        return [gate.detach().tanh().cpu() if closed else gate.detach().cpu() for gate in self.decoder.gates()]
+
     def trained_parameters(self) -> int:
         """How many numbers training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def parameter_groups(self, lr: float, slow: float) -> list[dict[str, Any]]:
-        """Optimiser groups: weights that come from CLIP at `slow` times the rate, all others at the rate."""
-        old = set()
-        if self.config.decoder.init == "pretrained":
-            old |= {id(p) for p in self.decoder.pretrained_parameters()}
+        """Optimiser groups: weights from CLIP at `slow` times the rate, gates at theirs, all others at the rate."""
+        old = {id(p) for p in self.decoder.pretrained_parameters(self.config.decoder)}
         if self.config.classifier == "emotional":
             old |= {id(p) for p in self.classifier.parameters()}
+        gates = {id(p) for p in self.decoder.gates()}
         live = [p for p in self.parameters() if p.requires_grad]
-        groups = [([p for p in live if id(p) not in old], 1.0), ([p for p in live if id(p) in old], slow)]
+        groups = [
+            ([p for p in live if id(p) not in old | gates], 1.0),
+            ([p for p in live if id(p) in old], slow),
+            ([p for p in live if id(p) in gates], self.config.decoder.gate_lr_scale),
+        ]
         return [{"params": members, "lr": lr * scale} for members, scale in groups if members]
 
 
@@ -216,4 +224,7 @@ def restore_pe_clip(config: PEClipConfig, state: Mapping[str, Tensor], folder: P
     return model
 
 
-RECOGNISER = RecogniserKind("pe_clip", "PE-CLIP", PEClipConfig, build_pe_clip, restore_pe_clip, pe_clip_state)
+RECOGNISER = RecogniserKind(
+    "pe_clip", "PE-CLIP", PEClipConfig, build_pe_clip, restore_pe_clip,
+    open=lambda config: open_clip(config.clip, vocabulary_texts(config.labels, config.prompt)), state=pe_clip_state,
+)  # fmt: skip

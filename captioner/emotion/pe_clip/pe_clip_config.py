@@ -38,6 +38,12 @@ class DecoderConfig:
     """new: cross-attention, its norm and gate; all: the converted layers too, at train.decoder_lr_scale."""
     gate: Literal["tanh", "layerscale"] = "tanh"
     """tanh starts closed, so that the untrained decoder is CLIP's own text encoder; layerscale starts at 0.1."""
+    gate_start: float = 0.0
+    """What a tanh gate starts from, before its tanh; 0: closed."""
+    gate_lr_scale: float = 10.0
+    """Rate of the gates relative to train.lr. One number that moves by the rate a step hardly opens within a run."""
+    readout: Literal["pretrained", "random"] = "pretrained"
+    """Where the final norm and the projection come from; random ones are trained at the rate."""
     cross_init: Literal["copy", "xavier"] = "copy"
 
 
@@ -56,6 +62,7 @@ class SupervisionConfig:
 class PEClipConfig:
     """Everything that fixes the recogniser; saved in its config.json."""
 
+    kind: Literal["pe_clip"] = "pe_clip"
     clip: ClipConfig = field(default_factory=ClipConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     temporal: TemporalConfig = field(default_factory=TemporalConfig)
@@ -107,6 +114,8 @@ class PEClipConfig:
              "temperature and supervision.temperature must be above 0"),
             (weight < 0 or (self.supervision.kind == "pull" and weight > 1),
              f"supervision.weight is {weight}: 0 or more is needed, at most 1 for pull"),
+            (self.decoder.gate_lr_scale < 0,
+             f"decoder.gate_lr_scale is {self.decoder.gate_lr_scale}: 0 or more is needed"),
             ("{}" not in self.prompt.template,
              f"prompt.template {self.prompt.template!r} has no {{}} for the category's name"),
         ]  # fmt: skip

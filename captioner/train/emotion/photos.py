@@ -20,6 +20,7 @@ from captioner.errors import ConfigError
 from captioner.files import atomic
 from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.store import weights_hash
+from captioner.train.emotion.scores import calibration_error
 from captioner.train.experts.portraits import cut_pictures, majority, read_ferplus
 
 TRAIN, VALIDATION = 0, 1  # parts of FER+
@@ -93,9 +94,6 @@ def photo_scores(model: PEClip, photos: Photos, batch: int = 256) -> dict[str, o
     logits, truth = torch.cat(parts), photos.majority[rows]
     probs, said = logits.softmax(-1), logits.argmax(1)
     among = logits.masked_fill(~photos.known, float("-inf")).argmax(1)
-    confidence = probs.amax(1)
-    place = (confidence * 15).long().clamp(max=14)
-    gaps = torch.zeros(15).index_add_(0, place, confidence - (said == truth).float())
     counts = torch.bincount(truth, minlength=logits.shape[1])
     hits = torch.bincount(truth[said == truth], minlength=logits.shape[1])
     labels = model.config.labels
@@ -103,6 +101,6 @@ def photo_scores(model: PEClip, photos: Photos, batch: int = 256) -> dict[str, o
         "photos": len(rows),
         "accuracy": float((said == truth).double().mean()),
         "accuracy among the shown": float((among == truth).double().mean()),
-        "calibration error": float(gaps.abs().sum() / len(rows)),
+        "calibration error": calibration_error(probs, truth),
         "recall": {labels[k]: [int(hits[k]), int(counts[k])] for k in range(len(labels)) if counts[k]},
     }

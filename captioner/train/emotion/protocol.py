@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captioner.config_io import to_dict
 from captioner.data.adapters.layout import Videos
@@ -26,18 +25,20 @@ from captioner.data.adapters.mafw import FOLDS, read_mafw
 from captioner.data.adapters.viewer import VIEWER_SETS, ListedVideos, read_viewer_set
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import folder
-from captioner.emotion.clip.opening import find_pair, open_clip
-from captioner.emotion.pe_clip.frame_features import FrameFeatures, read_frames
-from captioner.emotion.pe_clip.pe_clip import PEClip, build_pe_clip, vocabulary_texts
-from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
-from captioner.errors import ConfigError, ManifestError, VideoError
+from captioner.emotion.clip.opening import find_pair
+from captioner.emotion.contract import Recogniser, RecogniserLosses
+from captioner.emotion.pe_clip.pe_clip import PEClip
+from captioner.emotion.registry import kind_of
+from captioner.errors import ConfigError, ManifestError
 from captioner.files import atomic, missing, write_text
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.train.cards import render_card
 from captioner.train.emotion import plots
+from captioner.train.emotion.clip_features import SeenFeatures, VideoFeatures, feature_cache, moved, open_features
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
+from captioner.train.emotion.scores import belief_scores
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
 from captioner.train.emotion.summary import draw_plots, protocol_report, summarise
 from captioner.train.fitting import FitConfig, constant_rate, fit
@@ -68,9 +69,9 @@ class Tested:
         classes = self.probs.shape[1]
         return torch.bincount(self.truth * classes + self.probs.argmax(1), minlength=classes**2).view(classes, -1)
 
-    def top1(self) -> float:
-        """Share of clips whose likeliest category is the right one."""
-        return float((self.probs.argmax(1) == self.truth).double().mean())
+    def scores(self) -> dict[str, float]:
+        """Accuracy and what stands beside it."""
+        return belief_scores(self.probs, self.truth)
 
 
 # -- videos and splits ----------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ def seen_persons(run: EmotionRun) -> set[str]:
     return set(path.read_text(encoding="utf-8").split("\n"))
 
 
-def settle_labels(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
+def settle_labels(run: EmotionRun, labels: Sequence[str]) -> Any:
     """The recogniser's configuration with the dataset's categories."""
     given = run.emotion.labels or list(labels)
     if set(given) != set(labels):
@@ -145,65 +146,27 @@ def settle_labels(run: EmotionRun, labels: Sequence[str]) -> PEClipConfig:
     return replace(run.emotion, labels=given)
 
 
-class VideoFeatures:
-    """Frame features of clips (T, E): kept on disk where the crop is fixed, else made anew for each epoch."""
-
-    def __init__(self, run: EmotionRun, model: PEClip) -> None:
-        fixed = run.data.crop == "centre"
-        cache = run.data.cache or str(Path(run.train.out) / "features")
-        self.kept = FrameFeatures(cache, model.config, model.vision, run.data.candidates if fixed else 1)
-        self.fixed, self.config, self.vision = fixed, model.config, model.vision
-
-    def centre(self, record: Record) -> Tensor:
-        """The centre frame of each segment at the centre crop: what evaluation sees."""
-        candidates = self.load(record)
-        return candidates[:, candidates.shape[1] // 2]
-
-    def drawn(self, record: Record, generator: torch.Generator) -> Tensor:
-        """A random frame of each segment; a random crop too unless it is fixed."""
-        if self.fixed:
-            candidates = self.load(record)
-            chosen = torch.randint(candidates.shape[1], (len(candidates),), generator=generator)
-            return candidates[torch.arange(len(candidates)), chosen]
-        size, segments = self.config.clip.image_size, self.config.segments
-        try:
-            face = self.config.crop == "face"
-            frames = read_frames(record.video, size, segments, generator=generator, face=face)
-        except VideoError as error:
-            raise VideoError(f"clip {record.id!r}: {error}") from None
-        features: Tensor = self.vision(frames[None].to(next(self.vision.parameters()).device))
-        return features[0].cpu()
-
-    def fill(self, records: Sequence[Record]) -> None:
-        """Compute what is missing before training starts; a video that cannot be read is named now, not hours later."""
-        missing = [record for record in records if not self.kept.path(record.video).exists()]
-        for record in tqdm(missing, desc="features", unit="clip", disable=None):
-            self.load(record)
-
-    def load(self, record: Record) -> Tensor:
-        """Kept features (T, F, E)."""
-        try:
-            return self.kept.load(record.video)
-        except VideoError as error:
-            raise VideoError(f"clip {record.id!r}: {error}") from None
-
-
 # -- one split ------------------------------------------------------------------------------------------------
 
 
 def train_split(
-    run: EmotionRun, model: PEClip, data: VideoFeatures, split: Split, number: int, photos: Photos | None = None
+    run: EmotionRun,
+    model: Any,
+    data: VideoFeatures | SeenFeatures,
+    split: Split,
+    number: int,
+    photos: Photos | None = None,
 ) -> list[float]:
-    """Train in place: plain Adam at a constant rate; returns the mean loss of the neutral prototype in each epoch."""
-    device, labels, config = next(model.vision.parameters()).device, model.config.labels, run.train
+    """Train in place: plain Adam at a constant rate; returns the mean loss of the task itself in each epoch."""
+    device, labels, config = next(model.parameters()).device, model.config.labels, run.train
+    trained = [split.records[place] for place in split.train]
     costs: list[float] = []  # of every batch, summed over its clips
 
     def loss_of(_: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
-        records = [split.records[split.train[row]] for row in rows.tolist()]
-        features = torch.stack([data.drawn(record, random) for record in records]).to(device)
-        wanted = torch.tensor([labels.index(str(record.emotion)) for record in records], device=device)
-        losses = model.losses(features, wanted, random)
-        costs.append(float(losses.task) * len(records))
+        features = moved(data.train_batch(rows.tolist(), random), device)
+        wanted = torch.tensor([labels.index(str(trained[row].emotion)) for row in rows.tolist()], device=device)
+        losses: RecogniserLosses = model.losses(features, wanted, random)
+        costs.append(float(losses.task) * len(rows))
         if photos is None:
             return losses.total
         seen, votes = (x.to(device) for x in photos.draw(config.photo_batch, random))
@@ -214,31 +177,35 @@ def train_split(
         None, config.epochs, count, config.batch, average=0.0, clip_norm=0.0, drop_last=False, half=False,
         epoch_seed=(config.seed * 1009 + number) * 100_003, device=str(device), name=f"split {number}",
     )  # fmt: skip
+    data.start(trained, setup)
     optimizer = torch.optim.Adam(model.parameter_groups(config.lr, config.decoder_lr_scale))
     fit(model, setup, loss_of, optimizer=optimizer, pace=constant_rate)
     return [sum(costs[at : at + setup.steps]) / count for at in range(0, len(costs), setup.steps)]
 
 
-def open_photos(run: EmotionRun, model: PEClip) -> tuple[Photos | None, Photos | None]:
+def open_photos(run: EmotionRun, model: Any) -> tuple[Photos | None, Photos | None]:
     """The photos to learn from and those to be scored, if the run has any."""
     if not run.data.photos:
         return None, None
-    cache = run.data.cache or str(Path(run.train.out) / "features")
+    cache = feature_cache(run)
     train, unseen = (Photos(run.data.photos, part, model.config.labels, model, cache) for part in (TRAIN, VALIDATION))
     return train, unseen
 
 
-def predict_beliefs(model: PEClip, data: VideoFeatures, records: Sequence[Record], batch: int) -> tuple[Tensor, Tensor]:
+def predict_beliefs(
+    model: Recogniser, data: VideoFeatures | SeenFeatures, records: Sequence[Record], batch: int
+) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, E) of clips; their labels are not looked at."""
-    device = next(model.vision.parameters()).device
+    device = next(model.parameters()).device
     beliefs = [
-        model.predict(torch.stack([data.centre(record) for record in records[at : at + batch]]).to(device))
-        for at in range(0, len(records), batch)
+        model.predict(moved(data.batch(records[at : at + batch]), device)) for at in range(0, len(records), batch)
     ]
     return torch.cat([b.probs for b in beliefs]).cpu(), torch.cat([b.features for b in beliefs]).cpu()
 
 
-def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, number: int) -> dict[str, Any]:
+def run_split(
+    run: EmotionRun, config: Any, shared: Any, split: Split, number: int, device: torch.device
+) -> dict[str, Any]:
     """Train, test and write one split, or read what it wrote before."""
     out = Path(run.train.out) / f"split-{number}"
     key = fingerprint(run, config, split)
@@ -248,13 +215,12 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         return done
     began = time.perf_counter()
     torch.manual_seed(run.train.seed * 1009 + number)
-    device = next(clip.vision.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    model = build_pe_clip(config, clip).to(device)
-    data = VideoFeatures(run, model)
+    model = kind_of(config.kind).build(config, shared).to(device)
+    data = open_features(run, model)
     records = [split.records[i] for i in split.test]
-    data.fill([*records, *(split.records[i] for i in split.train if data.fixed)])
+    data.fill([split.records[i] for i in split.train], records)
     photos, unseen = open_photos(run, model)
     curve = train_split(run, model, data, split, number, photos)
     probs, features = predict_beliefs(model, data, records, run.train.batch)
@@ -263,7 +229,8 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
     result = {
         "key": key,
         "split": number,
-        "top1": tested.top1(),
+        "top1": tested.scores()["top1"],
+        "scores": tested.scores(),
         "confusion": tested.confusion().tolist(),
         "train": len(split.train),
         "test": len(split.test),
@@ -273,12 +240,14 @@ def run_split(run: EmotionRun, config: PEClipConfig, clip: Any, split: Split, nu
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_mb": peak_megabytes(device),
         "seconds": time.perf_counter() - began,
+        **({"gates": [gate.tolist() for gate in model.open_gates()]} if isinstance(model, PEClip) else {}),
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
     }
     meta = {"dataset": run.data.dataset}
-    folder.save_recogniser(out / "model", model, meta=meta, card=model_card(run, result), half=run.train.half)
+    card = model_card(run, config, result)
+    folder.save_recogniser(out / "model", model, meta=meta, card=card, half=run.train.half)
     write_split(out, tested, config.labels, result)
-    log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * tested.top1(), len(records))
+    log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * result["top1"], len(records))
     return result
 
 
@@ -294,7 +263,7 @@ def write_split(out: Path, tested: Tested, labels: Sequence[str], result: dict[s
     write_text(out / "result.json", json.dumps(result) + "\n")
 
 
-def fingerprint(run: EmotionRun, config: PEClipConfig, split: Split) -> str:
+def fingerprint(run: EmotionRun, config: Any, split: Split) -> str:
     """A digest of everything that a split's result depends on."""
     train = {k: v for k, v in to_dict(run.train).items() if k not in ("out", "only", "plots", "threads")}
     clips = [[(split.records[i].id, split.records[i].emotion) for i in side] for side in (split.train, split.test)]
@@ -340,10 +309,9 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
         raise ConfigError(f"train.only names split {wrong[0]}: there are splits 0 to {len(splits) - 1}")
     config = settle_labels(run, names)
     torch.manual_seed(run.train.seed)
-    clip = open_clip(config.clip, vocabulary_texts(config.labels, config.prompt))
-    clip.vision.to(device)
+    shared = kind_of(config.kind).open(config)
     chosen = run.train.only or range(len(splits))
-    results = [run_split(run, config, clip, splits[number], number) for number in chosen]
+    results = [run_split(run, config, shared, splits[number], number, device) for number in chosen]
     summary = summarise(run, config.labels, results, notices)
     out = Path(run.train.out)
     write_text(out / "run.json", json.dumps(to_dict(replace(run, emotion=config)), indent=1) + "\n")
@@ -356,9 +324,11 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     return summary
 
 
-def model_card(run: EmotionRun, result: dict[str, Any]) -> str:
+def model_card(run: EmotionRun, config: Any, result: dict[str, Any]) -> str:
     """What a reader of a trained folder should know."""
-    return render_card("pe_clip", result=result, dataset=run.data.dataset, source=run.emotion.clip.source)
+    title, clip = kind_of(config.kind).title, getattr(config, "clip", None)
+    source = clip.source if clip is not None else ""
+    return render_card("pe_clip", title=title, result=result, dataset=run.data.dataset, source=source)
 
 
 def _short(value: float) -> float:

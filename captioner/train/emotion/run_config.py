@@ -1,11 +1,14 @@
 """What the recipes `pair` and `emotion` can be told: the small CLIP pair, and the protocol of PE-CLIP."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from captioner.config_io import check
+from captioner.config_io import apply_override, build_config, check, join_overrides, read_yaml
 from captioner.emotion.clip.clip_config import ClipConfig
 from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
+from captioner.emotion.registry import kind_of
 from captioner.emotion.wording import PromptConfig
 
 
@@ -101,11 +104,15 @@ class EmotionDataConfig:
     """A folder with FER+, whose training part joins every split: people's votes on photos of faces (crop: face)."""
     cache: str = ""
     """Folder for frame features; "": train.out/features."""
+    workers: int = 0
+    """Processes that decode ahead where the crop is random; 0: the training process does."""
 
     def __post_init__(self) -> None:
         faults = []
         if not 0 < self.test_share < 1:
             faults.append(f"data.test_share is {self.test_share}: a share between 0 and 1 is needed")
+        if self.workers < 0:
+            faults.append(f"data.workers is {self.workers}: 0 or more is needed")
         if self.splits < 1:
             faults.append(f"data.splits is {self.splits}: at least 1 is needed")
         if self.candidates < 1 or self.candidates % 2 == 0:
@@ -146,7 +153,7 @@ class EmotionTrainConfig:
 
 @dataclass(frozen=True)
 class EmotionRun:
-    """A whole protocol (recipe: emotion)."""
+    """A whole protocol (recipe: emotion); of other recognisers than PE-CLIP see `load_emotion_run`."""
 
     recipe: Literal["emotion"] = "emotion"
     emotion: PEClipConfig = field(default_factory=PEClipConfig)
@@ -154,6 +161,21 @@ class EmotionRun:
     train: EmotionTrainConfig = field(default_factory=EmotionTrainConfig)
 
     def __post_init__(self) -> None:
-        crop = self.emotion.crop
+        crop = getattr(self.emotion, "crop", "")
         check([f"data.photos are aligned faces, but emotion.crop is {crop}: set it to face"]
               if self.data.photos and crop != "face" else [])  # fmt: skip
+
+
+def load_emotion_run(path: str | Path | None, overrides: Sequence[str] = ()) -> EmotionRun:
+    """A protocol of whatever kind `emotion.kind` names; without one, PE-CLIP's."""
+    tree: dict[str, Any] = read_yaml(Path(path)) if path is not None else {}
+    for override in join_overrides(overrides):
+        apply_override(tree, override)
+    given = tree.get("emotion")
+    kind = kind_of(given.get("kind") if isinstance(given, Mapping) else None, "emotion.kind").config
+    whole: Any = EmotionRun
+    if kind is not PEClipConfig:
+        own = [("emotion", kind, field(default_factory=kind))]
+        whole = make_dataclass("EmotionRun", own, bases=(EmotionRun,), frozen=True)
+    run: EmotionRun = build_config(whole, tree, where=str(path) if path is not None else "configuration")
+    return run

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
+from captioner.emotion.registry import kind_of
 from captioner.train.emotion import plots
 from captioner.train.emotion.run_config import EmotionRun
+from captioner.train.emotion.scores import SINGLE
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ def summarise(
         "labels": list(labels),
         "top1": statistics.mean(scores),
         "spread": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "scores": {name: spread_of([result["scores"][name] for result in results]) for name in SINGLE},
         "splits": {str(result["split"]): result["top1"] for result in results},
         "confusion": np.sum([result["confusion"] for result in results], axis=0).tolist(),
         "shared_groups": max(result["shared_groups"] for result in results),
@@ -34,7 +37,18 @@ def summarise(
         "seconds": sum(result["seconds"] for result in results),
         "silhouette": None,
         "notices": list(notices),
+        **({"gates": [result["gates"] for result in results]} if "gates" in results[0] else {}),
     }
+
+
+def spread_of(values: Sequence[float]) -> list[float]:
+    """Mean and standard deviation (0 of one value)."""
+    return [statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0]
+
+
+def gate_line(splits: Sequence[Sequence[Sequence[float]]]) -> str:
+    """How open the gates of each layer are, as a mean over its channels, split by split."""
+    return "; ".join(", ".join(f"{statistics.mean(gate):.3f}" for gate in layers) for layers in splits)
 
 
 def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
@@ -62,18 +76,23 @@ def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
     ]
     silhouette = summary["silhouette"]
     lines = [
-        f"# PE-CLIP on {summary['dataset']}",
+        f"# {kind_of(run.emotion.kind).title} on {summary['dataset']}",
         "",
         f"Top-1 {100 * summary['top1']:.1f} % +- {100 * summary['spread']:.1f} (standard deviation over "
         f"{len(summary['splits'])} splits): "
         + ", ".join(f"{number}: {100 * score:.1f}" for number, score in summary["splits"].items()),
         "",
-        f"- {run.emotion.segments} segments, {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
+        "| " + " | ".join(SINGLE) + " |",
+        "|---" * len(SINGLE) + "|",
+        "| " + " | ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in summary["scores"].values()) + " |",
+        "",
+        f"- {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
         f"- trained {summary['trained_parameters'] / 1e6:.2f} M of {summary['parameters'] / 1e6:.2f} M parameters",
         f"- peak memory {summary['peak_memory_mb']:.0f} MB, {summary['seconds']:.0f} s in all",
         f"- sources with clips on both sides of a split: {summary['shared_groups']} at most",
         f"- silhouette {silhouette:.3f}" if silhouette is not None else "- silhouette: not computed",
         *(f"- {notice}" for notice in summary["notices"]),
+        *([f"- gates at the end: {gate_line(summary['gates'])}"] if "gates" in summary else []),
         "",
         "Truth in rows, predictions in columns, all splits summed; recall in %.",
         "",

@@ -17,6 +17,7 @@ from captioner.data.adapters.viewer import VIEWER_SETS, read_viewer_set
 from captioner.data.manifest import Record
 from captioner.emotion import folder
 from captioner.emotion.pe_clip import frame_features
+from captioner.emotion.pe_clip.pe_clip import build_pe_clip
 from captioner.errors import ConfigError, ManifestError, VideoError
 from captioner.train.emotion import plots, protocol, summary
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
@@ -144,7 +145,7 @@ def test_labels_never_enter_a_prediction(miniature: Path, clip_folder: Path, tmp
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre")
     labels, splits, _ = protocol.find_splits(run.data)
     config = protocol.settle_labels(run, labels)
-    model = protocol.build_pe_clip(config)
+    model = build_pe_clip(config)
     data = protocol.VideoFeatures(run, model)
     records = [splits[0].records[i] for i in splits[0].test]
     wrong = [replace(record, emotion=VE8[(VE8.index(str(record.emotion)) + 1) % 8]) for record in records]
@@ -204,14 +205,14 @@ def test_crop_boxes_are_the_papers() -> None:
 
 def test_features_are_kept_by_content(miniature: Path, clip_folder: Path, tmp_path: Path) -> None:
     run = run_of(clip_folder, miniature, tmp_path, "data.crop=centre", "data.candidates=3")
-    model = protocol.build_pe_clip(protocol.settle_labels(run, VE8))
+    model = build_pe_clip(protocol.settle_labels(run, VE8))
     data = protocol.VideoFeatures(run, model)
     video = tmp_path / "clip.mp4"
     shutil.copy(miniature / "videos" / "Joy" / "2.mp4", video)
     kept = data.kept.load(video)
     assert kept.shape == (SEGMENTS, 3, 32)
     whole = model.look(frame_features.read_frames(video, 32, SEGMENTS)[None])[0]
-    torch.testing.assert_close(data.centre(Record("a", video, "")), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(data.batch([Record("a", video, "")])[0], whole, atol=1e-5, rtol=0)
     file = data.kept.path(video)
     file.write_bytes(b"cut")
     torch.testing.assert_close(data.kept.load(video), kept)
@@ -219,7 +220,7 @@ def test_features_are_kept_by_content(miniature: Path, clip_folder: Path, tmp_pa
     assert protocol.VideoFeatures(run, model).kept.path(video) != file
     video.write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"clip 'a': .*clip\.mp4"):
-        protocol.VideoFeatures(run, model).fill([Record("a", video, "")])
+        protocol.VideoFeatures(run, model).fill([], [Record("a", video, "")])
 
 
 # -- layouts --------------------------------------------------------------------------------------------------

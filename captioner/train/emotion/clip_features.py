@@ -1,0 +1,227 @@
+"""Features of clips in training a recogniser: kept on disk where a clip is always seen alike, else decoded by workers.
+
+PE-CLIP draws frames of its segments, and a crop where the protocol asks for that; the others see a clip as in use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from captioner.data.feature_store import lone_worker
+from captioner.data.manifest import Record
+from captioner.emotion.contract import Recogniser, collate_evidence
+from captioner.emotion.looking import look
+from captioner.emotion.pe_clip.frame_features import FrameFeatures, read_frames
+from captioner.emotion.pe_clip.pe_clip import PEClip
+from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
+from captioner.errors import VideoError
+from captioner.store import Kept
+from captioner.train.emotion.run_config import EmotionRun
+from captioner.train.fitting import FitConfig
+
+FORMAT = 1
+Features = Any  # a tensor, or tensors by name; the first axis is the clips
+
+
+def fill_features(kept: Kept[Any], records: Sequence[Record]) -> None:
+    """Compute what is missing before training starts; a video that cannot be read is named now, not hours later."""
+    for record in tqdm([r for r in records if not kept.has(r.video)], desc="features", unit="clip", disable=None):
+        load_features(kept, record)
+
+
+def load_features(kept: Kept[Any], record: Record) -> Any:
+    """Kept features of a clip; a fault names it."""
+    try:
+        return kept.load(record.video)
+    except VideoError as error:
+        raise VideoError(f"clip {record.id!r}: {error}") from None
+
+
+# -- PE-CLIP ------------------------------------------------------------------------------------------------------
+
+
+class VideoFeatures:
+    """Frame features of clips (T, E): kept on disk where the crop is fixed, else made anew for each epoch."""
+
+    def __init__(self, run: EmotionRun, model: PEClip) -> None:
+        self.fixed = run.data.crop == "centre"
+        self.kept = FrameFeatures(
+            feature_cache(run), model.config, model.vision, run.data.candidates if self.fixed else 1
+        )
+        self.config, self.vision, self.workers = model.config, model.vision, run.data.workers
+        self.records: list[Record] = []
+        self.stream: Iterator[tuple[int, Tensor | str]] = iter(())
+
+    def start(self, records: Sequence[Record], setup: FitConfig) -> None:
+        """Training on these clips begins: workers decode ahead what `fit` will ask for, epoch after epoch."""
+        self.records = list(records)
+        if not self.fixed:
+            frames = DrawnFrames(self.records, self.config, setup.epoch_seed or 0)
+            ahead: dict[str, Any] = {"num_workers": self.workers, "worker_init_fn": lone_worker} if self.workers else {}
+            ahead |= {"prefetch_factor": max(2, setup.batch // self.workers)} if self.workers else {}
+            order = EpochRows(setup)
+            self.stream = iter(DataLoader(frames, sampler=order, batch_size=None, generator=torch.Generator(), **ahead))
+
+    def train_batch(self, rows: Sequence[int], random: torch.Generator) -> Tensor:
+        """Features (B, T, E) of training clips as an epoch sees them: a random frame of each segment."""
+        return torch.stack([self.chosen(self.records[row], random) if self.fixed else self.drawn(row) for row in rows])
+
+    def batch(self, records: Sequence[Record]) -> Tensor:
+        """Features (B, T, E) as evaluation sees clips: the centre frame of each segment at the centre crop."""
+        loaded = [load_features(self.kept, record) for record in records]
+        return torch.stack([candidates[:, candidates.shape[1] // 2] for candidates in loaded])
+
+    def chosen(self, record: Record, random: torch.Generator) -> Tensor:
+        """A random one of each segment's kept frames."""
+        candidates = load_features(self.kept, record)
+        places = torch.randint(candidates.shape[1], (len(candidates),), generator=random)
+        drawn: Tensor = candidates[torch.arange(len(candidates)), places]
+        return drawn
+
+    def drawn(self, row: int) -> Tensor:
+        """The next clip that was decoded ahead, which must be the one of this row."""
+        place, frames = next(self.stream)
+        if place != row:
+            raise RuntimeError(f"clip {row} was asked for, {place} comes next: frames are not read in the order of fit")
+        if isinstance(frames, str):
+            raise VideoError(f"clip {self.records[row].id!r}: {frames}")
+        features: Tensor = self.vision(frames[None].to(next(self.vision.parameters()).device))
+        return features[0].cpu()
+
+    def fill(self, train: Sequence[Record], test: Sequence[Record]) -> None:
+        """Compute what is to be kept."""
+        fill_features(self.kept, [*test, *(train if self.fixed else [])])
+
+
+class EpochRows(Sampler[tuple[int, int]]):
+    """(epoch, row) of every example of a run, in the order in which `fit` asks for them."""
+
+    def __init__(self, setup: FitConfig) -> None:
+        self.setup = setup
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for epoch in range(self.setup.epochs):
+            yield from ((epoch, row) for row in self.setup.order(epoch).tolist())
+
+    def __len__(self) -> int:
+        return self.setup.epochs * self.setup.count
+
+
+class DrawnFrames(Dataset[tuple[int, "Tensor | str"]]):
+    """Frames of random seconds and a random crop; each follows from seed, epoch and clip, whoever decodes it."""
+
+    def __init__(self, records: Sequence[Record], config: PEClipConfig, seed: int) -> None:
+        self.records, self.seed = records, seed
+        self.size, self.segments, self.face = config.clip.image_size, config.segments, config.crop == "face"
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, Tensor | str]:
+        epoch, row = place
+        digest = hashlib.blake2b(f"{self.seed} {epoch} {row}".encode(), digest_size=7).digest()
+        random = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+        try:
+            return row, read_frames(
+                self.records[row].video, self.size, self.segments, generator=random, face=self.face
+            )  # fmt: skip
+        except (VideoError, OSError) as error:
+            return row, " ".join(str(error).split())
+
+
+# -- every other recogniser ---------------------------------------------------------------------------------------
+
+
+class RecogniserFeatures(Kept[Features]):
+    """What the frozen parts of a recogniser say of a video, as its contract has it; one entry a video."""
+
+    name = "recogniser"
+
+    def __init__(self, folder: str | Path, model: Recogniser) -> None:
+        self.model = model
+        settings = {"format": FORMAT, "kind": model.KIND, "wants": asdict(model.wants), "weights": frozen_hash(model)}
+        super().__init__(folder, settings)
+
+    def compute(self, video: Path) -> Features:
+        """From the whole video."""
+        device = next(self.model.parameters()).device
+        with torch.no_grad():
+            found = self.model.features(collate_evidence([look(video, self.model.wants)]).to(device))
+        return {name: value[0].cpu() for name, value in found.items()} if isinstance(found, Mapping) else found[0].cpu()
+
+    def pack(self, result: Features) -> dict[str, Tensor]:
+        """The tensors by name."""
+        named = result if isinstance(result, Mapping) else {self.name: result}
+        return {name: value.contiguous() for name, value in named.items()}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> Features:
+        """The inverse of `pack`."""
+        return tensors[self.name] if set(tensors) == {self.name} else tensors
+
+
+class SeenFeatures:
+    """Kept features of clips, the same in training and in evaluation."""
+
+    def __init__(self, run: EmotionRun, model: Recogniser) -> None:
+        self.kept = RecogniserFeatures(feature_cache(run), model)
+        self.records: list[Record] = []
+
+    def start(self, records: Sequence[Record], setup: FitConfig) -> None:
+        """Training on these clips begins."""
+        self.records = list(records)
+
+    def train_batch(self, rows: Sequence[int], random: torch.Generator) -> Features:
+        """Features of training clips."""
+        return self.batch([self.records[row] for row in rows])
+
+    def batch(self, records: Sequence[Record]) -> Features:
+        """Features of clips, side by side."""
+        return stacked([load_features(self.kept, record) for record in records])
+
+    def fill(self, train: Sequence[Record], test: Sequence[Record]) -> None:
+        """Compute what is to be kept."""
+        fill_features(self.kept, [*test, *train])
+
+
+def stacked(rows: Sequence[Features]) -> Features:
+    """Features of clips as those of a batch."""
+    if isinstance(rows[0], Mapping):
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return torch.stack(list(rows))
+
+
+def moved(features: Features, device: torch.device) -> Features:
+    """Features on a device."""
+    if isinstance(features, Mapping):
+        return {name: value.to(device) for name, value in features.items()}
+    return features.to(device)
+
+
+def frozen_hash(model: Any) -> str:
+    """A short digest of what training leaves as it is."""
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name not in trained:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def feature_cache(run: EmotionRun) -> str:
+    """Where a run keeps features."""
+    return run.data.cache or str(Path(run.train.out) / "features")
+
+
+def open_features(run: EmotionRun, model: Any) -> VideoFeatures | SeenFeatures:
+    """How a run's recogniser sees clips."""
+    return VideoFeatures(run, model) if isinstance(model, PEClip) else SeenFeatures(run, model)
