@@ -26,7 +26,11 @@ MOST = 4  # verbs of one sentence
 _SETTINGS = {"dark": "in dim light", "far": "in the distance", "near": "close to the camera"}
 _CAMERA = {"zooms in": "The camera zooms in.", "zooms out": "The camera zooms out."}
 _PRONOUNS = {"woman": ("her", "her", "she"), "man": ("his", "him", "he"), "person": ("their", "them", "they")}
-_MANY = r"(?:two|three|four|five|six|several|many) (?:people|persons|men|women)|a (?:crowd|group) of people|a crowd"
+_MANY = (
+    r"an? (?:man|woman|person) and (?:an?|another) (?:man|woman|person)|a (?:crowd|group) of people|a crowd"
+    r"|(?:two|three|four|five|six|several|many) (?:people|persons|men|women)"
+)
+_UNMOVED = re.compile(r"\bstill\b|\bnot\b")  # rather than looking ahead
 _SLIGHT = re.compile(r"\b(?:slight|slightly|faint|gentle|gently|light|half|a little|a bit|partly)\b")
 _STRONG = re.compile(r"\b(?:deep|deeply|heavy|broad|big|bright|strong|strongly|high|highly|very|tightly|firmly|wide)\b")
 _ONE_SIDED = re.compile(r"\b(?:lopsided|one[ -]+sided|crooked|one|single)\b")
@@ -182,7 +186,7 @@ def _deeds(first: str, claims: Sequence[Claim], objects: dict[Claim, re.Match[st
         between = first[ends[found[place - 1]] : claim.start] if place else ""
         joint = next((word for word in ("while", "then") if re.search(rf"\b{word}\b", between)), "and")
         other = _agreeing(objects[claim][0], main) if claim in objects else ""
-        verb, doing = _wording(claim.names, closed)
+        verb, doing = _wording(claim.names, closed or bool(_UNMOVED.search(first, claim.start, claim.end)))
         filled = {"their": main.their, "them": main.them, "other": "somebody" if other in ("", "them") else other}
         manner = manners.get(claim, "")
         verb = verb.format(**filled)
@@ -191,10 +195,10 @@ def _deeds(first: str, claims: Sequence[Claim], objects: dict[Claim, re.Match[st
     return deeds
 
 
-def _wording(names: frozenset[str], closed: bool) -> tuple[str, str]:
+def _wording(names: frozenset[str], unmoved: bool) -> tuple[str, str]:
     """Verb and participle of an action; of one whose side is not told, words that do not tell it either."""
     one, *others = sorted(names)
-    if one == "still" and closed:
+    if one == "still" and unmoved:
         return "keeps still", "keeping still"
     shared = [pair for pair in ACTIONS[one] if all(pair in ACTIONS[other] for other in others)]
     return (shared or ACTIONS[one])[0]
@@ -231,7 +235,9 @@ def _phrases(text: str, claims: Sequence[Claim], deeds: Sequence[_Deed], main: _
     once = {claim.name: claim for claim in reversed(names)}
     ordered = sorted(once.values(), key=lambda claim: claim.start)
     shut = any("closes_eyes" in deed.names for deed in deeds)
-    verbs, clauses, tail = [], [], ""
+    verbs: list[str] = []
+    clauses: list[str] = []
+    tail = ""
     for claim in ordered:
         if claim.name == "closed_eyes":
             tail = "" if shut else EYES_CLOSED_TAIL.format(their=main.their)

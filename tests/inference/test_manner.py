@@ -57,6 +57,8 @@ def told(text: str) -> str:
         ("A man talks while nodding.", "A man talks while nodding."),
         ("A woman nods. Raised eyebrow on one side.", "A woman raises one eyebrow while she nods."),
         ("Two people talk. The smile.", "Two people smile while they talk."),
+        ("A man does not move. The frown.", "A man frowns while he keeps still."),
+        ("A man and a woman nod. The smile.", "A man and a woman smile while they nod."),
         ("The drooping mouth corners.", "A person is shown. The corners of their mouth turn down."),
         ("The closed eyes.", "A person has their eyes closed."),
     ],
