@@ -61,7 +61,7 @@ def make_examples(options: argparse.Namespace) -> None:
     if options.portrait and options.bundle:
         make_videos(options.portrait, options.bundle, options.out)
     if options.captions:
-        write_captions(captioner.load(options.model, "cpu"), options.out, options.out.resolve().parent / "README.md")
+        write_pages(captioner.load(options.model, "cpu"), options.out, options.out.resolve().parent / "README.md")
 
 
 def make_videos(picture: str, bundle: str, out: Path) -> None:
@@ -75,7 +75,7 @@ def make_videos(picture: str, bundle: str, out: Path) -> None:
         print(path)
 
 
-def write_captions(model: captioner.Captioner, folder: Path, readme: Path) -> None:
+def write_pages(model: captioner.Captioner, folder: Path, readme: Path) -> None:
     """Write the table of the folder's README, then the picture, its text and the first caption of `readme`."""
     table, front = folder / "README.md", readme.read_text(encoding="utf-8")
     write_text(table, say_again(table.read_text(encoding="utf-8"), model, folder))

@@ -160,7 +160,7 @@ def add_events(
         people = len(clip.tracks if clip.readings is None else clip.readings)
         sentence = reconcile(told[id(clip)], people, () if neutral else known_genders(measured or {}))
         if sentence:
-            begin_with(caption, sentence, teller.source)
+            put_event(caption, sentence, teller.source)
         else:
             log.warning("%s: %s says nothing of it", clip.source, teller.name)
 
@@ -171,7 +171,7 @@ def known_genders(measured: Supports) -> list[str]:
     return [name for name, support in found.items() if support.probability >= THRESHOLDS["gender"]]
 
 
-def begin_with(caption: Caption, sentence: str, source: str) -> None:
+def put_event(caption: Caption, sentence: str, source: str) -> None:
     """Put a sentence in the place of a caption's own event, where the face has sentences behind it; else before all."""
     own = caption.text.partition(".")[0] + "."
     face = caption.text[len(own) :].lstrip()

@@ -21,7 +21,7 @@ from captioner.errors import CheckpointError
 from captioner.inference import events
 from captioner.inference.claims import Support
 from captioner.inference.decode_options import DecodeOptions
-from captioner.inference.events import EventTeller, add_events, begin_with, find_teller, known_genders
+from captioner.inference.events import EventTeller, add_events, find_teller, known_genders, put_event
 from captioner.inference.results import Caption, Link
 from captioner.output.page import page
 from tests.helpers import noise_video
@@ -202,19 +202,19 @@ def ours(text: str = OURS) -> Caption:
 
 def test_the_face_stays_ours_and_its_phrases_stay_where_they_are_said() -> None:
     caption = ours()
-    begin_with(caption, "A person cooks.", "by x/y, not measured")
+    put_event(caption, "A person cooks.", "by x/y, not measured")
     assert caption.text == "A person cooks. The frown and the open mouth."
     assert [caption.text[each.start : each.end] for each in caption.phrases] == ["frown", "open mouth"]
     assert (caption.event, caption.event_source) == ("A person cooks.", "by x/y, not measured")
     whole = ours("A person frowns with a frown on their face.")
-    begin_with(whole, "A dog runs.", "x")
+    put_event(whole, "A dog runs.", "x")
     assert whole.text == "A dog runs. A person frowns with a frown on their face."  # one sentence of both: kept
     assert [whole.text[each.start : each.end] for each in whole.phrases] == ["frown"]
     plain = ours("A woman nods. The camera zooms in.")
-    begin_with(plain, "A dog runs.", "x")
+    put_event(plain, "A dog runs.", "x")
     assert plain.text == "A dog runs. A woman nods. The camera zooms in."  # nothing is said of the face apart
     nobody = ours("No face can be seen.")
-    begin_with(nobody, "A dog runs.", "x")
+    put_event(nobody, "A dog runs.", "x")
     assert nobody.text == "A dog runs. No face can be seen."
 
 

@@ -93,7 +93,7 @@ def test_the_pages_are_written_anew(tmp_path: Path, capsys: pytest.CaptureFixtur
     table = "before\n\n| file | faces | feelings |\n|---|---|---|\n| `old.mp4` | old | old |\n\nafter\n"
     (folder / "README.md").write_text(table)
     front.write_text("# title\n\n![old](examples/caption.webp)\n\n$ caption examples/smile.mp4\nOld.\n```\n")
-    make_examples.write_captions(Speaks(), folder, front)  # type: ignore[arg-type]
+    make_examples.write_pages(Speaks(), folder, front)  # type: ignore[arg-type]
     lines = (folder / "README.md").read_text().splitlines()
     assert (lines[0], lines[-1], len(lines)) == ("before", "after", 6 + len(make_examples.CLIPS))
     assert "| `sad.mp4` | faces of sad. | feelings of sad. |" in lines
@@ -104,7 +104,7 @@ def test_the_pages_are_written_anew(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.split() == [str(folder / "README.md"), str(folder / "caption.webp"), str(front)]
     (folder / "README.md").write_text("no table")
     with pytest.raises(CaptionerError, match="has no table whose columns are styles"):
-        make_examples.write_captions(Speaks(), folder, front)  # type: ignore[arg-type]
+        make_examples.write_pages(Speaks(), folder, front)  # type: ignore[arg-type]
 
 
 def test_something_must_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
