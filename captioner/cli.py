@@ -16,6 +16,7 @@ import captioner
 from captioner.errors import CaptionerError, ConfigError, OutputError, printable
 from captioner.files import list_recognisers
 from captioner.output.arguments import STDIN, Options, check_emotion_options, expand
+from captioner.output.progress import LineHandler
 from captioner.output.writers import WRITERS
 
 log = logging.getLogger("captioner.cli")
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   caption "clips/**/*.mkv" --people 2         a sentence for each of two people in each clip
   caption --emotions film.mkv --window 5      what is felt, over time
   yt-dlp -o - URL | caption -                 a video from another program
+  caption --serve                             a web app, at http://127.0.0.1:7860
 """
 
 
@@ -99,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_captions(parser.add_argument_group("captions"))
     _add_emotions(parser.add_argument_group("emotions"))
     _add_output(parser.add_argument_group("output"))
+    _add_serve(parser.add_argument_group("web app"))
     add = parser.add_argument_group("about").add_argument
     add("--list-models", action="store_true", help="names for --model and for --with")
     add("--version", action="version", version=f"caption {captioner.__version__}", help="the version")
@@ -121,7 +124,8 @@ def _add_captions(group: argparse._ArgumentGroup) -> None:
     add("--style", help=f"{styles} (default: plain, else the model's first)")
     add("--neutral", action="store_true", help="call nobody woman or man")
     add("--events", type=_named, metavar="NAME|FOLDER", help="who tells what happens: a public captioner; not measured")
-    add("--window", type=_seconds, metavar="SECONDS", help="a caption for every so many seconds; cuts are respected")
+    add("--window", type=_seconds, metavar="SECONDS",
+        help="a caption for every so many seconds or shot; 0: one for all (default: 10 beyond 30 s)")  # fmt: skip
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
     add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")
     add("--max-words", type=_positive, metavar="N", help="longest caption (default: the model's own)")
@@ -140,6 +144,20 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add("--overwrite", action="store_true", help="caption again what DIR holds already (default: skip it)")
     add("-q", "--quiet", action="store_true", help="only captions and errors")
     add("-v", "--verbose", action="store_true", help="details, and tracebacks of failures")
+
+
+def _add_serve(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--serve", action="store_true", help="a web app and an HTTP interface on this machine (extra [serve])")
+    add("--port", type=_port, default=7860, metavar="N", help="where it is reached (default: %(default)s; 0: any)")
+    add("--host", default="127.0.0.1", metavar="NAME", help="another one than this machine's own needs a token")
+    add("--max-mb", type=_positive, default=500, metavar="N", help="largest upload (default: %(default)s)")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is needed, not {text!r}")
+    return int(text)
 
 
 def _folder(text: str) -> Path:
@@ -165,8 +183,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0.5 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"seconds from 0.5 to 3600 are needed, not {text!r}")
+    if not 0.5 <= seconds <= 3600 and text.strip() != "0":
+        raise argparse.ArgumentTypeError(f"seconds from 0.5 to 3600 are needed (0: no windows), not {text!r}")
     return seconds
 
 
@@ -184,7 +202,7 @@ class _Printable(logging.Formatter):
 def _logging(options: Options) -> Iterator[None]:
     """Our own lines from INFO, those of libraries from WARNING, all on standard error, while this lasts."""
     ours = logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setLevel(ours)
     handler.setFormatter(_Printable())
     logging.getLogger().addHandler(handler)
@@ -203,6 +221,12 @@ def _logging(options: Options) -> Iterator[None]:
 def _run(options: Options) -> int:
     if options.list_models:
         return _list_models()
+    if options.serve:
+        if options.inputs or options.output or options.format:
+            raise ConfigError("--serve takes no inputs and writes no files: give them in the web app")
+        from captioner.serve.running import serve
+
+        return serve(options)
     check_emotion_options(options)
     if not options.inputs:
         raise ConfigError("no input: give a video, a folder or - (see caption --help)")

@@ -42,14 +42,18 @@ def chosen_style(style: str, styles: Sequence[str], claims: bool = True) -> str:
 
     Captions without claims are the network's own words: nothing rewords them unless it is asked for.
     """
-    able = TOLD_FROM in styles
+    known = known_styles(styles)
     if not style:
-        return PLAIN if able and claims else ""
-    known = (*([PLAIN] if able else []), *styles)
+        return PLAIN if PLAIN in known and claims else ""
     if style not in known:
         allowed = f"allowed: {', '.join(known)}" if known else "this model has one style of captions: leave it out"
         raise ConfigError(f"unknown style {style!r}; {allowed}")
     return style
+
+
+def known_styles(styles: Sequence[str]) -> tuple[str, ...]:
+    """What may be asked of a model that learned `styles`, the usual one first."""
+    return (PLAIN, *styles) if TOLD_FROM in styles else tuple(styles)
 
 
 def finish(caption: Caption, style: str, *, several: bool = False, neutral: bool = False) -> None:

@@ -220,6 +220,7 @@ class VideoCaptions:
     persons: bool = False  # persons were asked for
     faces: FaceReadings | None = field(default=None, repr=False, compare=False)  # where a format asks for them
     film: Path | bytes | None = field(default=None, repr=False, compare=False)  # what a page can play
+    page_folder: Path | None = field(default=None, repr=False, compare=False)  # where that page will lie
 
     @property
     def duration(self) -> float:

@@ -40,6 +40,10 @@ class Options:
     list_models: bool = False
     emotions: bool = False
     recogniser: str | None = None
+    serve: bool = False
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_mb: int = 500
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Outputs:
 
     def write(self, source: str, video: VideoCaptions, run: Mapping[str, Any]) -> None:
         """All files of one input, then its line in the journal."""
+        video.page_folder = self.targets[source].parent
         for writer in self.writers:
             if not writer.shared:
                 self._write(self._path(source, writer), writer.render(video, run))

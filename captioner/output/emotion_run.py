@@ -19,7 +19,8 @@ from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import output_paths
 from captioner.output.emotion_page import emotion_page
 from captioner.output.journal import explained
-from captioner.output.run import DONE, SOME_FAILED, is_there, progress, source_of_input
+from captioner.output.progress import progress
+from captioner.output.run import DONE, SOME_FAILED, is_there, source_of_input
 from captioner.output.writers import clock
 
 log = logging.getLogger("captioner.cli")

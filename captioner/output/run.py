@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import captioner
@@ -17,6 +19,8 @@ from captioner.inference.background import Failed, cause_of
 from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import Outputs
+from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
+from captioner.output.progress import loading, progress
 from captioner.output.windows import WindowLog
 from captioner.output.writers import clock, line
 from captioner.version import __version__
@@ -24,6 +28,7 @@ from captioner.version import __version__
 log = logging.getLogger("captioner.cli")
 
 DONE, SOME_FAILED = 0, 1
+BLOCK = 64  # inputs whose length is looked up together
 
 
 @dataclass
@@ -36,6 +41,7 @@ class CaptionRun:
     failed: list[str] = field(default_factory=list)
     bar: Any = None
     _piped: _Piped | None = None
+    _timed: dict[str, float] = field(default_factory=dict)  # by source: seconds of the windows it is captioned in
 
     def run(self) -> int:
         """The exit code, after naming all that failed."""
@@ -84,7 +90,8 @@ class CaptionRun:
 
     def _caption(self, left: list[Input]) -> None:
         options = self.options
-        model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
+        with loading(options.model, options.quiet):
+            model = captioner.load(options.model, device=options.device, offline=options.offline, faces=options.faces)
         log.info("device: %s", model.device)
         asked: dict[str, Any] = {
             "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
@@ -95,7 +102,8 @@ class CaptionRun:
             asked["events"] = options.events
         model.options(**asked)
         asked["batch"] = options.batch
-        self.bar = progress(len(left), bool(options.window), options.quiet)
+        along = len(left) == 1 and self._window(left[0]) is not None
+        self.bar = progress(len(left), along or bool(options.window), options.quiet)
         try:
             for each, outcome in self._outcomes(model, left, asked):
                 self._report(each, outcome, model)
@@ -104,24 +112,44 @@ class CaptionRun:
             self.bar.close()
 
     def _outcomes(self, model: Any, left: list[Input], asked: dict[str, Any]) -> Iterator[tuple[Input, Any]]:
-        """Each input with its captions or its failure."""
-        sources = [self._source(each) for each in left]
-        if not self.options.window:
-            yield from zip(left, model.each(sources, **asked), strict=True)
-            return
-        for each, source in zip(left, sources, strict=True):
+        """Each input with its captions or its failure; what needs no windows goes in batches."""
+        for at in range(0, len(left), BLOCK):
+            for timed, group in groupby(left[at : at + BLOCK], lambda each: self._window(each) is not None):
+                inputs = list(group)
+                if timed:
+                    yield from ((each, self._scenes(model, each, asked)) for each in inputs)
+                else:
+                    yield from zip(inputs, model.each([self._source(each) for each in inputs], **asked), strict=True)
+
+    def _window(self, each: Input) -> float | None:
+        """Seconds of the windows in which an input is captioned: those asked for, or a long film's scenes; or None."""
+        if self.options.window is not None:
+            return self._timed.setdefault(each.source, self.options.window) if self.options.window else None
+        if each.source not in self._timed:
             try:
-                yield each, self._windows(model, each, source, asked)
-            except OutputError:
-                raise
-            except Exception as error:
-                yield each, Failed(error, each.source)
+                seconds = seconds_of(self._source(each))
+            except (CaptionerError, OSError):  # told when it is captioned
+                return None
+            if not is_long(seconds):
+                return None
+            self._timed[each.source] = LONGEST_SCENE
+            log.info("%s: %.0f s, captioned by scenes (--window 0: one sentence for all of it)", each.source, seconds)
+        return self._timed[each.source]
+
+    def _scenes(self, model: Any, each: Input, asked: dict[str, Any]) -> list[Caption] | Failed:
+        try:
+            return self._windows(model, each, self._source(each), asked)
+        except OutputError:
+            raise
+        except Exception as error:
+            return Failed(error, each.source)
 
     def _windows(self, model: Any, each: Input, source: Any, asked: dict[str, Any]) -> list[Caption]:
         """The captions of a film, said and kept as they come; an interrupted run's are kept and not said again."""
         kept = self.outputs.windows(each.source) if self.outputs else None
         captions = self._kept(each, kept) if kept else []
-        for caption in model.windows(source, self.options.window, after=captions[-1] if captions else None, **asked):
+        last = captions[-1] if captions else None
+        for caption in model.windows(source, self._timed[each.source], after=last, **asked):
             captions.append(caption)
             if kept:
                 kept.add(caption)
@@ -149,14 +177,14 @@ class CaptionRun:
             try:
                 if self.outputs.needs_faces:
                     video.faces = model.read(self._source(each))
-                self.outputs.write(each.source, video, self._about(model))
+                self.outputs.write(each.source, video, self._about(model, each))
             except OutputError:
                 self.failed.append(each.source)
                 raise
             except Exception as error:  # of this one's name, captions or faces; the others are still done
                 self._fail(each, cause_of(error, each.source), error)
                 return
-        if not self.options.window:
+        if not video.timed:
             self._say(each, video)
 
     def _source(self, each: Input) -> Any:
@@ -167,15 +195,17 @@ class CaptionRun:
         return self._piped
 
     def _video(self, each: Input, captions: list[Caption]) -> VideoCaptions:
-        return VideoCaptions(each.source, captions, bool(self.options.window), bool(self.options.people))
+        film = self._piped.getvalue() if each.source == STDIN and self._piped else _film(each.source)
+        timed, persons = each.source in self._timed, bool(self.options.people)
+        return VideoCaptions(each.source, captions, timed, persons, film=film)
 
     def _say(self, each: Input, video: VideoCaptions) -> None:
         for caption in video.segments:
             text = printable(line(caption, video))
             self.bar.say(f"{printable(each.source)}\t{text}" if len(self.inputs) > 1 else text)
 
-    def _about(self, model: Any) -> dict[str, Any]:
-        settings = {"device": str(model.device), **self.options.settings}
+    def _about(self, model: Any, each: Input) -> dict[str, Any]:
+        settings = {"device": str(model.device), **self.options.settings, "window": self._timed.get(each.source)}
         return {"model": model.checkpoint.name, "version": __version__, "settings": settings}
 
     def _fail(self, each: Input, cause: str, error: BaseException | None = None) -> None:
@@ -195,6 +225,11 @@ def source_of_input(each: Input) -> Any:
     return each.source if each.source != STDIN else _Piped(sys.stdin.buffer.read())
 
 
+def _film(source: str) -> Path | None:
+    """The file that a page plays; nothing for an address, which a page that is opened must not fetch."""
+    return Path(source) if os.path.isfile(source) else None
+
+
 class _Piped(io.BytesIO):
     """Standard input, read whole: a file with its index at the end cannot be decoded while it arrives."""
 
@@ -202,67 +237,3 @@ class _Piped(io.BytesIO):
 
     def __str__(self) -> str:
         return self.name
-
-
-class Silent:
-    """No bar: lines go straight to standard output."""
-
-    def update(self) -> None:
-        """One more input is done."""
-
-    def reach(self, second: float, duration: float) -> None:
-        """A video is done up to this second."""
-
-    def close(self) -> None:
-        """Nothing is left to draw."""
-
-    def say(self, text: str) -> None:
-        """A line on standard output, at once."""
-        try:
-            print(text, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(f"cannot write to standard output: {(error.strerror or str(error)).lower()}") from error
-
-
-class Bar(Silent):
-    """A bar on standard error; lines pass above it."""
-
-    def __init__(self, total: int | None, unit: str) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True, file=sys.stderr)
-
-    def update(self) -> None:
-        """One step."""
-        self._bar.update()
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
-
-    def say(self, text: str) -> None:
-        """The bar gives way to the line and is drawn again below it."""
-        self._bar.clear()
-        super().say(text)
-        self._bar.refresh()
-
-
-class FilmBar(Bar):
-    """A bar along one long video."""
-
-    def update(self) -> None:
-        """Its seconds have said so."""
-
-    def reach(self, second: float, duration: float) -> None:
-        """As far as this second."""
-        self._bar.total = round(duration)
-        self._bar.update(round(second) - self._bar.n)
-
-
-def progress(inputs: int, windows: bool, quiet: bool) -> Silent:
-    """A bar where somebody watches several inputs, or one in windows."""
-    if quiet or not sys.stderr.isatty() or (inputs < 2 and not windows):
-        return Silent()
-    return Bar(inputs, "clip") if inputs > 1 else FilmBar(None, "s")

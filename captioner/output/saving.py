@@ -22,8 +22,9 @@ def save_caption(caption: Caption, path: str | Path) -> None:
     writer = kinds[suffix]()
     film = Path(caption.source) if caption.source and os.path.isfile(caption.source) else None
     video = VideoCaptions(caption.source or "frames", [caption], persons=bool(caption.person), film=film)
+    video.page_folder = path.parent
     unknown_ones = dict.fromkeys(("beams", "max_words", "style", "window", "faces"))
-    settings = unknown_ones | {"device": "", "people": caption.person}
+    settings = unknown_ones | {"device": "", "neutral": False, "people": caption.person}
     run = {"model": caption.model, "version": __version__, "settings": settings}
     text = writer.render(video, run)
     write_text(path, (writer.head() if writer.shared else "") + text)

@@ -149,7 +149,7 @@ class VttWriter(SubtitleWriter):
 
 
 class PageWriter(Writer):
-    """One page a video: frames, each caption with the evidence of its words, settings."""
+    """One page a video: the film plays, each caption with the evidence of its words, settings."""
 
     suffix = "html"
     needs_evidence = True
@@ -158,7 +158,7 @@ class PageWriter(Writer):
         """The page; its templates are loaded with the first one."""
         from captioner.output.page import page
 
-        return page(video.segments, video.file, run, video.duration)
+        return page(video, run, video.page_folder)
 
 
 class FacesWriter(Writer):

@@ -22,7 +22,7 @@ from captioner.inference import events
 from captioner.inference.claims import Support
 from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.events import EventTeller, add_events, find_teller, known_genders, put_event
-from captioner.inference.results import Caption, Link
+from captioner.inference.results import Caption, Link, VideoCaptions
 from captioner.output.page import page
 from tests.helpers import noise_video
 from tests.inference.test_predictor import couple, onlooker
@@ -273,7 +273,7 @@ def test_captions_ask_for_events_by_python(
         onlooker.options(events=tellers["bert"])
     assert DecodeOptions(events="x/y").keeps and not DecodeOptions().keeps
     marked = replace(plain, event="A.", event_source="by x/y, not measured")
-    assert "first sentence by x/y, not measured" in page([marked], "a.mp4", {})
+    assert "first sentence by x/y, not measured" in page(VideoCaptions("a.mp4", [marked]), {})
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ class FakeModel:
         self.loads: list[tuple[str | None, str, bool, str | None]] = []
         self.hook: Callable[[str], Any] = lambda _: None
         self.checkpoint = SimpleNamespace(name="fake")
+        self.config = SimpleNamespace(styles=("faces",), labels=("neutral", "anger"))
 
     def load(
         self, name: str | None = None, device: str = "auto", offline: bool = False, faces: str | None = None

@@ -14,7 +14,7 @@ import captioner
 from captioner.cli import main
 from captioner.errors import CheckpointError
 from captioner.output.arguments import expand
-from captioner.output.run import progress
+from captioner.output.progress import progress
 from tests.output.fakes import FakeModel
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +32,8 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
     after = os.times()
     assert after.children_user + after.children_system - before.children_user - before.children_system < 0.3
     assert done.stdout.endswith("set()\n")
-    assert done.stdout.count("\n  caption ") + done.stdout.count("| caption -") == 6
-    assert sum(line.lstrip().startswith("-") for line in done.stdout.splitlines()) <= 24
+    assert done.stdout.count("\n  caption ") + done.stdout.count("| caption -") == 7
+    assert sum(line.lstrip().startswith("-") for line in done.stdout.splitlines()) <= 28
 
 
 def test_one_video_one_line_and_nothing_written(

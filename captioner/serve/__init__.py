@@ -1,0 +1,1 @@
+"""`caption --serve`: a web app and an interface for programs, on this machine; extra `[serve]`."""
