@@ -55,6 +55,8 @@ class TextConfig:
     dropout: float | None = None
     """Everywhere in the encoder; none: what its kind is trained with (BERT, T5 and GPT-2 0.1, CLIP 0)."""
     frozen: bool = False
+    checkpointing: bool = False
+    """Recompute activations in the backward pass."""
     share_words: bool = False
     """Use the fusion's word table as the encoder's own (bert only, equal widths)."""
 
@@ -144,6 +146,8 @@ class FusionConfig:
     """Word pieces of a caption with [CLS] and [SEP]: 50 for MAFW, 30 for EmVidCap."""
     pretrained: str = ""
     """BERT name or folder whose layers, embeddings and head start the transformer; "": random weights."""
+    checkpointing: bool = False
+    """Recompute activations in the backward pass."""
     tie_head: bool = True
     video_mask: bool = False
     """SwinBERT's learned video mask, for converted checkpoints; its length fixes the number of video tokens."""

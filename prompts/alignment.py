@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+ENUMERATED = 4  # action units up to which a GPU matches by itself
+
 
 @dataclass
 class Matching:
@@ -35,6 +37,8 @@ def match(similarity: Tensor, valid: Tensor) -> Matching:
     The assignment carries no gradient; the similarity it picks does.
     """
     b, k, _ = similarity.shape
+    if similarity.is_cuda and k <= ENUMERATED:
+        return match_by_enumeration(similarity, valid)
     chosen = torch.full((b, k), -1, dtype=torch.long)
     scores, usable = similarity.detach().float().cpu().numpy(), valid.cpu().numpy()
     for row in range(b):
@@ -46,6 +50,29 @@ def match(similarity: Tensor, valid: Tensor) -> Matching:
     return Matching(chosen, picked)
 
 
+def match_by_enumeration(similarity: Tensor, valid: Tensor) -> Matching:
+    """`match` without leaving the device, for few action units: of each only its K best words can be in the best
+    assignment, so that K^K combinations hold it. Where words are fewer than units, weaker units go without.
+    """
+    b, k, _ = similarity.shape
+    scores = similarity.detach().float().masked_fill(~valid[:, None], -torch.inf)
+    room = torch.full((b, k, k), -torch.inf, device=scores.device)  # a unit may also go without a word
+    # Going without costs more than any word, so that as many units as possible have one.
+    best = torch.cat([scores, room], 2).topk(k, dim=2)
+    values, places = best.values, best.indices.masked_fill(best.values == -torch.inf, -1)
+    values = torch.cat([values, values.new_full((b, k, 1), -10.0)], 2)  # (B, K, K + 1)
+    places = torch.cat([places, places.new_full((b, k, 1), -1)], 2)
+    choices = torch.cartesian_prod(*[torch.arange(k + 1, device=scores.device)] * k).view(-1, k)  # (C, K)
+    rows = torch.arange(k, device=scores.device)
+    taken = places[:, rows, choices]  # (B, C, K)
+    worth = values[:, rows, choices].sum(-1)
+    same = (taken[..., :, None] == taken[..., None, :]) & (taken[..., None] >= 0)
+    clash = same.tril(-1).any(-1).any(-1)
+    chosen = taken.gather(1, worth.masked_fill(clash, -torch.inf).argmax(1)[:, None, None].expand(-1, 1, k))[:, 0]
+    picked = similarity.gather(2, chosen.clamp(min=0)[..., None])[..., 0]
+    return Matching(chosen, picked)
+
+
 def au_word_loss(
     similarity: Tensor,
     valid: Tensor,
@@ -53,7 +80,7 @@ def au_word_loss(
     *,
     threshold: float,
     margin: float,
-    warm: bool = False,
+    warm: bool | Tensor = False,
     keep_best: bool = False,
     others: float = 0.0,
     two_sided: bool = False,

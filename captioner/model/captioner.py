@@ -213,14 +213,15 @@ class EmotionCaptioner(nn.Module):
             matching,
             threshold=prompts.threshold,
             margin=prompts.margin,
-            warm=warm and not searched,
+            warm=warm if not prompts.own_words else (searched == 0) & warm,
             keep_best=prompts.keep_best,
             others=prompts.unmatched,
             two_sided=prompts.negatives == "two-sided",
         )
-        if searched:
+        if prompts.own_words:
             # The first pairs decide which words are ever matched: the search comes first, eq 12 holds what it found.
-            loss = prompts.own_words * soft if warm else loss + prompts.own_words * soft
+            alone = prompts.own_words * soft
+            loss = torch.where(searched > 0, alone, loss) if warm else loss + alone
         if prompts.au_word == "ce":
             loss = au_word_cross_entropy(similarity, batch.text_words, matching, prompts.temperature)
         if prompts.au_word == "contrastive":

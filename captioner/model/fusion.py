@@ -5,10 +5,13 @@ Post-LN as BERT and SwinBERT. Axes: B clips, L text pieces, R right tokens, D wi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+from torch.utils.checkpoint import checkpoint
 
 from captioner.config import FusionConfig
 
@@ -69,6 +72,16 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     )
 
 
+def text_mask(length: int, right: int, device: torch.device) -> Any:
+    """What text may see, (L, R + L): the right block, which stands first, and words up to its own.
+
+    On a GPU it is told as a rule, not as a table: so attention keeps its flash kernel.
+    """
+    if device.type == "cuda":
+        return causal_lower_right(length, right + length)
+    return torch.ones(length, right + length, dtype=torch.bool, device=device).tril(right)
+
+
 class TextEmbedding(nn.Module):
     """ids (B, L) -> (B, L, D): word + position + type 0, LayerNorm, dropout."""
 
@@ -107,7 +120,20 @@ class FusionLayer(nn.Module):
         q, k, v = linear(x, self.qkv).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         return q, k, v
 
-    def finish(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, keys: Tensor | None = None, values: Tensor | None = None, mask: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The layer's states of x (B, N, D), which looks at itself and, before it, at others; and its own keys, values.
+
+        keys, values (B, H, R, D/H) are those of the right block, which stands first.
+        """
+        q, own_keys, own_values = self.project(x)
+        k, v = own_keys, own_values
+        if keys is not None and values is not None:
+            k, v = torch.cat([keys, k], 2), torch.cat([values, v], 2)
+        return self.finish(x, q, k, v, mask), own_keys, own_values
+
+    def finish(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
         """Attention, residual, feed-forward, residual: (B, N, D)."""
         drop = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
@@ -170,23 +196,25 @@ class Fusion(nn.Module):
         bias = self.right_bias(right.shape[1])
         bias = bias if bias is None else bias.to(right.dtype)
         for layer in self.layers:
-            q, k, v = layer.project(right)  # type: ignore[operator]
+            right, k, v = self.run(layer, right, None, None, bias)
             keys.append(k)
             values.append(v)
-            right = layer.finish(right, q, k, v, bias)  # type: ignore[operator]
         return Memory(keys, values, right, entry)
 
     def write(self, ids: Tensor, memory: Memory) -> Tensor:
         """All text states at once, (B, L) -> (B, L, D); position i sees words 0..i and the whole right block."""
         x: Tensor = self.embed(ids)
         length, right = ids.shape[1], memory.states.shape[1]
-        mask = torch.ones(length, length + right, dtype=torch.bool, device=ids.device)
-        mask[:, :length] = mask[:, :length].tril()
+        mask = text_mask(length, right, ids.device)
         for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
-            q, k, v = layer.project(x)  # type: ignore[operator]
-            k, v = torch.cat([k, keys], 2), torch.cat([v, values], 2)
-            x = layer.finish(x, q, k, v, mask)  # type: ignore[operator]
+            x, _, _ = self.run(layer, x, keys, values, mask)
         return x
+
+    def run(self, layer: nn.Module, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """A layer's forward, recomputed in the backward pass where the configuration says so."""
+        if self.config.checkpointing and self.training:
+            return checkpoint(layer, *given, use_reentrant=False)  # type: ignore[no-any-return]
+        return layer(*given)  # type: ignore[no-any-return]
 
     def start(self, memory: Memory, longest: int) -> Cache:
         """A cache that holds the right block and no words yet."""

@@ -30,6 +30,8 @@ class TextEncoder(nn.Module):
             own = words
         else:
             self.net, own = self._of_transformers(config, vocab_size, config.pretrained if load else "")
+        if config.checkpointing and hasattr(self.net, "gradient_checkpointing_enable"):
+            self.net.gradient_checkpointing_enable()  # type: ignore[operator]
         self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)

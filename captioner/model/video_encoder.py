@@ -53,8 +53,11 @@ class Windows:
 
 
 @lru_cache(maxsize=64)
-def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]) -> Windows:
-    """The grouping for a padded map of `size`; masks are 0 for neighbours and -100 for strangers."""
+@torch.inference_mode(False)  # what is kept may serve a training step later
+def group_windows(
+    size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: torch.device
+) -> Windows:
+    """The grouping for a padded map of `size`, kept on the device; masks are 0 for neighbours, -100 for strangers."""
     from torchvision.models.video.swin_transformer import _compute_attention_mask_3d
 
     grid = [full // win for full, win in zip(size, window, strict=True)]
@@ -68,8 +71,8 @@ def group_windows(size: tuple[int, ...], window: tuple[int, ...], shift: tuple[i
     masks = _compute_attention_mask_3d(torch.zeros(1), size, window, shift) if any(shift) else None
     for number, count in zip(kinds.tolist(), counts.tolist(), strict=True):
         first = int((kind.flatten() == number).nonzero()[0])
-        groups.append((count, masks[first].clone() if masks is not None and number else None))
-    return Windows(order, order.argsort(), groups)
+        groups.append((count, masks[first].clone().to(device) if masks is not None and number else None))
+    return Windows(order.to(device), order.argsort().to(device), groups)
 
 
 def window_attention(
@@ -87,19 +90,20 @@ def window_attention(
     count, volume = grid[0] * grid[1] * grid[2], window[0] * window[1] * window[2]
     split = (grid[0], window[0], grid[1], window[1], grid[2], window[2])
     x = x.view(b, *split, c).permute(1, 3, 5, 0, 2, 4, 6, 7).reshape(count, b, volume, c)
-    plan = group_windows(size, tuple(window), tuple(shift))
-    x = x[plan.order.to(x.device)] if len(plan.groups) > 1 else x
+    plan = group_windows(size, tuple(window), tuple(shift), x.device)
+    x = x[plan.order] if len(plan.groups) > 1 else x
+    triples = qkv(x).view(count, b, volume, 3, heads, c // heads)
     mixed, first = [], 0
     for number, mask in plan.groups:
-        part = x[first : first + number].reshape(number * b, volume, c)
-        q, k, v = qkv(part).view(number * b, volume, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+        part = triples[first : first + number].flatten(0, 1)  # (number * b, volume, 3, heads, c / heads)
+        q, k, v = part.permute(2, 0, 3, 1, 4)
         scores = bias if mask is None else bias + mask.to(bias)
         scores = scores.to(q.dtype).expand(number * b, -1, -1, -1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
-        mixed.append(proj(out.transpose(1, 2).reshape(number * b, volume, c)))
+        mixed.append(out.transpose(1, 2).reshape(number * b, volume, c))
         first += number
-    x = torch.cat(mixed).view(count, b, volume, c)
-    x = x[plan.inverse.to(x.device)] if len(plan.groups) > 1 else x
+    x = proj(torch.cat(mixed)).view(count, b, volume, c)
+    x = x[plan.inverse] if len(plan.groups) > 1 else x
     x = x.view(*grid, b, *window, c).permute(3, 0, 4, 1, 5, 2, 6, 7).reshape(b, *size, c)
     if any(shift):
         x = torch.roll(x, shift, dims=(1, 2, 3))
@@ -241,7 +245,8 @@ class VideoEncoder(nn.Module):
                 return self.forward_clip(x)
             if self.config.arch in SWIN_SIZES:
                 return self.forward_swin(x)
-            tokens: Tensor = self.net(x)
+            recompute = self.config.checkpointing and self.training
+            tokens: Tensor = checkpoint(self.net, x, use_reentrant=False) if recompute else self.net(x)
             return tokens
 
     def forward_swin(self, x: Tensor) -> Tensor:
@@ -256,7 +261,11 @@ class VideoEncoder(nn.Module):
     def forward_clip(self, x: Tensor) -> Tensor:
         """(B, T, 3, S, S) -> (B, T, C): the class token of every frame."""
         b, t = x.shape[:2]
-        tokens: Tensor = self.net(pixel_values=x.flatten(0, 1)).pooler_output.view(b, t, -1)
+        if self.config.checkpointing and self.training:
+            seen = checkpoint(self.net, x.flatten(0, 1), use_reentrant=False)
+        else:
+            seen = self.net(pixel_values=x.flatten(0, 1))
+        tokens: Tensor = seen.pooler_output.view(b, t, -1)
         return tokens
 
 

@@ -135,9 +135,11 @@ class Meter:
 
 
 def compile_encoders(model: EmotionCaptioner) -> None:
-    """Compile the encoders in place; names of weights stay. The fusion is driven by methods and stays as it is."""
+    """Compile encoders and the layers of the fusion in place; names of weights stay."""
     for name in ("video", "text"):
         part = getattr(model, name, None)
         if isinstance(part, nn.Module):
             part.compile()
             log.info("%s encoder: compiled at its first batch", name)
+    for layer in model.fusion.layers:
+        layer.compile(dynamic=True)  # captions are of any length
