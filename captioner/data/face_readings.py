@@ -4,13 +4,15 @@ pictures -> follower (who is where) -> crops -> emotion and AU networks, in batc
 Of a picture only what is known of its faces is kept, so memory hardly grows with the length of a video.
 """
 
-import io
-import os
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,12 +25,12 @@ from captioner.faces import FaceReader, open_reader, warp
 from captioner.faces.crops import READ_SIDE
 from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll_of
 from captioner.faces.points import EXPRESSION_NAMES
-from captioner.faces.reader import Sighting, dominance_of, upright_maps
+from captioner.faces.reader import Follower, Sighting, dominance_of, upright_maps
 from captioner.model.appearance import Appearance, AppearanceNet, shipped_appearance
 from captioner.model.experts import Experts, load_experts
 from captioner.stopping import heed_stop
 from captioner.video.arrays import as_frames
-from captioner.video.reading import stream
+from captioner.video.reading import Shown, stream
 from captioner.video.transforms import normalise, resize_short
 from prompts.action_units import MAIN_AUS
 
@@ -57,6 +59,11 @@ class Footage:
     duration: float
     size: tuple[int, int]
 
+    @classmethod
+    def of(cls, shown: Shown) -> Footage:
+        """From one of its pictures."""
+        return cls(shown.source, shown.fps, shown.duration, shown.size)
+
 
 class Examiner:
     """The expert networks, looking at crops of many people in batches; what they say goes into the Sightings."""
@@ -77,7 +84,7 @@ class Examiner:
             self.appearance = _seeing_alike(appearance, experts).net.to(self.device)
         self._waiting: list[tuple[Sighting, int, Tensor, float]] = []
 
-    def anew(self) -> "Examiner":
+    def anew(self) -> Examiner:
         """The same networks with nothing waiting: each reading has its own, so that threads may share a captioner."""
         other = copy(self)
         other._waiting = []
@@ -166,19 +173,6 @@ def _quickened(net: nn.Module) -> nn.Module:
     return net.to(memory_format=torch.channels_last)
 
 
-def once_more(source: Any) -> Any:
-    """A source that can be read beside this one: paths, addresses and frames themselves, files opened anew.
-
-    None where an open file can be read once only.
-    """
-    if isinstance(source, io.BytesIO):
-        return io.BytesIO(source.getvalue())
-    if hasattr(source, "read"):
-        name = getattr(source, "name", None)
-        return name if isinstance(name, str) and os.path.isfile(name) else None
-    return source
-
-
 class DenseReader:
     """Reads the people of videos with one face reader, by name, and the shipped experts."""
 
@@ -188,18 +182,21 @@ class DenseReader:
 
     def read(self, source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:
         """Everybody in a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`."""
-        footage, pictures = filmed(source, start, end, fps)
-        return read_faces(pictures, footage, self.reader, self.examiner.anew())
+        shown = filmed(source, start, end, fps)
+        first = next(shown)
+        pictures = ((one.second, one.at(READ_SIDE)) for one in chain([first], shown))
+        return read_faces(pictures, self.watch(Footage.of(first)))
+
+    def watch(self, footage: Footage) -> Watch:
+        """Somebody who is to be shown pictures of this."""
+        return Watch(self.reader, self.examiner.anew(), footage)
 
 
-def read_faces(pictures: Pictures, footage: Footage, reader: FaceReader, examiner: Examiner) -> FaceReadings:
+def read_faces(pictures: Pictures, watch: Watch) -> FaceReadings:
     """Everybody in pictures (H, W, 3), about `RATE` of them a second."""
-    people, times, shape = _follow(pictures, footage.duration, reader, examiner)
-    made = [_reading(seen, times, shape, footage, examiner) for seen in people]
-    made.sort(key=lambda one: -one.dominance)
-    ordered = tuple(replace(one, face_id=number) for number, one in enumerate(made))
-    kind = (examiner.au_ids, examiner.thresholds, examiner.emotions)
-    return FaceReadings(ordered, footage.source, footage.fps, footage.duration, footage.size, *kind)
+    for second, picture in pictures:
+        watch.see(second, picture)
+    return watch.finish()
 
 
 def stride_of(duration: float) -> int:
@@ -207,38 +204,88 @@ def stride_of(duration: float) -> int:
     return next((stride for most, stride in LONG if duration <= most), 4)
 
 
-def _follow(
-    pictures: Pictures, duration: float, reader: FaceReader, examiner: Examiner
-) -> tuple[list[Sighting], NDArray[np.float64], tuple[int, int]]:
-    """Who was seen in the pictures, the seconds of these, and their (height, width)."""
-    waiting = iter(pictures)
-    first = list(islice(waiting, 2))
-    gap = first[1][0] - first[0][0] if len(first) > 1 else 0.0
-    follower = reader.follower(np.array([0.0, gap]), still=len(first) < 2)
-    stride, handled = stride_of(duration), dict[Sighting, int]()
-    recent: deque[Picture] = deque(maxlen=_KEPT)
-    times: list[float] = []
-    for second, picture in chain(first, waiting):
+class Watch:
+    """Follows and examines everybody in pictures that come one by one; only what is known of the faces is kept."""
+
+    def __init__(self, reader: FaceReader, examiner: Examiner, footage: Footage) -> None:
+        self.reader, self.examiner, self.footage = reader, examiner, footage
+        self.times: list[float] = []
+        self._follower: Follower | None = None
+        self._recent: deque[Picture] = deque(maxlen=_KEPT)
+        self._stride = stride_of(footage.duration)
+
+    def see(self, second: float, picture: Picture) -> None:
+        """The next picture (H, W, 3)."""
         heed_stop()
-        times.append(second)
-        recent.append(picture)
-        live = follower.step(picture)
-        every = max(stride, round(len(live) * RATE / MOST_EXAMINED))
-        for number, seen in enumerate(live):
-            for place in range(handled.get(seen, 0), len(seen.at)):
-                back = len(times) - 1 - seen.at[place]
-                if (not place or (seen.at[place] + number) % every == 0) and back < len(recent):
-                    examiner.add(seen, place, recent[-1 - back])
-            handled[seen] = len(seen.at)
-    examiner.flush()
-    height, width = recent[-1].shape[:2] if recent else (1, 1)
-    return follower.finish(), np.asarray(times, np.float64), (height, width)
+        self.times.append(second)
+        self._recent.append(picture)
+        if self._follower is not None:
+            self._step(self._follower, len(self.times) - 1)
+        elif len(self.times) > 1:  # only now it is known how far apart they are
+            self._begin()
+
+    def finish(self) -> FaceReadings:
+        """Everybody seen."""
+        follower = self._follower or self._begin()
+        self.examiner.flush()
+        return self._told(follower.finish(), np.asarray(self.times, np.float64), len(self.times))
+
+    def between(self, start: float, end: float) -> FaceReadings:
+        """Everybody seen from what is on screen at `start` up to `end`, judged by that alone; more may come."""
+        follower = self._follower or self._begin()
+        self.examiner.flush()
+        first, last = self._place(start), max(self._place(start), bisect_left(self.times, end - 1e-3) - 1)
+        times = np.maximum(np.asarray(self.times, np.float64), start)
+        return self._told(follower.between(first, last), times, last - first + 1)
+
+    def forget(self, second: float) -> None:
+        """Nobody will ask for what was on screen before this second."""
+        if self._follower is not None:
+            self._follower.forget(self._place(second))
+
+    def _place(self, second: float) -> int:
+        """Which picture is on screen at a second."""
+        return max(0, bisect_right(self.times, second + 1e-3) - 1)
+
+    def _begin(self) -> Follower:
+        """Start with the pictures that are there: two, or the only one."""
+        gap = self.times[1] - self.times[0] if len(self.times) > 1 else 0.0
+        self._follower = self.reader.follower(np.array([0.0, gap]), still=len(self.times) < 2)
+        for number in range(len(self.times)):
+            self._step(self._follower, number)
+        return self._follower
+
+    def _step(self, follower: Follower, number: int) -> None:
+        """Follow into a picture; show the faces there, and those found in pictures before it, to the examiner."""
+        live = follower.step(self._recent[number - len(self.times)])
+        every = max(self._stride, round(len(live) * RATE / MOST_EXAMINED))
+        for row, seen in enumerate(live):
+            for place in range(seen.offered, len(seen.at)):
+                back = len(self.times) - seen.at[place]
+                if (not place or (seen.at[place] + row) % every == 0) and back <= len(self._recent):
+                    self.examiner.add(seen, place, self._recent[-back])
+            seen.offered = len(seen.at)
+
+    def _told(self, people: Sequence[Sighting], times: NDArray[np.float64], count: int) -> FaceReadings:
+        """The readings of people in `count` pictures, most dominant first; times are those of all pictures."""
+        height, width = self._recent[-1].shape[:2] if self._recent else (1, 1)
+        examiner, footage = self.examiner, self.footage
+        made = [_reading(seen, times, count, (height, width), footage, examiner) for seen in people]
+        made.sort(key=lambda one: -one.dominance)
+        ordered = tuple(replace(one, face_id=number) for number, one in enumerate(made))
+        kind = (examiner.au_ids, examiner.thresholds, examiner.emotions)
+        return FaceReadings(ordered, footage.source, footage.fps, footage.duration, footage.size, *kind)
 
 
 def _reading(
-    seen: Sighting, times: NDArray[np.float64], shape: tuple[int, int], footage: Footage, examiner: Examiner
+    seen: Sighting,
+    times: NDArray[np.float64],
+    count: int,
+    shape: tuple[int, int],
+    footage: Footage,
+    examiner: Examiner,
 ) -> FaceReading:
-    """What was seen of a person as arrays over the pictures (height, width) from their first to their last."""
+    """What was seen of a person in `count` pictures (height, width), as arrays from the first to the last with them."""
     order = np.argsort(seen.at)
     at = np.asarray(seen.at, np.int64)[order]
     span = np.arange(at[0], at[-1] + 1)
@@ -258,7 +305,7 @@ def _reading(
         pitch=value["pitch"] * _DEGREES, roll=roll_of(landmarks) * success,
         gaze=np.stack([value["gazeSide"], value["gazeUp"]], axis=1), expression=expression, aus=rows[:, :units],
         emotions=rows[:, units:], examined=np.isin(span, list(seen.notes)), au_ids=examiner.au_ids,
-        au_thresholds=examiner.thresholds, emotion_names=examiner.emotions, dominance=here * len(span) / len(times),
+        au_thresholds=examiner.thresholds, emotion_names=examiner.emotions, dominance=here * len(span) / count,
         woman=chance_of_woman(seen),
     )  # fmt: skip
 
@@ -270,28 +317,33 @@ def _spread(notes: dict[int, Floats], span: NDArray[np.int64]) -> Floats:
     return np.stack([np.interp(span, at, column) for column in rows.T], axis=1).astype(np.float32)
 
 
-def filmed(source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> tuple[Footage, Pictures]:
-    """What is read of a video or picture between two seconds, and its pictures, `RATE` of them a second.
+def filmed(source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> Iterator[Shown]:
+    """Of a video or picture between two seconds what is on screen `RATE` times a second, and at last.
 
     source: a path, an address, an open file, or frames uint8 (T, H, W, 3) of `fps`.
     """
     if fps <= 0 or start < 0 or (end is not None and end <= start):
         raise VideoError(f"fps {fps}, start {start}, end {end}: need > 0, >= 0, > start")
     if isinstance(source, np.ndarray | Tensor):
-        return _of_frames(as_frames(source), start, end, fps)
-    shown = stream(source, 1 / RATE, [READ_SIDE], start=start, end=end)
-    first = next(shown, None)
-    if first is None:
-        raise VideoError(f"start {start:.2f} s is past the end of {str(source)!r}")
-    footage = Footage(first.source, first.fps, first.duration, first.size)
-    return footage, ((one.second, one.pictures[READ_SIDE]) for one in chain([first], shown))
+        yield from _of_frames(as_frames(source), start, end, fps)
+    else:
+        yield from stream(source, 1 / RATE, [READ_SIDE], start=start, end=end)
 
 
-def _of_frames(frames: Picture, start: float, end: float | None, fps: float) -> tuple[Footage, Pictures]:
+def _of_frames(frames: Picture, start: float, end: float | None, fps: float) -> Iterator[Shown]:
     """The same of frames (T, H, W, 3) in memory."""
-    duration = len(frames) / fps
-    seconds = np.arange(start, duration if end is None else min(end, duration), 1 / RATE)
-    places = np.unique(np.floor(seconds * fps + 1e-6).astype(int))  # what is on screen, each frame once
-    size = (frames.shape[2], frames.shape[1])
-    small = (resize_short(frames[place : place + 1], READ_SIDE).permute(0, 2, 3, 1).numpy()[0] for place in places)
-    return Footage("frames", fps, duration, size), zip((places / fps).tolist(), small, strict=True)
+    last, duration = len(frames) - 1, len(frames) / fps
+    start = min(start, last / fps)
+    stop = max(start, (duration if end is None else min(end, duration)) - 1 / fps)
+    seconds = np.append(np.arange(start, stop, 1 / RATE), stop)
+    places = np.minimum(np.floor(seconds * fps + 1e-6).astype(int), last)
+    for place in np.unique(places).tolist():  # what is on screen, each frame once
+        one = frames[place : place + 1]
+        scale = partial(_scaled, one)
+        yield Shown(place / fps, {}, "frames", fps, duration, (one.shape[2], one.shape[1]), last / fps, scale)
+
+
+def _scaled(frame: Picture, side: int | None) -> Picture:
+    """A frame (1, H, W, 3) as a picture with this short side."""
+    picture: Picture = resize_short(frame, side or min(frame.shape[1:3])).permute(0, 2, 3, 1).numpy()[0]
+    return picture

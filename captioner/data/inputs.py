@@ -21,7 +21,8 @@ from captioner.faces.crops import READ_SIDE, PersonTracks, crop_side, expert_cro
 from captioner.faces.face_reading import FaceReadings
 from captioner.model.batch import ClipInputs
 from captioner.video.arrays import sample_any
-from captioner.video.reading import Clip, Sampling
+from captioner.video.reading import Clip
+from captioner.video.sampling import Sampling
 from captioner.video.shots import pieces
 from captioner.video.transforms import crop, resize_short
 
@@ -68,7 +69,9 @@ def read_inputs(
     sides = input_sides(config, prior, short_side, keep)
     pictures = decode_pictures(source, config, sides, prior, start=start, end=end, fps=fps)
     times = pictures.first.times
-    return _assemble(pictures, config, prior, (float(times[0]), float(times[-1])), short_side, people, keep)
+    followed = follow_people(pictures, config, prior) if looks_at_people(config, prior, keep) else []
+    span = (float(times[0]), float(times[-1]))
+    return assemble(pictures, config, prior, span, followed, short_side=short_side, people=people, keep=keep)
 
 
 def read_windows(
@@ -90,7 +93,8 @@ def read_windows(
     for piece in pieces(source, seconds, wanted, shot):
         if piece.end > done:
             pictures = Pictures.of(piece.clips, wanted, prior, Span(source, piece.start, piece.end))
-            clip = _assemble(pictures, config, prior, (piece.start, piece.end), 0, people, keep)
+            followed = follow_people(pictures, config, prior) if looks_at_people(config, prior, keep) else []
+            clip = assemble(pictures, config, prior, (piece.start, piece.end), followed, people=people, keep=keep)
             yield replace(clip, shot=piece.shot)
 
 
@@ -191,19 +195,28 @@ def prior_probs(prior: EmotionPrior, evidence: Evidence, config: ModelConfig) ->
     return prior.belief(evidence).aligned(config.labels, config.emotion_prior_labels_as).probs
 
 
-def _assemble(
+def looks_at_people(config: ModelConfig, prior: EmotionPrior | None, keep: bool) -> bool:
+    """Whether anything that is made of a clip asks who is in it."""
+    return keep or _crops_faces(config) or (prior is not None and prior.reads_faces)
+
+
+def _crops_faces(config: ModelConfig) -> bool:
+    return config.prompts.vep and config.experts.margin is not None
+
+
+def assemble(
     pictures: Pictures,
     config: ModelConfig,
     prior: EmotionPrior | None,
     span: tuple[float, float],
-    short_side: int,
-    people: int,
-    keep: bool,
+    followed: Sequence[PersonTracks],
+    *,
+    short_side: int = 0,
+    people: int = 0,
+    keep: bool = False,
 ) -> ReadClip:
-    """What the model takes, from pictures at each of `input_sides`."""
-    of_faces = config.prompts.vep and config.experts.margin is not None
-    of_prior = prior is not None and prior.reads_faces
-    followed = follow_people(pictures, config, prior) if of_faces or of_prior or keep else []
+    """What the model takes, from pictures at each of `input_sides` and who was followed in them."""
+    of_faces = _crops_faces(config)
     tracks = sampled_tracks(followed) if of_faces or keep else []
     persons = list(range(min(people, len(tracks)))) or [0 if of_faces and tracks else -1]
     side = short_side or config.video.size

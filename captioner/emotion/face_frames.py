@@ -18,7 +18,8 @@ from captioner.faces import FaceTrack
 from captioner.faces.crops import MARGIN, READ_SIDE, reader_version, shared_reader
 from captioner.store import Kept, weights_hash
 from captioner.video import LUMA
-from captioner.video.reading import frames_at, middles
+from captioner.video.reading import frames_at
+from captioner.video.sampling import middles
 from captioner.video.transforms import square_frames
 
 __all__ = ["READ_SIDE", "FaceFrames", "TrunkFeatures", "face_frames"]

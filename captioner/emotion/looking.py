@@ -20,7 +20,8 @@ from captioner.emotion.persons import body_masks
 from captioner.faces import FaceTrack
 from captioner.faces.crops import face_tracks
 from captioner.video.arrays import sample_any
-from captioner.video.reading import Clip, Sampling
+from captioner.video.reading import Clip
+from captioner.video.sampling import Sampling
 from captioner.video.transforms import square_frames
 
 

@@ -75,9 +75,21 @@ class _FrameFollower(Follower):
 
     def finish(self) -> list[Sighting]:
         """Everybody seen."""
-        for person in self.people:
+        return self.between(0, self._frame)
+
+    def between(self, first: int, last: int) -> list[Sighting]:
+        """Everybody seen in these frames."""
+        parts = (person.part(first, last) for person in self.people)
+        people = [person for person in parts if person is not None]
+        for person in people:
             person.values = list(with_means(np.stack(person.values)))
-        return self.people
+        return people
+
+    def forget(self, before: int) -> None:
+        """Nobody will ask for the frames before this one."""
+        self.people = [person for person in self.people if person.end() >= min(before, self._frame - _GAP)]
+        for person in self.people:
+            person.forget(before)
 
 
 def _link(people: list[Sighting], t: int, faces: list[_Found]) -> None:

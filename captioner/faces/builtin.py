@@ -69,9 +69,23 @@ class BuiltinFollower(Follower):
             people = sort_out(tracker.everything(), tracker.rules, tracker.frame + 1, tracker.cuts)
         else:
             people = tracker.finish()
-        for seen in people:
-            seen.values = list(with_means(np.stack(seen.values)))
-        return [*people]
+        return _described(people)
+
+    def between(self, first: int, last: int) -> list[Sighting]:
+        """Everybody seen in these frames, judged by them."""
+        tracker = self.tracker
+        return _described(sort_out(tracker.between(first, last), tracker.rules, last - first + 1, tracker.cuts))
+
+    def forget(self, before: int) -> None:
+        """Nobody will ask for the frames before this one."""
+        self.tracker.forget(before)
+
+
+def _described(people: Sequence[Sighting]) -> list[Sighting]:
+    """The people, their values named by EXPRESSION_NAMES."""
+    for seen in people:
+        seen.values = list(with_means(np.stack(seen.values)))
+    return [*people]
 
 
 def as_grey(frame: NDArray[np.uint8]) -> Tensor:

@@ -3,11 +3,14 @@
 E expression values. Pixel centres are whole numbers in a Sighting, half more in a FaceTrack.
 """
 
+from __future__ import annotations
+
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +19,9 @@ from numpy.typing import NDArray
 from captioner.errors import CaptionerError
 from captioner.faces import warp
 from captioner.faces.points import EXPRESSION_NAMES
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +61,9 @@ class FaceTrack:
         return self.expression[:, self.names.index(name)]
 
 
+_COURSES = ("at", "marks", "scores", "values")  # of a Sighting: one entry a frame
+
+
 @dataclass(eq=False)
 class Sighting:
     """One person so far: frames, landmarks (68, 2), odds of a face and values (E,) at each, notes of others."""
@@ -65,10 +74,37 @@ class Sighting:
     values: list[NDArray[np.float32]] = field(default_factory=list)
     notes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     looks: list[tuple[float, float]] = field(default_factory=list)  # the best crops: how good, log odds of a woman
+    offered: int = 0  # how many of the frames somebody has looked at closer
 
     def end(self) -> int:
         """The latest frame with this person."""
         return max(self.at)
+
+    def part(self, first: int, last: int) -> Self | None:
+        """A copy of what was seen in these frames, both included, and the notes nearest to them; None if nothing."""
+        within = [place for place, at in enumerate(self.at) if first <= at <= last]
+        if not within:
+            return None
+        part = copy(self)
+        for name in _COURSES:
+            setattr(part, name, [getattr(self, name)[place] for place in within])
+        notes = {at: note for at, note in self.notes.items() if first <= at <= last}
+        if self.notes and not notes:
+            nearest = min(self.notes, key=lambda at: min(abs(at - first), abs(at - last)))
+            notes = {nearest: self.notes[nearest]}
+        part.notes, part.looks = notes, list(self.looks)
+        return part
+
+    def forget(self, before: int) -> None:
+        """Let go of what was seen before a frame, but not of the latest of all."""
+        latest = self.end() if self.at else 0
+        kept = [place for place, at in enumerate(self.at) if at >= before or at == latest]
+        self.offered = sum(place < self.offered for place in kept)
+        for name in _COURSES:
+            courses = getattr(self, name)
+            courses[:] = [courses[place] for place in kept]
+        newest = max(self.notes, default=0)
+        self.notes = {at: note for at, note in self.notes.items() if at >= before or at == newest}
 
 
 class Follower(ABC):
@@ -81,6 +117,14 @@ class Follower(ABC):
     @abstractmethod
     def finish(self) -> list[Sighting]:
         """Everybody seen, without fleeting errors; values named by EXPRESSION_NAMES."""
+
+    @abstractmethod
+    def between(self, first: int, last: int) -> list[Sighting]:
+        """The same of these frames alone, both included; following goes on."""
+
+    @abstractmethod
+    def forget(self, before: int) -> None:
+        """Nobody will ask for the frames before this one."""
 
 
 class FaceReader:

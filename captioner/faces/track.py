@@ -3,8 +3,11 @@
 N faces, T frames; pictures are grey (H, W) in 0..255.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +20,9 @@ from captioner.faces.landmarks import FaceEstimate, Landmarker
 from captioner.faces.nets import Finder
 from captioner.faces.points import NETWORK_NAMES
 from captioner.faces.reader import Sighting
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LEAST = 8.0  # pixels, side of a face
 _YAW = NETWORK_NAMES.index("yaw")
@@ -86,6 +92,13 @@ class Followed(Sighting):
         turn = round(float(look.values[0, _YAW]) / _TURN)
         self.turned[turn] = _mixed(self.turned.get(turn, self.latest), self.latest, share)
 
+    def part(self, first: int, last: int) -> Self | None:
+        """A copy of what was seen in these frames, that may be joined with others."""
+        part = super().part(first, last)
+        if part is not None:
+            part.odds, part.turned = list(self.odds), dict(self.turned)
+        return part
+
 
 def _mixed(grown: Tensor, new: Tensor, share: float) -> Tensor:
     return F.normalize(grown * (1 - share) + new * share, dim=0)
@@ -130,6 +143,18 @@ class Tracker:
         """All that was followed, faces or not."""
         self._retire(self.live)
         return self.gone
+
+    def between(self, first: int, last: int) -> list[Followed]:
+        """Copies of all that was followed, faces or not, in these frames; following goes on."""
+        parts = (seen.part(first, last) for seen in (*self.gone, *self.live))
+        return [seen for seen in parts if seen is not None]
+
+    def forget(self, before: int) -> None:
+        """Let go of the frames before this one, and of those who left too long ago to be known again."""
+        oldest = min(before, self.frame - self.rules.memory)
+        self.gone = [seen for seen in self.gone if seen.end() >= oldest]
+        for seen in (*self.gone, *self.live):
+            seen.forget(before)
 
     def _is_person(self, seen: Followed) -> bool:
         few, odds = len(seen.at) < min(self.rules.least, self.frame + 1), float(np.mean(seen.odds))

@@ -1,6 +1,6 @@
 """From a video to captions: the object that `captioner.load()` returns.
 
-source -> read_inputs (frames, faces, belief) -> collate -> EmotionCaptioner.see -> write_batch -> Caption
+source -> read_once or read_inputs (frames, faces, belief) -> collate -> EmotionCaptioner.see -> write_batch -> Caption
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
-from captioner.data.face_readings import DenseReader, once_more
+from captioner.data.face_readings import DenseReader
 from captioner.data.inputs import ReadClip, read_inputs, read_windows
+from captioner.data.one_pass import read_once, read_windows_once
 from captioner.errors import CaptionerError, ConfigError
 from captioner.faces import BACKENDS, open_reader
 from captioner.faces.face_reading import FaceReadings
@@ -161,9 +162,9 @@ class Captioner:
             raise ConfigError(f"windows of {seconds:g} s are too short: at least {LEAST_WINDOW:g} s are needed")
         asked = self.options(**options)
         behind = (after.shot, after.end) if after else None
-        again = once_more(source := checked(source))
-        read = read_windows(source, self.config, seconds, people=asked.people, keep=asked.keeps, after=behind)
-        clips = (self._followed(clip, once_more(again), asked, clip.start, clip.end) for clip in read)
+        read = partial(read_windows_once, dense=self._dense) if self._measures(asked) else read_windows
+        people, keep = asked.people, asked.keeps
+        clips = read(checked(source), self.config, seconds=seconds, people=people, keep=keep, after=behind)
         for captions in self._each(ahead(clips, batch + 1), asked, batch):
             yield from captions
 
@@ -210,20 +211,14 @@ class Captioner:
     def _read(
         self, source: Any, asked: DecodeOptions, start: float = 0.0, end: float | None = None, fps: float = 25.0
     ) -> ReadClip:
-        """A clip as the model takes it, everybody in it followed all the time."""
-        again = once_more(source := checked(source))
-        own, people, keep = self.config, asked.people, asked.keeps
-        clip = read_inputs(source, own, start=start, end=end, fps=fps, people=people, keep=keep)
-        return self._followed(clip, again, asked, start, end, fps)
+        """A clip as the model takes it, with what its claims are held against where the captioner can tell."""
+        read = partial(read_once, dense=self._dense) if self._measures(asked) else read_inputs
+        people, keep = asked.people, asked.keeps
+        return read(checked(source), self.config, start=start, end=end, fps=fps, people=people, keep=keep)
 
-    def _followed(
-        self, clip: ReadClip, source: Any, asked: DecodeOptions, start: float, end: float | None, fps: float = 25.0
-    ) -> ReadClip:
-        """The clip with what its claims are held against, where the captioner can tell."""
-        own = self.config
-        if not asked.claims or not own.prompts.reading or own.experts.margin is None or source is None:
-            return clip
-        return replace(clip, readings=self._dense.read(source, start, end, fps))
+    def _measures(self, asked: DecodeOptions) -> bool:
+        """Whether everybody is followed all the time, for claims to be held against."""
+        return asked.claims and self.config.prompts.reading and self.config.experts.margin is not None
 
     def options(self, **keywords: Unpack[DecodeKeywords]) -> DecodeOptions:
         """Options from keywords; a style, or people, that this captioner does not know are an error."""

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from captioner.errors import VideoError
-from captioner.video.reading import Clip, Sampling, read_samples
+from captioner.video.reading import Clip, read_samples
+from captioner.video.sampling import Sampling
 from captioner.video.transforms import resize_short
 
 

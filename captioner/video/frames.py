@@ -40,6 +40,10 @@ class Scaler:
             pictures[side] = picture(frame, scaled_size(self.size, side), self._turn, reformatter)
         return pictures
 
+    def one(self, frame: av.VideoFrame, side: int | None) -> np.ndarray:
+        """A frame at one short side."""
+        return self(frame, [side])[side]
+
 
 class _SideData(SideDataContainer):
     """What a frame brings beside its picture, up to the first kind that PyAV has no name for, as EXIF is.

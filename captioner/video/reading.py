@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,7 @@ from captioner.errors import VideoError
 from captioner.files import atomic
 from captioner.video.clock import Survey, survey_of
 from captioner.video.frames import Scaler, orientation_of, shown_size
+from captioner.video.sampling import Sampling, check_start, ends_early, wanted_seconds
 from captioner.video.selective import CODECS, Unpickable, on_screen, pick
 from captioner.video.source import VideoSource, open_video
 
@@ -51,30 +54,6 @@ class Clip:
     source: str
     fps: float
     duration: float
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which pictures of a span are wanted: `count` of them, evenly spread, at each short side (None: as they are).
-
-    edges: the first and the last picture are among them; else each is the middle of one of `count` equal parts.
-    """
-
-    count: int
-    sides: tuple[int | None, ...]
-    edges: bool = True
-
-    def seconds(self, start: float, last: float, end: float) -> np.ndarray:
-        """The seconds (count,) of a span whose last picture comes on at `last` and goes at `end`."""
-        if self.edges:
-            return np.linspace(start, max(start, last), self.count)
-        return start + middles(max(0.0, end - start), self.count)
-
-
-def middles(duration: float, count: int) -> np.ndarray:
-    """The seconds (count,) in the middle of equal parts."""
-    seconds: np.ndarray = (np.arange(count) + 0.5) * duration / count
-    return seconds
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -115,17 +94,13 @@ def read_samples(
     opened = VideoSource(source)
 
     def spread(survey: Survey, stop: float | None) -> list[np.ndarray]:
-        if start > survey.last + 1 / survey.fps:
-            raise VideoError(f"start {start:.2f} s is past the end of {opened.name!r} ({survey.duration:.2f} s)")
-        last = survey.last if stop is None else min(survey.last, max(start, stop - 1 / survey.fps))
-        until = survey.duration if stop is None else min(stop, survey.duration)
-        return [each.seconds(start, last, until) for each in samplings]
+        check_start(opened.name, start, survey)
+        return wanted_seconds(samplings, survey, start, stop)
 
     sides = [each.sides for each in samplings]
     survey, samples = _sample(opened, lambda found: spread(found, end), sides)
     last, found = max(float(each.wanted[-1]) for each in samples), float(max(each.times[-1] for each in samples))
-    if last - found > max(0.1 * (last - start), 2 / survey.fps) and found > start:
-        log.warning("%s: readable up to %.1f s of %.1f s", opened.name, found, survey.duration)
+    if ends_early(opened.name, (start, found, last), survey):
         _, samples = _sample(opened, lambda survey: spread(survey, found + 1 / survey.fps), sides)
     return [
         [Clip(np.stack(sized), each.times, opened.name, survey.fps, survey.duration) for sized in each.frames]
@@ -151,35 +126,51 @@ class Shown:
     fps: float
     duration: float
     size: tuple[int, int]  # width, height of the video as shown
+    last: float  # second of the last picture of the video
+    scale: Callable[[int | None], np.ndarray] | None = field(default=None, repr=False)  # the decoded picture to a side
+
+    def at(self, side: int | None) -> np.ndarray:
+        """The picture at a short side, scaled now where that was not asked for."""
+        if side not in self.pictures and self.scale is not None:
+            self.pictures[side] = self.scale(side)
+        return self.pictures[side]
+
+    def held(self) -> Shown:
+        """The same without the decoded picture behind it, which is large."""
+        return replace(self, scale=None)
 
 
 def stream(
-    source: str | Path | BinaryIO,
+    source: str | Path | BinaryIO | VideoSource,
     step: float,
     sides: Sequence[int | None],
     *,
     start: float = 0.0,
     end: float | None = None,
 ) -> Iterator[Shown]:
-    """What is on screen every `step` seconds, each picture once, from one pass over a video of any length.
+    """What is on screen every `step` seconds and at last, each picture once, from one pass over a video of any length.
 
-    With `start` and `end` between these seconds: of a long video no more is decoded than that.
+    With `start` and `end` between these seconds: of a long video no more is decoded than that. At least one picture.
     """
-    opened = VideoSource(source)
+    opened = source if isinstance(source, VideoSource) else VideoSource(source)
     with open_video(opened) as (container, video):
         survey = survey_of(container, video, opened)
+    check_start(opened.name, start, survey)
     with open_video(opened) as (container, video):
         reader = _Reader(container, video, survey, opened.name)
         scaler = Scaler(video)
         previous: tuple[float, av.VideoFrame] | None = None
         last = survey.last if end is None else min(survey.last, end - 1 / survey.fps)
-        for tick in range(int((last - start) / step + 1e-6) + 1 if last >= start else 0):
-            shown = reader.at(start + tick * step)
+        steps = int(max(0.0, last - start) / step + 1e-6) + 1
+        for second in chain((start + tick * step for tick in range(steps)), [max(start, last)]):
+            shown = reader.at(second)
             if shown is None:
                 raise VideoError(f"no frame of {opened.name!r} can be decoded; the file is damaged")
             if shown is not previous:
-                second = max(shown[0], 0.0 if previous is None else previous[0])
-                yield Shown(second, scaler(shown[1], sides), opened.name, survey.fps, survey.duration, scaler.size)
+                since = max(shown[0], 0.0 if previous is None else previous[0])
+                pictures = scaler(shown[1], sides)
+                known = (opened.name, survey.fps, survey.duration, scaler.size, survey.last)
+                yield Shown(since, pictures, *known, partial(scaler.one, shown[1]))
             elif reader.ended:
                 break
             previous = shown

@@ -4,7 +4,7 @@ Axes: T frames, H W pixels.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captioner.video.reading import Clip, Sampling, Shown, stream
+from captioner.video.reading import Clip, Shown, stream
+from captioner.video.sampling import Sampling, leeway
 
-STEP = 0.125  # seconds between the pictures that are compared
+STEP = 0.1  # seconds between the pictures that are compared: those in which people are followed
 HELD = 96  # pictures kept at most of a window and a half
 LEAST = 1.0  # seconds; a shorter shot joins the one after it
 # A cut changes the picture and its colours; movement changes the picture, a pan keeps the colours.
@@ -56,11 +57,18 @@ class Cuts:
         return new
 
 
-def pieces(source: Any, seconds: float, samplings: Sequence[Sampling], shot: float = 0.0) -> Iterator[Piece]:
+def pieces(
+    source: Any,
+    seconds: float,
+    samplings: Sequence[Sampling],
+    shot: float = 0.0,
+    watch: Callable[[Shown, bool], object] | None = None,
+) -> Iterator[Piece]:
     """Windows of at most `seconds` that end where a shot ends, each sampled as `read_samples` does it.
 
     What is left of a shot is never under half a window, unless the shot itself is shorter. shot: the second at which
-    the first one begins; from there on the windows are those of a pass from the beginning.
+    the first one begins; from there on the windows are those of a pass from the beginning. watch: is told of every
+    picture, and whether a shot begins with it, before any window that holds it comes out.
     """
     keep = max(STEP, 1.5 * seconds / HELD)
     least = min(LEAST, seconds / 2)
@@ -72,16 +80,19 @@ def pieces(source: Any, seconds: float, samplings: Sequence[Sampling], shot: flo
     for shown in stream(source, STEP, sides, start=shot // STEP * STEP):
         if shown.second < shot:
             continue  # of the shot before
-        if cuts.is_new(shown.pictures[largest]) and shown.second - start >= least:
+        fresh = cuts.is_new(shown.pictures[largest]) and shown.second - start >= least
+        if fresh:
             yield from _divide(held, (shot, start, shown.second), seconds, samplings)
             held, shot, start, due = [], shown.second, shown.second, shown.second
         while shown.second - start >= 1.5 * seconds:
             yield _piece(held, (shot, start, start + seconds), samplings)
             start += seconds
             held = _from(held, start)
+        if watch is not None:
+            watch(shown, fresh)
         if shown.second >= due or not held:
-            held.append(shown)
-            due = shown.second + keep - 1e-6
+            held.append(shown.held())
+            due = shown.second + keep - STEP / 2
     if shown is not None and held:
         yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, samplings)
 
@@ -111,15 +122,15 @@ def _piece(held: list[Shown], span: tuple[float, float, float], samplings: Seque
     shot, start, end = span
     first, clips = held[0], []
     for each in samplings:
-        chosen = _on_screen(held, each.seconds(start, end - 1 / first.fps, end).tolist())
+        chosen = _on_screen(held, each.seconds(start, end - 1 / first.fps, end) + leeway(STEP, first.fps))
         times = np.maximum([shown.second for shown in chosen], start)  # a picture may have been there before
         stacks = [np.stack([shown.pictures[side] for shown in chosen]) for side in each.sides]
         clips.append([Clip(pixels, times, first.source, first.fps, first.duration) for pixels in stacks])
     return Piece(round(start, 3), round(end, 3), shot, clips)
 
 
-def _on_screen(held: list[Shown], seconds: Sequence[float]) -> list[Shown]:
-    places = np.searchsorted([shown.second for shown in held], np.array(seconds) + 1e-3, side="right") - 1
+def _on_screen(held: list[Shown], seconds: NDArray[np.float64]) -> list[Shown]:
+    places = np.searchsorted([shown.second for shown in held], seconds, side="right") - 1
     return [held[max(place, 0)] for place in places]
 
 

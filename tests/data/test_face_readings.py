@@ -1,7 +1,7 @@
 """People followed and examined densely: made-up readers for the bookkeeping, the shipped networks for the rest."""
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from captioner.data import face_readings
-from captioner.data.face_readings import DenseReader, Footage, filmed, read_faces, stride_of
+from captioner.data.face_readings import DenseReader, Footage, Watch, filmed, read_faces, stride_of
 from captioner.errors import VideoError
-from captioner.faces import EXPRESSION_NAMES, FaceReader
 from captioner.faces.face_reading import FaceReadings
-from captioner.faces.reader import Follower, Sighting
 from captioner.video.reading import read_clip, write_video
-from tests.faces.mean_face import mean_face, placed
+from tests.data.scripted import Brightness, Script
 from tests.helpers import ROOT
 
 EXAMPLE = ROOT / "examples" / "smile.mp4"
-
-
-class Script(FaceReader, Follower):
-    """Whoever `cast` says is there: by person the frames, each with the frame at which it becomes known."""
-
-    name = "script"
-
-    def __init__(self, cast: Sequence[dict[int, int]], side: float = 60.0) -> None:
-        self.cast, self.frame, self.stills = cast, -1, list[bool]()
-        self.people = [Sighting() for _ in cast]
-        self.marks = [placed(mean_face(), 100 + 90 * p, 100, side / (p + 1)).numpy() for p in range(len(cast))]
-
-    def follower(self, times: NDArray[np.float64] | None = None, still: bool = False) -> "Script":
-        self.stills.append(still)
-        return self
-
-    def step(self, frame: NDArray[np.uint8]) -> Sequence[Sighting]:
-        self.frame += 1
-        for seen, plan, marks in zip(self.people, self.cast, self.marks, strict=True):
-            for at in sorted((at for at, known in plan.items() if known == self.frame), reverse=True):
-                seen.at.append(at)
-                seen.marks.append(marks + np.float32(at))
-                seen.scores.append(0.9)
-                seen.values.append(np.full(len(EXPRESSION_NAMES), at / 10, np.float32))
-        return [seen for seen in self.people if seen.at]
-
-    def finish(self) -> list[Sighting]:
-        return [seen for seen in self.people if seen.at]
-
-
-class Brightness:
-    """In place of the networks: a unit's score is how bright the face's picture is, and batches are counted."""
-
-    au_ids, thresholds, emotions = (1, 12), (0.5, 0.5), ("neutral",)
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
-
-    def add(self, seen: Sighting, place: int, picture: NDArray[np.uint8]) -> None:
-        self.asked.append((id(seen), seen.at[place]))
-        light = picture[0, 0, 0] / 100
-        seen.notes[seen.at[place]] = np.array([light, 1 - light, 1.0], np.float32)
-
-    def flush(self) -> None:
-        """Nothing waits."""
 
 
 def film(count: int, gap: float = 0.1) -> Iterator[tuple[float, NDArray[np.uint8]]]:
@@ -76,7 +29,7 @@ def film(count: int, gap: float = 0.1) -> Iterator[tuple[float, NDArray[np.uint8
 def read(script: Script, count: int, duration: float = 3.0, pictures: Any = None) -> tuple[FaceReadings, Brightness]:
     examiner = Brightness()
     footage = Footage("made up", 25.0, duration, (640, 360))
-    return read_faces(pictures or film(count), footage, script, examiner), examiner  # type: ignore[arg-type]
+    return read_faces(pictures or film(count), Watch(script, examiner, footage)), examiner  # type: ignore[arg-type]
 
 
 def at_once(*frames: int) -> dict[int, int]:
@@ -205,10 +158,11 @@ def test_the_file_may_have_any_size_and_the_points_lie_on_the_face(reader: Dense
 
 
 def test_what_is_read_of_frames_in_memory() -> None:
-    footage, pictures = filmed(np.zeros((50, 120, 90, 3), np.uint8), fps=25.0)
-    assert (footage.size, footage.duration) == ((90, 120), 2.0)
-    seconds = [second for second, _ in pictures]
-    assert len(seconds) == 20 and seconds[:3] == pytest.approx([0, 0.08, 0.2])
+    pictures = list(filmed(np.zeros((50, 120, 90, 3), np.uint8), fps=25.0))
+    assert (pictures[0].size, pictures[0].duration, pictures[0].last) == ((90, 120), 2.0, 1.96)
+    assert pictures[3].at(60).shape == (80, 60, 3)
+    seconds = [one.second for one in pictures]
+    assert len(seconds) == 21 and seconds[:3] == pytest.approx([0, 0.08, 0.2]) and seconds[-1] == 1.96
 
 
 def test_the_quick_networks_say_what_the_others_say(reader: DenseReader) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from captioner.video import shots
-from captioner.video.reading import Sampling, read_samples, write_video
+from captioner.video.reading import read_samples, write_video
+from captioner.video.sampling import Sampling
 from captioner.video.shots import Cuts, Piece, pieces
 
 FPS = 8

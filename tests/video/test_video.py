@@ -518,9 +518,14 @@ def test_a_part_of_a_stream_is_what_the_whole_shows_then(tmp_path: Path) -> None
     levels = np.arange(40, dtype=np.uint8)[:, None, None, None] * 6
     write_video(tmp_path / "a.mp4", np.broadcast_to(levels, (40, 32, 48, 3)), 10)
     whole = list(stream(tmp_path / "a.mp4", 0.2, [16]))
+    broad = {shown.second: shown.pictures[32] for shown in stream(tmp_path / "a.mp4", 0.2, [32])}
     part = list(stream(tmp_path / "a.mp4", 0.2, [16], start=1.0, end=2.0))
-    assert [shown.second for shown in part] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8])
-    for shown, same in zip(part, whole[5:], strict=False):
+    assert [shown.second for shown in part] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8, 1.9])  # and the last one
+    for shown, same in zip(part[:5], whole[5:], strict=False):
         np.testing.assert_array_equal(shown.pictures[16], same.pictures[16])
     assert {shown.size for shown in part} == {(48, 32)}
-    assert list(stream(tmp_path / "a.mp4", 0.2, [16], start=9.0)) == []
+    np.testing.assert_array_equal(part[0].at(32), broad[1.0])
+    with pytest.raises(KeyError):
+        part[0].held().at(24)  # it was let go
+    with pytest.raises(VideoError, match=r"start 9.00 s is past the end of '.*a.mp4' \(4.00 s\)"):
+        list(stream(tmp_path / "a.mp4", 0.2, [16], start=9.0))

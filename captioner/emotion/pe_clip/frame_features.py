@@ -20,7 +20,8 @@ from captioner.emotion.clip.vision import FaceTower, VisionTower
 from captioner.emotion.face_frames import READ_SIDE, TrunkFeatures, face_frames
 from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.store import Kept, weights_hash
-from captioner.video.reading import frames_at, middles
+from captioner.video.reading import frames_at
+from captioner.video.sampling import middles
 from captioner.video.transforms import crop, resize_short
 
 log = logging.getLogger(__name__)
