@@ -24,7 +24,7 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.faces.crops import face_tracks
 from captioner.files import list_recognisers
 from captioner.inference.choices import pick_device
-from captioner.video.reading import Sampling
+from captioner.video.sampling import Sampling
 from captioner.video.shots import pieces
 
 if TYPE_CHECKING:
