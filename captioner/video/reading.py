@@ -24,6 +24,7 @@ from captioner.video.clock import Survey, survey_of
 from captioner.video.frames import Scaler, orientation_of, shown_size
 from captioner.video.sampling import Sampling, check_start, ends_early, wanted_seconds
 from captioner.video.selective import CODECS, Unpickable, on_screen, pick
+from captioner.video.sound_track import SoundTrack
 from captioner.video.source import VideoSource, open_video
 
 log = logging.getLogger(__name__)
@@ -176,12 +177,23 @@ def stream(
             previous = shown
 
 
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> None:
-    """An H.264 video of `frames` uint8 (T, H, W, 3), written atomically; odd sizes gain an edge pixel."""
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    crf: int = 18,
+    sound: tuple[np.ndarray, int] | None = None,
+) -> None:
+    """An H.264 video of `frames` uint8 (T, H, W, 3), written atomically; odd sizes gain an edge pixel.
+
+    sound: samples float32 (N,) of one channel and their rate, written beside as AAC.
+    """
     stream: Any = None
+    track: SoundTrack | None = None
     options = {"movflags": "+faststart"} if Path(path).suffix.lower() in _INDEXED else {}
     with atomic(path) as temporary, av.open(str(temporary), "w", options=options) as container:
-        for picture in frames:
+        for number, picture in enumerate(frames, start=1):
             height, width = picture.shape[:2]
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if stream is None:
@@ -192,12 +204,17 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
                 # One thread, no B frames, no macroblock tree: with them x264 wrote up to five variants of one clip.
                 stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
                 stream.options |= {"x264-params": "no-mbtree=1"}
+                track = None if sound is None else SoundTrack(container, *sound)
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             # Converted here: left to the encoder, the conversion gives other bytes from run to run.
             container.mux(stream.encode(image.reformat(format="yuv420p")))
+            if track is not None:
+                track.write(number / fps)
         if stream is None:
             raise VideoError(f"no frames to write to {str(path)!r}")
         container.mux(stream.encode(None))
+        if track is not None:
+            track.close()
 
 
 def _slack(stream: Any, survey: Survey) -> float:

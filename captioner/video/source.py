@@ -87,23 +87,34 @@ class VideoSource:
 
 
 @contextmanager
-def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, Any]]:
-    """The container and its first real video stream."""
+def open_container(source: VideoSource) -> Iterator[InputContainer]:
+    """The container of a source, whatever streams it has."""
     container: Any
     try:
         if source.url:
             with av.open(source.url, options=_WEB, **_OPEN) as container:
-                yield container, _picture_stream(container, source)
+                yield container
         else:
             with source.open() as file, av.open(file, options=_LOCAL, **_OPEN) as container:
-                yield container, _picture_stream(container, source)
+                yield container
     except av.error.FFmpegError as error:
         raise VideoError(source.fault(error)) from error
 
 
+@contextmanager
+def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, Any]]:
+    """The container and its first real video stream."""
+    with open_container(source) as container:
+        yield container, _picture_stream(container, source)
+
+
+def real_pictures(container: InputContainer) -> list[Any]:
+    """The video streams; cover art of a song counts as one for FFmpeg, not here."""
+    return [stream for stream in container.streams.video if "attached_pic" not in str(stream.disposition)]
+
+
 def _picture_stream(container: InputContainer, source: VideoSource) -> Any:
-    # cover art of a song counts as a video stream for FFmpeg
-    streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
+    streams = real_pictures(container)
     if not len(container.streams):
         raise VideoError(f"{source.name!r} is cut off or damaged: its index cannot be found")
     if not streams:
