@@ -108,7 +108,8 @@ class SileroNet(nn.Module):
             state = self.lstm_cell(row, state)
             states.append(state[0])
         logits = self.final_conv(torch.cat(states).relu()[:, :, None])
-        return logits.sigmoid().flatten()
+        probs: Tensor = logits.sigmoid().flatten()
+        return probs
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,1 @@
+"""AV-CANet: pictures and sound of a clip, fused snippet by snippet and as a whole."""
