@@ -3,7 +3,7 @@
     python scripts/measure.py faces --photos photos --split test               the face reader
     python scripts/measure.py animator --faces photos --bundle FILE            animated photos, read by MediaPipe
     python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
-    python scripts/measure.py golden emotionclip FOLDER                        what public code computed, and ours
+    python scripts/measure.py golden emotionclip|lisf|mfcc FOLDER              what public code computed, and ours
 
 Photos are folders of annotated photos, clips folders of scripts/make_clips.py.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from _command import run_subcommand
 
 from captioner.data.manifest import SPLITS, read_manifest
+from captioner.errors import ConfigError
 from captioner.files import write_text
 
 
@@ -121,9 +122,12 @@ def measure_golden(parser: ArgumentParser, arguments: list[str]) -> int:
 
     parser.add_argument("what", choices=GOLDENS)
     parser.add_argument("folder", type=Path, help="weights, inputs and outputs as safetensors, sizes as JSON")
+    parser.add_argument("--heads", type=int, help="of lisf's attention (default: a quarter of its width)")
     options = parser.parse_args(arguments)
     compare, allowed = GOLDENS[options.what]
-    differences = compare(options.folder)
+    if options.heads is not None and options.what != "lisf":
+        raise ConfigError(f"--heads is for lisf, not for {options.what}: leave it out")
+    differences = compare(options.folder, **({} if options.heads is None else {"heads": options.heads}))
     for name, value in differences.items():
         print(f"{name:24} {value:.2e}")
     largest = max(differences.values())

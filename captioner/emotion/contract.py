@@ -20,27 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from captioner.emotion.belief import EmotionBelief
+from captioner.sound import Sound
 
 Crop = Literal["frame", "face"]
 
 
-class Audible(Protocol):
-    """Sound of a span: mono samples float32 (N,) at a rate."""
-
-    @property
-    def wave(self) -> Tensor: ...
-
-    @property
-    def rate(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class SoundWants:
-    """The sound that a recogniser asks for: samples a second, at most so many seconds (0: all), made into what."""
+    """The sound that a recogniser asks for: samples a second, seconds at most (0: all), made into what.
+
+    segments: of so many equal parts, one behind the other, each at most `span` seconds from its middle; 0: the clip's.
+    """
 
     rate: int = 16_000
     span: float = 0.0
     front: str = "wave"
+    segments: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,8 @@ class Wants:
     """The centre square of a picture; or a person's face, upright and grey."""
     edges: bool = False
     """The first and the last picture are among them; else each is the middle of its share of the clip."""
+    step: float = 0.0
+    """Seconds between the pictures of a part, about its middle; 0: spread over the part."""
     persons: bool = False
     """Where in the pictures the persons are."""
     sound: SoundWants | None = None
@@ -82,13 +79,13 @@ class Evidence:
     frames: Tensor | None = None  # (T, 3, S, S) uint8
     times: Tensor | None = None  # (T,) seconds
     persons: Tensor | None = None  # (T, S, S) bool
-    sound: Audible | None = None
+    sound: Sound | None = None
     words: str = ""  # "": nobody was understood
 
     def key(self) -> str:
         """A digest of its content."""
         digest = hashlib.blake2b(self.words.encode(), digest_size=16)
-        wave = None if self.sound is None else self.sound.wave
+        wave = None if self.sound is None else torch.from_numpy(self.sound.wave)
         for part in (self.frames, self.persons, wave):
             digest.update(b"-" if part is None else part.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -101,7 +98,7 @@ class EvidenceBatch:
     frames: Tensor | None = None  # (B, T, 3, S, S) uint8
     times: Tensor | None = None  # (B, T)
     persons: Tensor | None = None  # (B, T, S, S) bool
-    sounds: tuple[Audible | None, ...] = ()
+    sounds: tuple[Sound | None, ...] = ()
     words: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> EvidenceBatch:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from captioner.sound import Sound, read_sound, read_spans
+from captioner.sound.audio import open_sound
 from captioner.sound.fronts import segment_spans
 from captioner.sound.subtitles import read_words
+from captioner.video.source import VideoSource
 
 if TYPE_CHECKING:
     from captioner.emotion.contract import SoundWants
@@ -30,6 +32,14 @@ def hear_span(source: Any, wants: SoundWants | None, start: float, end: float) -
     longest = max(len(piece.wave) for piece in pieces)  # rounding makes them differ by a sample
     wave = np.concatenate([np.pad(piece.wave, (0, longest - len(piece.wave))) for piece in pieces])
     return Sound(wave, wants.rate, start)
+
+
+def sound_end(source: Any) -> float:
+    """Seconds until the sound of a file ends; 0 without one."""
+    if not _is_file(source):
+        return 0.0
+    with open_sound(source if isinstance(source, VideoSource) else VideoSource(source)) as reader:
+        return 0.0 if reader is None else max(0.0, reader.stated)
 
 
 def words_of_span(source: Any, wanted: bool, start: float, end: float, transcript: str | None = None) -> str:

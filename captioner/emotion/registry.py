@@ -10,6 +10,8 @@ from captioner.errors import ConfigError, unknown
 KINDS = {
     "pe_clip": "captioner.emotion.pe_clip.pe_clip",
     "emotion_clip": "captioner.emotion.emotion_clip.emotion_clip",
+    "av_canet": "captioner.emotion.av_canet.av_canet",
+    "mer_clip": "captioner.emotion.mer_clip.mer_clip",
 }
 """Name -> the module with its `RECOGNISER`, a RecogniserKind."""
 OLDEST = "pe_clip"  # what folders and configurations mean that name no kind

@@ -110,6 +110,11 @@ class Tokenizer:
         """A tokenizer.json at `path`, written atomically."""
         write_text(path, self._backend.to_str(pretty=True))
 
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The vocabulary itself."""
+        return self._backend
+
     def start_id(self, style: int = 0) -> int:
         """What opens a caption: [CLS], or [unused1] and so on in a further manner."""
         if style and style not in self._starts:

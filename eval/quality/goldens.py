@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from captioner.emotion.emotion_clip.released import convert_released
 from captioner.emotion.emotion_clip.snce import sentiment_weights, snce_loss
 from captioner.errors import CheckpointError
-from captioner.files import missing
 from captioner.model.weights import read_weights
+from eval.quality.golden_files import golden_file, largest_difference
+from eval.quality.golden_sound import compare_mfcc, compare_pyramid
 
 BETA = 10.0  # of the released training
 
@@ -46,23 +46,6 @@ def compare_emotionclip(folder: Path) -> dict[str, float]:
     return {name: largest_difference(value, given[name]) for name, value in ours.items()}
 
 
-def largest_difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest absolute difference; shapes must agree, and a number that is none is infinitely far."""
-    if ours.shape != theirs.shape:
-        raise CheckpointError(f"ours has shape {tuple(ours.shape)}, the golden {tuple(theirs.shape)}")
-    difference = (ours - theirs).abs()
-    return float("inf") if bool(difference.isnan().any()) else float(difference.max())
-
-
-def golden_file(folder: Path, pattern: str) -> Path:
-    """The one file of a pattern in a folder of goldens."""
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        fault = missing(folder / pattern) if not found else f"{len(found)} files {pattern} in {folder}"
-        raise CheckpointError(f"{fault}: a folder of goldens holds one")
-    return found[0]
-
-
 def read_sizes(path: Path) -> dict[str, Any]:
     """The sizes in a golden's JSON."""
     try:
@@ -73,5 +56,9 @@ def read_sizes(path: Path) -> dict[str, Any]:
     return dict(sizes)
 
 
-GOLDENS: dict[str, tuple[Callable[[Path], dict[str, float]], float]] = {"emotionclip": (compare_emotionclip, 1e-5)}
+GOLDENS: dict[str, tuple[Callable[..., dict[str, float]], float]] = {
+    "emotionclip": (compare_emotionclip, 1e-5),
+    "lisf": (compare_pyramid, 1e-5),
+    "mfcc": (compare_mfcc, 1e-3),
+}
 """Name -> what compares a folder with ours, and the largest difference allowed."""

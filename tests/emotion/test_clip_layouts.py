@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.emotion.clip.clip_config import ClipConfig
-from captioner.emotion.clip.opening import open_clip, open_vocabulary
+from captioner.emotion.clip.opening import encoder_of, open_clip, open_vocabulary
 from captioner.errors import CheckpointError
 from captioner.video.transforms import CLIP_MEAN, CLIP_STD, normalise
 from tests.emotion.clip_layouts import write_clip, write_vocabulary
@@ -186,7 +186,7 @@ def test_openais_vocabulary_files(tmp_path: Path) -> None:
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), "jo", "joy</w>", "<|startoftext|>", "<|endoftext|>"]
     (tmp_path / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\nj o\njo y</w>\n")
-    encode = open_vocabulary(tmp_path, ClipConfig(vocab_size=len(pieces)))
+    encode = encoder_of(open_vocabulary(tmp_path, ClipConfig(vocab_size=len(pieces))))
     read = [pieces[i] for i in encode("Joy; fe")]
     assert read == ["<|startoftext|>", "joy</w>", ";</w>", "f", "e</w>", "<|endoftext|>"]
     with pytest.raises(CheckpointError, match="has 58 pieces, the weights 40: the files are of different models"):

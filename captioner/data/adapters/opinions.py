@@ -45,12 +45,12 @@ def read_opinions(root: Path, dataset: str) -> ListedVideos:
         extra = {"value": _value(cells["label"], path, number), "transcript": cells.get("text", "")}
         records.append(Record(key, video, side, group=cells["video"], extra=extra))
     if not records:
-        raise wrong_layout(TITLES[dataset], root, "the clips that label.csv names", "put them at Raw/video_id/clip_id.mp4")
+        advice = "put them at Raw/video_id/clip_id.mp4"
+        raise wrong_layout(TITLES[dataset], root, "the clips that label.csv names", advice)
     sizes = SEGMENTS[dataset]
     here = [sum(record.split == side for record in records) for side in ("train", "val", "test")]
-    notices = [
-        f"{TITLES[dataset]}: {here[0]} / {here[1]} / {here[2]} clips here, {sizes[0]} / {sizes[1]} / {sizes[2]} published"
-    ]
+    counts = (" / ".join(map(str, each)) for each in (here, sizes))
+    notices = ["{}: {} clips here, {} published".format(TITLES[dataset], *counts)]
     if missing:
         notices.append(f"{missing} clips of {path.name} have no video and are left out")
     return ListedVideos(records, notices)

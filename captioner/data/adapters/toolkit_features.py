@@ -116,7 +116,8 @@ def convert_toolkit(path: str | Path, out: str | Path) -> dict[str, int]:
                 array = np.asarray(held[name])
                 if array.dtype.kind not in "biuf":
                     raise ManifestError(f"{path}: {name} of {split} holds no numbers")
-                tensors[f"{split}.{name}"] = np.ascontiguousarray(np.nan_to_num(array, posinf=0.0, neginf=0.0), np.float32)
+                finite = np.nan_to_num(array, posinf=0.0, neginf=0.0)
+                tensors[f"{split}.{name}"] = np.ascontiguousarray(finite, np.float32)
         for name in ("id", "raw_text"):
             texts[f"{split}.{name}"] = [str(item) for item in np.asarray(held.get(name, [])).ravel().tolist()]
     missing = [f"{split}.regression_labels" for split in parts if f"{split}.regression_labels" not in tensors]

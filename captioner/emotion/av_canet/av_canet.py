@@ -65,14 +65,15 @@ class AVCANet(nn.Module):
         elif self.audio is not None:
             sound = SoundWants(audio.front.rate, audio.seconds * config.segments, audio.front.kind)
         segments = config.segments if self.video is not None else 0
-        return Wants(segments=segments, frames=video.frames, size=video.size, crop=video.crop, sound=sound)
+        return Wants(
+            segments=segments, frames=video.frames, size=video.size, crop=video.crop, step=video.step, sound=sound
+        )
 
     @torch.no_grad()
     def features(self, batch: EvidenceBatch) -> Features:
         """Pictures, or the frozen trunks' view of them; chunks (B, s, F, C) of the sound's front; who is heard (B,)."""
         found: dict[str, Tensor] = {}
-        if self.video is not None:
-            assert batch.frames is not None
+        if self.video is not None and batch.frames is not None:
             found["frames"] = self.video.frozen(batch.frames)
         if self.audio is not None:
             chunks = [self.chunks(sound) for sound in batch.sounds]
@@ -80,6 +81,10 @@ class AVCANet(nn.Module):
             found["sound"] = torch.stack(chunks).to(device)
             found["heard"] = torch.tensor([is_heard(sound) for sound in batch.sounds], device=device)
         return found
+
+    def frozen(self) -> nn.Module:
+        """What training never changes."""
+        return nn.Module() if self.video is None or self.video.faces is None else self.video.faces.vision_model
 
     def chunks(self, sound: Sound | None) -> Tensor:
         """The front's frames of each snippet's chunk (s, F, C); zeros where nothing is heard, which nobody looks at."""
@@ -92,7 +97,8 @@ class AVCANet(nn.Module):
         frames = self.front(wave[None])[0]  # of the whole clip, repeated until the chunks are full
         wanted = config.segments * config.audio.frames
         tiled = frames.repeat(-(-wanted // len(frames)), 1)[:wanted]
-        return tiled.unflatten(0, (config.segments, config.audio.frames))
+        chunks: Tensor = tiled.unflatten(0, (config.segments, config.audio.frames))
+        return chunks
 
     def streams(self, features: Features) -> tuple[Tensor | None, Tensor | None]:
         """The streams (B, s, W) of sound and of pictures, each None where it is left out."""

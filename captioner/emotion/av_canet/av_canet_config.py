@@ -20,6 +20,8 @@ class VideoStreamConfig:
     """Video Swin-T of each snippet, a small one for a CPU, or the frozen experts' trunks on each aligned face."""
     frames: int = 8
     """Of a snippet."""
+    step: float = 0.04
+    """Seconds between them, from the snippet's middle; 0: spread over the snippet."""
     size: int = 112
     crop: Literal["frame", "face"] = "frame"
     dropout: float = 0.5
@@ -141,5 +143,6 @@ _BOUNDS = {
         at_least(1),
     ),
     **dict.fromkeys(("video.dropout", "video.drop_path", "fusion.dropout"), SHARE),
-    **dict.fromkeys(("loss.gamma_positive", "loss.gamma_neutral", "loss.gamma_negative", "audio.seconds"), at_least(0)),
+    **dict.fromkeys(("loss.gamma_positive", "loss.gamma_neutral", "loss.gamma_negative", "audio.seconds",
+                     "video.step"), at_least(0)),
 }  # fmt: skip

@@ -43,7 +43,8 @@ class HeadedAttention(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, s, C) -> (B, H, s, C / H)
+        parts: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, s, C) -> (B, H, s, C / H)
+        return parts
 
 
 class AttentiveBlock(nn.Module):
@@ -91,7 +92,8 @@ class TemporalMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.dropout(self.point(self.wide(x.transpose(1, 2)).relu()).transpose(1, 2))
-        return (mixed + x).relu()
+        out: Tensor = (mixed + x).relu()
+        return out
 
 
 class PyramidLayer(nn.Module):

@@ -47,7 +47,8 @@ class VideoStream(nn.Module):
         """What training never changes, and so may be kept: the pictures, or what the trunks say of each face."""
         if self.faces is None:
             return pictures
-        return self.faces.trunks(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+        trunks: Tensor = self.faces.trunks(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+        return trunks
 
     def forward(self, pictures: Tensor) -> Tensor:
         parts = pictures.unflatten(1, (-1, self.config.frames))  # (B, s, T, ...)
@@ -67,14 +68,14 @@ class VideoStream(nn.Module):
         return out
 
 
-class AudioNet(ResNet):
+def audio_resnet() -> nn.Module:
     """ResNet34 whose first convolution runs along time only: (N, 1, F, C) -> (N, 512)."""
-
-    def __init__(self) -> None:
-        super().__init__(BasicBlock, [3, 4, 6, 3])
-        self.conv1 = nn.Conv2d(1, 64, (7, 1), stride=(2, 1), padding=(3, 0), bias=False)
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.fc = nn.Identity()
+    net = ResNet(BasicBlock, [3, 4, 6, 3])
+    net.conv1 = nn.Conv2d(1, 64, (7, 1), stride=(2, 1), padding=(3, 0), bias=False)
+    nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net.fc = nn.Identity()
+    whole: nn.Module = net
+    return whole
 
 
 class SmallAudioNet(nn.Module):
@@ -100,7 +101,7 @@ class AudioStream(nn.Module):
 
     def __init__(self, config: AudioStreamConfig, width: int) -> None:
         super().__init__()
-        self.net: nn.Module = AudioNet() if config.net == "resnet34" else SmallAudioNet()
+        self.net: nn.Module = audio_resnet() if config.net == "resnet34" else SmallAudioNet()
         self.project = nn.Linear(512 if config.net == "resnet34" else 192, width)
         self.norm = nn.BatchNorm1d(width)
         self.silence = nn.Parameter(torch.randn(width) * 0.02)

@@ -38,12 +38,17 @@ State = dict[str, Tensor]
 
 @dataclass
 class ClipTowers:
-    """An opened pair; `encode` gives a text's ids with its start and end."""
+    """An opened pair and its vocabulary."""
 
     config: ClipConfig  # its sizes are those of the weights
     vision: VisionTower
     text: TextTower
-    encode: Callable[[str], list[int]]
+    vocabulary: tokenizers.Tokenizer
+
+    @property
+    def encode(self) -> Callable[[str], list[int]]:
+        """A text's ids with its start and end."""
+        return encoder_of(self.vocabulary)
 
 
 def open_clip(config: ClipConfig, texts: Iterable[str] = ()) -> ClipTowers:
@@ -80,7 +85,7 @@ def build_clip(config: ClipConfig, texts: Iterable[str]) -> ClipTowers:
     settled = replace(config, vocab_size=own.vocab_size)
     log.warning("clip.source is empty: CLIP starts from random weights")
     text = TextTower(settled).eval().requires_grad_(False)
-    return ClipTowers(settled, VisionTower(settled).eval(), text, lambda line: own.encode(line, 1 << 30))
+    return ClipTowers(settled, VisionTower(settled).eval(), text, own.backend)
 
 
 def download(name: str) -> Path:
@@ -273,8 +278,8 @@ def _openai_sizes(state: Mapping[str, Tensor], asked: ClipConfig) -> ClipConfig:
     )
 
 
-def open_vocabulary(folder: Path, config: ClipConfig) -> Callable[[str], list[int]]:
-    """The tokenizer in a folder as a function from a text to ids with start and end."""
+def open_vocabulary(folder: Path, config: ClipConfig) -> tokenizers.Tokenizer:
+    """The tokenizer in the folder of a CLIP, which must go with the weights."""
     file = folder / "tokenizer.json"
     if file.is_file():
         try:
@@ -289,10 +294,20 @@ def open_vocabulary(folder: Path, config: ClipConfig) -> Callable[[str], list[in
         raise CheckpointError(
             f"{folder} has no vocabulary: put CLIP's tokenizer.json, or vocab.json and merges.txt, beside the weights"
         )
-    marks = next((m for m in MARKS if all(backend.token_to_id(t) is not None for t in m)), None)
-    pieces = backend.get_vocab_size()
+    marks, pieces = marks_of(backend), backend.get_vocab_size()
     if marks is None or pieces > config.vocab_size:
         fault = f"has {pieces} pieces, the weights {config.vocab_size}" if marks else "lacks a start or an end"
         raise CheckpointError(f"the vocabulary in {folder} {fault}: the files are of different models")
-    start, end = (int(backend.token_to_id(mark) or 0) for mark in marks)
+    return backend
+
+
+def marks_of(backend: tokenizers.Tokenizer) -> tuple[int, int] | None:
+    """The ids of a text's start and end; None of a vocabulary without them."""
+    ids = ([backend.token_to_id(mark) for mark in marks] for marks in MARKS)
+    return next(((start, end) for start, end in ids if start is not None and end is not None), None)
+
+
+def encoder_of(backend: tokenizers.Tokenizer) -> Callable[[str], list[int]]:
+    """A function from a text to its ids with start and end."""
+    start, end = marks_of(backend) or (0, 0)
     return lambda text: [start, *backend.encode(text, add_special_tokens=False).ids, end]

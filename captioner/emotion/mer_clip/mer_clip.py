@@ -132,6 +132,10 @@ class MERClip(nn.Module):
             found["vision"] = self.vision(batch.frames)
         return found
 
+    def frozen(self) -> nn.Module:
+        """What training never changes, of what is kept."""
+        return nn.Module() if self.vision is None else self.vision.net
+
     def read(self, words: Sequence[str]) -> tuple[Tensor, Tensor]:
         """States (B, n, W) of what is said, in a window of fixed length, and which count (B, n): none without words."""
         room = self.config.clip.context
@@ -167,7 +171,7 @@ class MERClip(nn.Module):
         """The unit vectors (C, W) of labels, its own by default; any words will do."""
         ids, ends = (self.label_ids, self.label_ends) if labels is None else self.label.ids(labels, self.encode)
         device = next(self.parameters()).device
-        found: Tensor = self.label(self.text, ids.to(device), ends.to(device))  # type: ignore[operator]
+        found: Tensor = self.label(self.text, ids.to(device), ends.to(device))
         return found
 
     def tokens(self, features: Features, generator: torch.Generator | None = None) -> dict[str, Tokens]:
@@ -230,7 +234,7 @@ class MERClip(nn.Module):
     def alignment(
         self, after: Mapping[str, Tensor], said: Mapping[str, Tokens], anchors: Tensor, labels: Tensor
     ) -> Tensor:
-        """Every modality brings a clip near to its label in the labels' space: the mean cross-entropy of those there."""
+        """Every modality brings a clip near to its label in the labels' space: mean cross-entropy of those there."""
         costs = []
         for name, queries in after.items():
             near = self.decoder.shared(queries, anchors) @ anchors.T / 0.07
