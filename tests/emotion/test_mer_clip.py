@@ -117,7 +117,7 @@ def test_labels_are_what_is_classified() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("lacking", [("text",), ("audio",), ("vision",), ("text", "audio"), ("text", "audio", "vision")])
+@pytest.mark.parametrize("lacking", [("text",), ("audio",), ("vision",), ("text", "audio"), ("text", "vision")])
 def test_any_modality_may_lack(lacking: tuple[str, ...]) -> None:
     net, batch = model(), clips()
     if "text" in lacking:
@@ -129,8 +129,7 @@ def test_any_modality_may_lack(lacking: tuple[str, ...]) -> None:
         del features["vision"]
     found = net.predict(features)
     assert found.probs.isfinite().all() and torch.allclose(found.probs.sum(1), torch.ones(3))
-    if len(lacking) < 3:
-        assert not torch.allclose(found.probs, net.predict(net.features(clips())).probs)
+    assert not torch.allclose(found.probs, net.predict(net.features(clips())).probs)
 
 
 @torch.no_grad()
@@ -175,7 +174,7 @@ def test_every_task_learns(task: str, values: list[float], labels: Tensor) -> No
     assert found.kind == ("several" if task == "several" else "single")
     assert len(net.parameter_groups(1.0, 1.0)[0]["params"]) > 10 and net.trained_parameters() > 0
     if task == "regression":
-        assert float(net.number(net(features)).abs().max()) <= 1.0
+        assert bool((net.number(net(features)).abs() <= 1.0).all())
 
 
 def test_long_words_lose_their_end_or_their_start() -> None:

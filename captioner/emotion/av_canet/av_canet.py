@@ -161,7 +161,7 @@ def is_heard(sound: Sound | None) -> bool:
     return sound is not None and not sound.silent
 
 
-def build_av_canet(config: AVCANetConfig) -> AVCANet:
+def build_av_canet(config: AVCANetConfig, shared: None = None) -> AVCANet:
     """An untrained AV-CANet; the frozen trunks of its faces are the shipped experts'."""
     model = AVCANet(config)
     if model.video is not None and model.video.faces is not None:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.emotion.belief import EmotionBelief
-from captioner.emotion.clip.opening import encoder_of, open_clip
+from captioner.emotion.clip.opening import ClipTowers, encoder_of, open_clip
 from captioner.emotion.clip.tower import TextTower
 from captioner.emotion.clip.vision import VisionTower
 from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, SoundWants, Wants
@@ -284,10 +284,14 @@ def _layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer
 _ALPHABET = "a b c d e f g h i j k l m n o p q r s t u v w x y z abcdefghijklmnopqrstuvwxyz 0123456789 ' , . ! ?"
 
 
-def build_mer_clip(config: MERClipConfig) -> MERClip:
-    """An untrained recogniser that starts from a CLIP pair."""
-    texts = [_ALPHABET, *(config.label.template.format(label) for label in config.labels)]
-    clip = open_clip(config.clip, texts)
+def open_pair(config: MERClipConfig) -> ClipTowers:
+    """The CLIP pair of a configuration."""
+    return open_clip(config.clip, [_ALPHABET, *(config.label.template.format(label) for label in config.labels)])
+
+
+def build_mer_clip(config: MERClipConfig, clip: ClipTowers | None = None) -> MERClip:
+    """An untrained recogniser that starts from a CLIP pair, opened unless handed in."""
+    clip = clip or open_pair(config)
     model = MERClip(replace(config, clip=clip.config), clip.vocabulary)
     model.text.load_state_dict(clip.text.state_dict())
     if model.vision is not None:
@@ -315,5 +319,6 @@ def keep_vocabulary(model: MERClip, folder: Path) -> None:
 
 
 RECOGNISER = RecogniserKind(
-    "mer_clip", "MER-CLIP (reconstructed)", MERClipConfig, build_mer_clip, restore_mer_clip, keep=keep_vocabulary
-)
+    "mer_clip", "MER-CLIP (reconstructed)", MERClipConfig, build_mer_clip, restore_mer_clip, open_pair,
+    keep=keep_vocabulary,
+)  # fmt: skip

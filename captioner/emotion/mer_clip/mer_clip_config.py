@@ -112,7 +112,9 @@ class MERClipConfig:
 
 _BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("heard.stride", "seen.frames", "heads"), at_least(1)),
-    **dict.fromkeys(("label.context_tokens", "heard.layers", "seen.layers", "answer.align", "answer.bins"), at_least(0)),
+    **dict.fromkeys(
+        ("label.context_tokens", "heard.layers", "seen.layers", "answer.align", "answer.bins"), at_least(0)
+    ),
     "heard.seconds": at_least(0.1),
     "answer.temperature": Bound("more than 0 is needed", lambda value: value > 0),
     "dropout": SHARE,
