@@ -37,7 +37,8 @@ def finish_caption(
     caption.person = number + 1 if asked.people and person >= 0 else 0
     caption.phrases = link_phrases(made, row, clip.times, clip.tracks[person] if person >= 0 else None)
     several = asked.claims and not caption.person and caption.faces > 2
-    finish(caption, asked.style, several=several, neutral=asked.neutral)
+    event_follows = asked.events is not None
+    finish(caption, asked.style, several=several, neutral=asked.neutral, event_follows=event_follows)
     support_units(caption)
     if asked.evidence and clip.pictures is not None:
         caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)

@@ -56,11 +56,18 @@ def known_styles(styles: Sequence[str]) -> tuple[str, ...]:
     return (PLAIN, *styles) if TOLD_FROM in styles else tuple(styles)
 
 
-def finish(caption: Caption, style: str, *, several: bool = False, neutral: bool = False) -> None:
-    """Word a caption as it was asked for; its phrases stay linked, its `words` remain those that the network wrote."""
+def finish(
+    caption: Caption, style: str, *, several: bool = False, neutral: bool = False, event_follows: bool = False
+) -> None:
+    """Word a caption as it was asked for; its phrases stay linked, its `words` remain those that the network wrote.
+
+    several: the caption says that several people are there. event_follows: somebody else will tell the event, so that
+    the face has a sentence of its own.
+    """
     text = genderless(caption.text) if neutral else caption.text
     if style == PLAIN:
-        text = plain(text, several)
+        face_of = "" if not event_follows else "one of them" if caption.faces > 1 else "the"
+        text = plain(text, several, face_of)
     elif several:
         text = counted(text)
     if text != caption.text:
@@ -96,21 +103,19 @@ class _Main:
     their: str
     them: str
     they: str
+    who: str
     many: bool = False
-
-    def after_pronoun(self, verb: str) -> str:
-        """The verb that follows she, he or they."""
-        return f"{self.they} {plural(verb) if self.they == 'they' else verb}"
 
     def after_subject(self, verb: str) -> str:
         """The verb that follows the noun."""
         return plural(verb) if self.many else verb
 
 
-def plain(text: str, several: bool = False) -> str:
+def plain(text: str, several: bool = False, face_of: str = "") -> str:
     """A caption in MAFW's manner as whole sentences; one that claims nothing stays as it is.
 
-    several: three or more people are there, which is said first.
+    several: three or more people are there, which is said first. face_of: "the" or "one of them", whose face a sentence
+    apart from the event tells; "": both may be told in one.
     """
     claims = find_claims(text)
     if not claims and not PEOPLE.search(text.lower()):
@@ -122,7 +127,7 @@ def plain(text: str, several: bool = False) -> str:
     deeds = _deeds(first, claims, objects, main)
     phrases = _phrases(lowered, claims, deeds, main)
     where = [_SETTINGS[name] for name in dict.fromkeys(claim.name for claim in claims) if name in _SETTINGS]
-    told = [*_told(main, deeds, phrases), *_others(rest, main)]
+    told = [*_told(main, deeds, phrases, face_of), *_others(rest, main)]
     told[0] = ", ".join([*where, told[0]])
     camera = [_CAMERA[name] for name in dict.fromkeys(claim.name for claim in claims) if name in _CAMERA]
     return " ".join([*map(sentence, told), *camera])
@@ -158,7 +163,7 @@ def _main(first: str, claims: Sequence[Claim], objects: Sequence[re.Match[str]],
     """Whom the first sentence is about: the first person named that nothing is done to."""
     many = re.search(rf"\b(?:{_MANY})\b", first)
     if many:
-        return _Main(many[0], *_PRONOUNS["person"], many=True)
+        return _Main(many[0], *_PRONOUNS["person"], "people", many=True)
     elsewhere = [(each.start, each.end) for each in claims if each.kind == "action"]
     elsewhere += [match.span() for match in objects]
     heads = [match for match in PEOPLE.finditer(first) if not any(s <= match.start() < e for s, e in elsewhere)]
@@ -168,7 +173,7 @@ def _main(first: str, claims: Sequence[Claim], objects: Sequence[re.Match[str]],
     subject = f"a {who}"
     if several:
         subject = "several people can be seen; one of them" + ("" if who == "person" else f", a {who},")
-    return _Main(subject, *_PRONOUNS[who])
+    return _Main(subject, *_PRONOUNS[who], who)
 
 
 def _agreeing(words: str, main: _Main) -> str:
@@ -270,8 +275,10 @@ def _form(text: str, claim: Claim) -> str:
 # Writing it anew
 
 
-def _told(main: _Main, deeds: Sequence[_Deed], shown: _Shown) -> list[str]:
+def _told(main: _Main, deeds: Sequence[_Deed], shown: _Shown, face_of: str = "") -> list[str]:
     """One sentence, or two where it would be long: the actions and what the face shows."""
+    if face_of:
+        return _apart(main, deeds, shown, face_of)
     tail = f" {shown.tail}" if shown.tail else ""
     if not deeds and not shown.verbs:
         lone = [] if not shown.clauses else [_series(shown.clauses)]
@@ -291,6 +298,17 @@ def _told(main: _Main, deeds: Sequence[_Deed], shown: _Shown) -> list[str]:
         return [f"{main.subject} {_series(verbs)}{tail} while {main.they} {meanwhile}"]
     pronoun = _series([plural(verb) if main.they == "they" else verb for verb in shown.verbs])
     return [f"{main.subject} {did}", f"{main.they} {pronoun}{tail}{clauses}"]
+
+
+def _apart(main: _Main, deeds: Sequence[_Deed], shown: _Shown, face_of: str) -> list[str]:
+    """A sentence of the actions, and one of the face that names whose it is."""
+    did = _did([main.after_subject(deed.verb) for deed in deeds], deeds) or main.after_subject("is shown")
+    verbs = shown.verbs or ((f"is shown {shown.tail}",) if shown.tail else ())
+    tail = f" {shown.tail}" if shown.tail and shown.verbs else ""
+    whose = f"the {main.who}" if face_of == "the" else face_of
+    face = f"{whose} {_series([main.after_subject(verb) for verb in verbs])}{tail}" if verbs else ""
+    told = ", and ".join(filter(None, [face, _series(shown.clauses)]))
+    return [f"{main.subject} {did}", *([told] if told else [])]
 
 
 def _did(verbs: list[str], deeds: Sequence[_Deed], pronoun: _Main | None = None) -> str:

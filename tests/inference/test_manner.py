@@ -7,6 +7,7 @@ import pytest
 
 from captioner.errors import ConfigError
 from captioner.inference.claims import SOCIAL, find_claims, not_understood
+from captioner.inference.events import put_event
 from captioner.inference.manner import chosen_style, finish, moved, plain
 from captioner.inference.results import Caption, Link
 from captioner.lexicon.actions import ACTIONS, action_spans, plural
@@ -120,6 +121,20 @@ def test_several_people_are_counted() -> None:
     )
     assert plain("A person nods.", several=True) == "Several people can be seen; one of them nods."
     assert said(plain("A person nods.", several=True)) == {"action": {"nods"}, "people": {"several"}}
+
+
+def test_the_face_has_a_sentence_of_its_own_where_others_tell_the_event() -> None:
+    text = "A woman nods. The frown, the closed eyes and the drooping mouth corners."
+    face = "frowns with her eyes closed, and the corners of her mouth turn down."
+    assert plain(text, face_of="the") == f"A woman nods. The woman {face}"
+    assert plain(text, face_of="one of them") == f"A woman nods. One of them {face}"
+    assert plain("A person nods.", face_of="the") == "A person nods."
+    assert plain("A man nods. The closed eyes.", face_of="the") == "A man nods. The man is shown with his eyes closed."
+    made = caption(text)
+    finish(made, "plain", event_follows=True)
+    put_event(made, "Somebody walks.", "x")
+    assert made.text == f"Somebody walks. The woman {face}"
+    assert [made.text[link.start : link.end] for link in made.phrases] == [link.text for link in made.phrases]
 
 
 @pytest.mark.parametrize("text", ["No face can be seen.", "No face can be seen. The picture is dark.", "Hello.", ""])
