@@ -97,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     where = "files, folders (searched through), quoted globs, @list.txt (one input a line), http(s) addresses of "
     group = parser.add_argument_group("input")
     group.add_argument("inputs", nargs="*", metavar="INPUT", help=where + "video files, - for standard input")
-    _add_model(parser.add_argument_group("model"))
-    _add_captions(parser.add_argument_group("captions"))
+    add_model_flags(parser.add_argument_group("model"))
+    add_caption_flags(parser.add_argument_group("captions"))
     _add_emotions(parser.add_argument_group("emotions"))
     _add_output(parser.add_argument_group("output"))
     _add_serve(parser.add_argument_group("web app"))
@@ -109,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model(group: argparse._ArgumentGroup) -> None:
+def add_model_flags(group: argparse._ArgumentGroup) -> None:
+    """The flags that choose a model."""
     add = group.add_argument
     add("-m", "--model", metavar="NAME|PATH", help="shipped name, folder or hub name (default: the shipped one)")
     add("--faces", metavar="WHO", help="who finds the faces: builtin, mediapipe or fan (default: as in training)")
@@ -118,7 +119,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     add("--offline", action="store_true", help="never fetch a model")
 
 
-def _add_captions(group: argparse._ArgumentGroup) -> None:
+def add_caption_flags(group: argparse._ArgumentGroup) -> None:
+    """The flags that say how captions are to be written."""
     add = group.add_argument
     styles = "plain (whole sentences), faces (as MAFW lists them) or feelings, where the model knows them"
     add("--style", help=f"{styles} (default: plain, else the model's first)")
