@@ -31,6 +31,8 @@ class VideoConfig:
     """"kinetics400" (torchvision's loader), a .safetensors file made by scripts/convert.py (video-swin,
     pytorchvideo), a hub name or folder (clip, hf), or "" for random weights."""
     frozen: bool = False
+    lora: int = 0
+    """Rank of adapters (peft) that learn in an encoder whose own weights stay; 0: none."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
     drop_path: float = 0.2
@@ -38,6 +40,11 @@ class VideoConfig:
     """Channels of the first stage of swin3d_small_cpu (doubled at each of its two later stages)."""
     network: dict[str, Any] = field(default_factory=dict)
     """Filled in: what builds an encoder of transformers again without its source."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether what it says of a clip never changes."""
+        return self.frozen and not self.lora
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class TextConfig:
     dropout: float | None = None
     """Everywhere in the encoder; none: what its kind is trained with (BERT, T5 and GPT-2 0.1, CLIP 0)."""
     frozen: bool = False
+    lora: int = 0
+    """Rank of adapters (peft) that learn in an encoder whose own weights stay; 0: none."""
     checkpointing: bool = False
     """Recompute activations in the backward pass."""
     share_words: bool = False
@@ -148,6 +157,8 @@ class FusionConfig:
     """BERT name or folder whose layers, embeddings and head start the transformer; "": random weights."""
     checkpointing: bool = False
     """Recompute activations in the backward pass."""
+    label_smoothing: float = 0.0
+    """Share of the word loss that all words have alike."""
     tie_head: bool = True
     video_mask: bool = False
     """SwinBERT's learned video mask, for converted checkpoints; its length fixes the number of video tokens."""
@@ -217,6 +228,7 @@ class ModelConfig:
              "emotion_prior feeds the [CLASS-k] token: it needs prompts.tep"),
             (text.share_words and (text.arch != "bert" or text.width != fusion.width),
              "text.share_words needs text.arch=bert and text.width equal to fusion.width"),
+            (text.share_words and text.lora > 0, "text.share_words trains a table that text.lora would freeze"),
             (len(self.labels) < 2 or len(set(self.labels)) != len(self.labels),
              f"labels {self.labels}: at least two different names are needed"),
             (len(set(self.styles)) != len(self.styles), f"styles {self.styles}: different names are needed"),
@@ -233,6 +245,8 @@ _BOUNDS: dict[str, Bound] = {
     "video.size": at_least(32, "at least 32 pixels are needed"),
     "prompts.mask_words": Bound("a share between 0 and 1 is needed", lambda share: 0 < share < 1),
     "emotion_prior_weight": SHARE,
+    **dict.fromkeys(("video.lora", "text.lora"), at_least(0, "0 or more is needed")),
+    "fusion.label_smoothing": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
     "text.dropout": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
 }  # fmt: skip
 

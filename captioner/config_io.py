@@ -140,6 +140,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: {key} is {value!r}, but it is a group of keys")
         return build_config(hint, value, where, f"{key}.")  # type: ignore[arg-type]
+    if hint is Any:
+        return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         if value is False and "off" in arguments:  # YAML 1.1 reads off as a switch

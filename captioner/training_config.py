@@ -101,6 +101,15 @@ class TrainConfig:
     weight_mlm: float = 1.0
     weight_er: float = 1.0
     weight_au: float = 1.0
+    reward: Literal["", "CIDEr"] = ""
+    """Second stage, from `start`: captions are drawn and made likelier the better they score (SCST); "": words are
+    learned from references."""
+    reward_samples: int = 4
+    """Captions drawn of each clip."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is validated and becomes `best`; 0: the weights themselves."""
+    tf32: bool = False
+    """On a GPU, products of float32 by TF32: faster, three digits."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 88
     save_every: int = 0
@@ -120,5 +129,23 @@ class TrainConfig:
     val_clips: int = 0
     """Validate on the first so many clips; 0: all."""
     log_every: int = 10
+    wandb: str = ""
+    """Project of Weights & Biases that curves go to beside TensorBoard's; "": none."""
     threads: int = 0
     """CPU threads; 0: torch decides."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "ema": Bound("a decay from 0 to below 1 is needed", lambda decay: 0 <= decay < 1),
+            "reward_samples": at_least(2, "2 or more are needed: they are compared with each other"),
+            "batch_per_device": at_least(0, "0 or more is needed"),
+        }
+        rules = [
+            (bool(self.reward) and not self.start,
+             f"train.reward={self.reward} is a second stage: name the captioner it starts from in train.start"),
+            (bool(self.reward) and bool(self.deepspeed),
+             "train.reward draws captions in the middle of a step, which train.deepspeed does not know: leave one out"),
+            (self.ema > 0 and bool(self.deepspeed),
+             "train.ema needs whole weights in every process: leave train.deepspeed empty"),
+        ]  # fmt: skip
+        check([*out_of_bounds(self, bounds, "train."), *broken(rules)])

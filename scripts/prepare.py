@@ -4,6 +4,7 @@
     python scripts/prepare.py emvidcap --root EmVidCap --out EmVidCap/manifest.jsonl [--part S] [--faces-only]
     python scripts/prepare.py msvd --root MSVD --out MSVD/manifest.jsonl
     python scripts/prepare.py msrvtt --root MSRVTT --out MSRVTT/manifest.jsonl --check-videos
+    python scripts/prepare.py vatex --root VATEX --out VATEX/manifest.jsonl
 
 The datasets are their owners': get them from there, under their terms. Videos that are missing or cannot be
 read are left out and listed in a file beside the manifest, manifest.left-out.txt.
@@ -25,6 +26,7 @@ from captioner.data.adapters.layout import Collected, Videos, check_root
 from captioner.data.adapters.mafw import read_mafw
 from captioner.data.adapters.msrvtt import read_msrvtt
 from captioner.data.adapters.msvd import read_msvd
+from captioner.data.adapters.vatex import read_vatex
 from captioner.data.manifest import Record, write_manifest
 from captioner.errors import CaptionerError
 from captioner.files import write_text
@@ -35,6 +37,7 @@ DATASETS: dict[str, Callable[[Namespace], Collected]] = {
     "emvidcap": lambda options: read_emvidcap(options.root, options.part),
     "msvd": lambda options: read_msvd(options.root),
     "msrvtt": lambda options: read_msrvtt(options.root),
+    "vatex": lambda options: read_vatex(options.root),
 }
 
 

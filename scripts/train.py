@@ -41,6 +41,7 @@ from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
 from captioner.train.setup import estimate_run, train_captioner
 from eval.report import validation_scores
+from eval.rewards import CiderReward
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,7 +87,7 @@ def recipe_of(tree: Mapping[str, Any], path: str) -> str:
 
 
 RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
-    "captioner": (Config, lambda config: train_captioner(config, validation_scores)),
+    "captioner": (Config, lambda config: train_captioner(config, validation_scores, CiderReward)),
     "experts": (PhotoRecipe, lambda config: print(train_experts(config))),
     "faces": (FacesRecipe, lambda config: print(make_reader(config))),
     "actions": (ActionRecipe, lambda config: print(train_action_judge(config))),

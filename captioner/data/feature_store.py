@@ -285,7 +285,7 @@ def open_store(data: DataConfig, config: ModelConfig, model: Any, device: torch.
     """The store that a configuration asks for, with the frozen networks of a captioner; None where nothing is kept."""
     if not data.cache:
         return None
-    frozen, fixed = config.video.frozen, data.crop == "centre" and not data.flip
+    frozen, fixed = config.video.fixed, data.crop == "centre" and not data.flip
     if frozen and not fixed:
         log.info(
             "the video encoder is frozen: data.crop=centre and data.flip=false would let the store keep its tokens"

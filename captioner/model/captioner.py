@@ -5,7 +5,7 @@ C emotions, D width. The right block of the fusion is [class token | ER, reading
 configured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,8 @@ class CaptionLosses:
 
     live: dict[str, Tensor]
     counts: Tensor  # (2,) AU-word pairs counted as positive, and those of them above the threshold by themselves
+
+    told: dict[str, Tensor] = field(default_factory=dict)  # what only the log wants
 
     @property
     def positives(self) -> Tensor:
@@ -178,7 +180,8 @@ class EmotionCaptioner(nn.Module):
         memory = encoded.memory.repeat(repeats) if repeats > 1 else encoded.memory
         states = self.fusion.write(batch.masked, memory).flatten(0, 1)
         asked = batch.asked_places()
-        return F.cross_entropy(self.fusion.head(states[asked]).float(), batch.targets.flatten()[asked])
+        return F.cross_entropy(self.fusion.head(states[asked]).float(), batch.targets.flatten()[asked],
+                               label_smoothing=self.config.fusion.label_smoothing)  # fmt: skip
 
     def emotion_loss(self, encoded: EncodedClip, features: Tensor, batch: Batch) -> Tensor:
         """Eq 8 or its Table VI variants, plus the visual head that inference uses."""

@@ -210,6 +210,23 @@ class Fusion(nn.Module):
             x, _, _ = self.run(layer, x, keys, values, mask)
         return x
 
+    def next_words(self, ids: Tensor, mask_id: int, memory: Memory) -> Tensor:
+        """Logits (B, L, V) of the word after each of ids (B, L), all at once, with gradients.
+
+        Words run beside a [MASK] at each next place, which sees the words before it: what `step` does one by one.
+        """
+        length, right = ids.shape[1], memory.states.shape[1]
+        x = torch.cat([self.embed(ids), self.embed(torch.full_like(ids, mask_id), first=1)], 1)  # (B, 2L, D)
+        before = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        own = torch.eye(length, dtype=torch.bool, device=ids.device)
+        words = torch.cat([before, torch.zeros_like(own)], 1)
+        seen = torch.cat([words, torch.cat([before, own], 1)])
+        mask = torch.cat([torch.ones(2 * length, right, dtype=torch.bool, device=ids.device), seen], 1)
+        for layer, keys, values in zip(self.layers, memory.keys, memory.values, strict=True):
+            x, _, _ = self.run(layer, x, keys, values, mask)
+        logits: Tensor = self.head(x[:, length:])
+        return logits
+
     def run(self, layer: nn.Module, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
         """A layer's forward, recomputed in the backward pass where the configuration says so."""
         if self.config.checkpointing and self.training:

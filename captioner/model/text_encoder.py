@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from captioner.config import TextConfig
 from captioner.errors import ConfigError
 from captioner.model.bert import Bert
+from captioner.model.lora import add_adapters
 from captioner.model.weights import pretrained_model
 
 
@@ -35,10 +36,12 @@ class TextEncoder(nn.Module):
         self.foreign = own if own != vocab_size else 0  # size of its own vocabulary; captions need its tokenizer then
         if config.frozen:
             self.requires_grad_(False)
+        if config.lora:
+            add_adapters(self.net, config.lora, "model.text.lora")
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """A frozen encoder stays in evaluation: no dropout."""
-        return super().train(mode and not self.config.frozen)
+        return super().train(mode and not self.config.frozen and not self.config.lora)
 
     @staticmethod
     def _of_transformers(config: TextConfig, vocab_size: int, name: str) -> tuple[nn.Module, int]:
@@ -53,7 +56,7 @@ class TextEncoder(nn.Module):
         return net, int(getattr(net.config, "vocab_size", vocab_size))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (self.config.lora > 0 or not self.config.frozen)):
             own = isinstance(self.net, Bert)
             words: Tensor = (
                 self.net(ids, mask) if own else self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state

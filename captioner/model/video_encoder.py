@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from captioner.config import VideoConfig
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
+from captioner.model.lora import add_adapters
 from captioner.model.video_nets import (
     KINETICS_MEAN,
     KINETICS_STD,
@@ -233,14 +234,16 @@ class VideoEncoder(nn.Module):
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         if config.frozen:
             self.requires_grad_(False)
+        if config.lora:
+            add_adapters(self.net, config.lora, "model.video.lora")
 
     def train(self, mode: bool = True) -> "VideoEncoder":
         """A frozen encoder stays in evaluation: no dropped paths."""
-        return super().train(mode and not self.config.frozen)
+        return super().train(mode and not self.config.frozen and not self.config.lora)
 
     def forward(self, frames: Tensor) -> Tensor:
         x = normalise(frames, self.mean, self.std)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
             if self.config.arch == "clip":
                 return self.forward_clip(x)
             if self.config.arch in SWIN_SIZES:

@@ -246,6 +246,7 @@ def changed_settings(old: Any, new: Any, prefix: str = "") -> list[str]:
     harmless = {
         "model.experts.untrained",
         "train.foretell",
+        "train.wandb",
         "train.batch_per_device",
         "train.log_every",
         "train.save_every",

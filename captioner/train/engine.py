@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from captioner.config import TrainConfig
 from captioner.model.captioner import CaptionLosses, EmotionCaptioner
+from captioner.model.lora import MARK
 from captioner.train.processes import Processes, SharedLosses, named_losses
 from captioner.train.reducer import GradientReducer
+from captioner.train.self_critical import SelfCritic
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # of AdamW
 
@@ -28,7 +30,8 @@ def parameter_groups(model: EmotionCaptioner, train: TrainConfig) -> list[dict[s
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("video."), parameter.ndim >= 2), []).append(parameter)
+            own_rate = name.startswith("video.") and MARK not in name  # adapters start from nothing
+            groups.setdefault((own_rate, parameter.ndim >= 2), []).append(parameter)
     return [
         {
             "params": members,
@@ -78,6 +81,7 @@ class PlainEngine:
         self.optimizer = torch.optim.AdamW(parameter_groups(model, train), betas=BETAS, eps=EPS, fused=fused)
         self.names = {id(p): name for name, p in model.named_parameters()}
         self.members = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.critic: SelfCritic | None = None  # of a second stage by rewards
         self.reducer = GradientReducer(self.members, self.processes)
         self.dtype = pick_precision(train.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -89,6 +93,9 @@ class PlainEngine:
     def losses(self, batch: Any, warm: bool, clips: int | None = None) -> CaptionLosses:
         clips = len(batch.frames) if clips is None else clips
         with self.autocast():
+            if self.critic is not None:
+                loss, reward = self.critic.loss(self.model, batch.to(self.device), int(torch.randint(1 << 31, ())))
+                return CaptionLosses({"scst": loss}, torch.zeros(2, device=self.device), {"reward": reward})
             return named_losses(self.model, self.shared(batch.to(self.device), warm, clips))
 
     def backward(self, loss: Tensor, last: bool = True) -> None:

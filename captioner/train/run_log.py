@@ -1,25 +1,30 @@
 """What a run of the captioner leaves to look at: log.jsonl, TensorBoard's curves, a bar on the terminal."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from captioner.errors import ConfigError
 from captioner.files import write_text
 
 log = logging.getLogger(__name__)
 
-_LOSSES = ("loss", "mlm", "er", "au")
+_LOSSES = ("loss", "mlm", "er", "au", "scst", "reward")
 
 
 class RunLog:
     """The records of the main process; in the others every method does nothing."""
 
-    def __init__(self, out: Path, main: bool) -> None:
-        self.path, self.main = out / "log.jsonl", main
+    def __init__(self, out: Path, main: bool, project: str = "") -> None:
+        self.path, self.main, self.project = out / "log.jsonl", main, project
+        self.remote: Any = None
         self.recent: list[dict[str, Any]] = []
         self.curves: Any = None
         self.bar: Any = None
@@ -32,6 +37,8 @@ class RunLog:
         if step == 0:
             self.path.unlink(missing_ok=True)
         self.curves = open_curves(self.path.parent, step)
+        if self.project:
+            self.remote = open_remote(self.project, self.path.parent)
         self.bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=None)
 
     def add(self, row: Mapping[str, Any], speed: Mapping[str, float]) -> None:
@@ -51,11 +58,12 @@ class RunLog:
 
     def draw(self, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
         """Points of the curves of each group."""
-        if self.curves is None:
-            return
-        for group, values in groups.items():
-            for name, value in values.items():
-                self.curves.add_scalar(f"{group}/{name}", value, step)
+        flat = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+        if self.curves is not None:
+            for name, value in flat.items():
+                self.curves.add_scalar(name, value, step)
+        if self.remote is not None and flat:
+            self.remote.log(flat, step=step)
 
     def flush(self) -> None:
         """Append the steps since the last flush; a full disk costs lines of log, not the run."""
@@ -76,6 +84,8 @@ class RunLog:
         for each in (self.bar, self.curves):
             if each is not None:
                 each.close()
+        if self.remote is not None:
+            self.remote.finish()
 
 
 def open_curves(out: Path, step: int) -> Any:
@@ -86,6 +96,16 @@ def open_curves(out: Path, step: int) -> Any:
         log.info("no curves: install captioner[train] for TensorBoard")
         return None
     return SummaryWriter(str(out / "curves"), purge_step=step or None)
+
+
+def open_remote(project: str, out: Path) -> Any:
+    """A run of Weights & Biases, the same one again where a run goes on."""
+    if find_spec("wandb") is None:
+        raise ConfigError(
+            f"train.wandb={project} needs wandb, which is not installed: pip install wandb, or set train.wandb=''"
+        )
+    name = hashlib.sha256(str(out.absolute()).encode()).hexdigest()[:16]
+    return import_module("wandb").init(project=project, name=out.name, id=name, dir=str(out), resume="allow")
 
 
 def cut_log(path: Path, step: int) -> None:

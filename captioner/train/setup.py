@@ -33,6 +33,7 @@ from captioner.train.foretell import foretell_step, settle_batch
 from captioner.train.origins import Origin, check_equal_weights, origins_of, tell_origins, together
 from captioner.train.plan import Offer, draft, estimate
 from captioner.train.processes import Processes, join_processes
+from captioner.train.self_critical import RewardMaker, SelfCritic
 from captioner.train.trainer import Progress, Trainer
 from captioner.train.validation import Scorer
 from prompts.visual import ExpertFeatures
@@ -65,21 +66,23 @@ class PreparedRun:
     """On which clips `best` is chosen, in words."""
 
 
-def train_captioner(config: Config, scorer: Scorer) -> Progress:
+def train_captioner(config: Config, scorer: Scorer, rewards: RewardMaker | None = None) -> Progress:
     """The whole run, top to bottom, in as many processes as a launcher has started."""
     processes = join_processes(pick_device("auto"))
     if not processes.main:
         logging.getLogger().setLevel(logging.WARNING)
     try:
         with processes.peer_failures():
-            progress = make_trainer(config, processes, scorer).run()
+            progress = make_trainer(config, processes, scorer, rewards).run()
             processes.wait()
         return progress
     finally:
         processes.leave()
 
 
-def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Trainer:
+def make_trainer(
+    config: Config, processes: Processes, scorer: Scorer, rewards: RewardMaker | None = None
+) -> Trainer:
     """The trainer of a run, its state taken up where it stopped."""
     config = replace(config, train=replace(config.train, batch=settle_batch(config, processes.size)))
     run = prepare_run(config, processes)
@@ -90,6 +93,10 @@ def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Traine
     engine: Engine = kind(network, train, processes.device, processes)
     network.to(processes.device)
     foretell_step(run.config, network, engine)
+    if train.tf32 and processes.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    if train.reward:
+        set_critic(engine, run, rewards)
     meta = {
         "licence": "Apache-2.0 (code); weights as their training data allows",
         "training_data": config.data.manifest,
@@ -104,6 +111,14 @@ def make_trainer(config: Config, processes: Processes, scorer: Scorer) -> Traine
              len(run.data), trainable, trainer.total, processes.size, processes.device)  # fmt: skip
     trainer.resume()
     return trainer
+
+
+def set_critic(engine: Engine, run: PreparedRun, rewards: RewardMaker | None) -> None:
+    """From now on the engine's loss is that of drawn captions and their rewards."""
+    if rewards is None or not isinstance(engine, PlainEngine):
+        raise ConfigError("train.reward: nobody here says what a caption is worth; start scripts/train.py")
+    records = run.data.records
+    engine.critic = SelfCritic(run.model.tokenizer, records, rewards, run.config.train.reward_samples)
 
 
 def estimate_run(config: Config, gpus: int, price: float) -> str:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,11 +39,13 @@ from captioner.train.throughput import Meter, compile_encoders, peak_of, work_of
 from captioner.train.validation import (
     Scorer,
     Told,
+    autocast_on_gpu,
     chosen_score,
     predict_captions,
     score_validation,
     write_validation,
 )
+from captioner.train.weight_average import WeightAverage
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +115,12 @@ class Trainer:
         self.steps_an_epoch = math.ceil(self.batches / train.accumulate)
         self.total = train.max_steps or train.epochs * self.steps_an_epoch
         self.progress = Progress()
-        fixed = {"mlm": train.weight_mlm, "er": train.weight_er, "au": train.weight_au}
+        fixed = {"mlm": train.weight_mlm, "er": train.weight_er, "au": train.weight_au, "scst": 1.0}
         self.dwa = DWA(fixed, train.dwa_temperature, train.dwa)
         self.left_out = losses_without_labels(config, data)
         self.rows = StepRows()
-        self.log = RunLog(self.out, self.processes.main)
+        self.average = WeightAverage(model, train.ema) if train.ema else None
+        self.log = RunLog(self.out, self.processes.main, train.wandb)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -179,6 +183,8 @@ class Trainer:
                 continue
             norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
             progress.step += 1
+            if self.average is not None:
+                self.average.update(progress.step)
             now = time.perf_counter()
             self.rows.end_step({"step": progress.step, "epoch": progress.epoch, **row, "seconds": now - began}, norm)
             self.report()
@@ -215,7 +221,8 @@ class Trainer:
         silent = [0.0 * losses.live[name] for name in self.left_out if name in losses.live]  # their weights take part
         total = torch.stack([*(weights[name] * loss for name, loss in live.items()), *silent]).sum()
         self.engine.backward(total / group, progress.batch + 1 == first + group)
-        self.rows.add({"loss": total, **live, "positives": losses.counts[0], "above_threshold": losses.counts[1]})
+        pairs = {"positives": losses.counts[0], "above_threshold": losses.counts[1]}
+        self.rows.add({"loss": total, **live, **pairs, **losses.told})
         self.meter.clips += clips
         return {"weights": weights}
 
@@ -255,7 +262,7 @@ class Trainer:
     def validate(self) -> float | None:
         """Caption the validation clips, each process its share; returns the score that chooses `best`."""
         assert self.validation is not None
-        with self.engine.whole():
+        with self.engine.whole(), self.averaged(), autocast_on_gpu(self.config.train.precision, self.engine.device):
             own = predict_captions(
                 self.model, self.tokenizer, self.pieces, self.validation, self.config, self.engine.device,
                 self.processes,
@@ -311,6 +318,8 @@ class Trainer:
         self.log.flush()
         tensors, values = self.engine.state()
         tensors |= random_state()
+        if self.average is not None and self.processes.main:
+            tensors |= self.average.state()
         progress = {k: v for k, v in vars(self.progress).items() if k != "best" or math.isfinite(v)}
         values = {"engine": values, "progress": progress, "dwa": self.dwa.history, "config": to_dict(self.config)}
         with self.engine.whole():
@@ -319,8 +328,12 @@ class Trainer:
     def save_best(self, needed: bool, score: float | None) -> bool:
         """Write `best`: the plain model alone, and what it was best on."""
         about = {"on": self.judged_on, "by": self.config.train.best_by, "score": score, "step": self.progress.step}
-        with self.engine.whole():
+        with self.engine.whole(), self.averaged():
             return self.attempt(lambda: self.store.plain("best", partial(self.write_model, best=about)), needed)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it is open the model has the averaged weights, where they are asked for."""
+        return nullcontext() if self.average is None else self.average.swapped()
 
     def attempt(self, write: Callable[[], None], needed: bool) -> bool:
         """Whether `write` went well; a checkpoint that could not be written is logged, or raised when `needed`."""
@@ -349,6 +362,8 @@ class Trainer:
         fill(self.model, checkpoint.state_by_name(folder), str(folder))
         tensors = checkpoint.arranged(saved.tensors(self.processes.rank), folder)
         self.engine.restore(tensors, values["engine"])
+        if self.average is not None:
+            self.average.restore(tensors)
         self.progress = Progress(**values["progress"])
         if len(saved.shards) == self.processes.size:
             restore_random_state(tensors)

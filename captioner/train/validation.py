@@ -5,6 +5,7 @@ The scorer is an argument: what counts as good is for who starts a run to say.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,19 @@ from captioner.model.batch import collate
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.train.checkpoints import random_state, restore_random_state
+from captioner.train.engine import pick_precision
 from captioner.train.processes import Processes
 
 Scorer = Callable[[Mapping[str, Sequence[str]], Mapping[str, str]], Mapping[str, float]]
 Told = tuple[str, Mapping[str, float]]  # a caption's text and its emotions
+
+
+def autocast_on_gpu(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The number format of training for captions too, on a GPU; a CPU writes them in float32."""
+    dtype = pick_precision(precision, device)
+    if device.type != "cuda" or dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
 
 
 def predict_captions(

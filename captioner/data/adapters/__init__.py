@@ -1,1 +1,1 @@
-"""Adapters: the public layouts of MAFW, EmVidCap, MSVD, MSR-VTT and three sets of viewer emotion, as a manifest."""
+"""Adapters: the public layouts of MAFW, EmVidCap, MSVD, MSR-VTT, VATEX, sets of viewer emotion, as a manifest."""
