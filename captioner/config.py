@@ -7,7 +7,7 @@ with every fault on one line.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from captioner.config_io import SHARE, Bound, at_least, broken, check, divisors, out_of_bounds
+from captioner.config_io import BELOW_ONE, SHARE, Bound, at_least, between, broken, check, divisors, out_of_bounds
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.training_config import DataConfig as DataConfig
 from captioner.training_config import TrainConfig as TrainConfig
@@ -203,7 +203,17 @@ class ModelConfig:
 
     def problems(self) -> list[str]:
         """Contradictions between keys, each naming the keys and their values."""
-        return [*out_of_bounds(self, _BOUNDS), *broken(self._rules())]
+        return [*out_of_bounds(self, _BOUNDS), *broken([*self._rules(), *self._excesses()])]
+
+    def _excesses(self) -> list[tuple[bool, str]]:
+        """Pairs of what would be too much or unfit to be shown, and the line that says so."""
+        names = {"labels": self.labels, "styles": self.styles, "experts.er_labels": self.experts.er_labels}
+        odd = [_odd_names(key, given) for key, given in names.items()]
+        return [(bool(line), line) for line in odd] + [
+            (part.frames * part.size**2 > MOST_PIXELS,
+             f"{key}.frames {part.frames} of {key}.size {part.size}: together {MOST_PIXELS:,} pixels are allowed")
+            for key, part in (("video", self.video), ("experts", self.experts))
+        ]  # fmt: skip
 
     def _rules(self) -> list[tuple[bool, str]]:
         """Pairs of what would be wrong between keys, and the line that says so."""
@@ -235,19 +245,36 @@ class ModelConfig:
         ]  # fmt: skip
 
 
+MOST_PIXELS = 1 << 25  # of all frames of a clip that a network takes
+LONGEST_NAME, MOST_NAMES = 100, 1000  # of labels and styles
+
+
+def _odd_names(key: str, names: list[str]) -> str:
+    """What is wrong with names that captions and tables will show; "" for nothing."""
+    if len(names) > MOST_NAMES:
+        return f"{key} has {len(names)} names: at most {MOST_NAMES} are allowed"
+    odd = next((name for name in names if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME), None)
+    return "" if odd is None else f"{key} has {odd[:20]!r}...: 1 to {LONGEST_NAME} printable letters are needed"
+
+
 _BOUNDS: dict[str, Bound] = {
-    **dict.fromkeys(
-        ("fusion.layers", "fusion.heads", "text.heads", "fusion.width", "fusion.ffn", "fusion.visual_width",
-         "text.layers", "video.frames", "experts.frames", "prompts.k"),
-        at_least(1),
-    ),
-    "fusion.max_text": at_least(4),
-    "video.size": at_least(32, "at least 32 pixels are needed"),
+    # The upper ends are far beyond any network of today: what asks for more is a slip, or meant to eat the memory.
+    **dict.fromkeys(("fusion.layers", "text.layers", "fusion.heads", "text.heads"), between(1, 256)),
+    **dict.fromkeys(("fusion.width", "text.width", "fusion.visual_width", "video.width"), between(1, 16384)),
+    **dict.fromkeys(("fusion.ffn", "fusion.video_tokens"), between(1, 65536)),
+    **dict.fromkeys(("video.frames", "experts.frames"), between(1, 1024)),
+    **dict.fromkeys(("video.size", "experts.size"), between(32, 2048, "pixels")),
+    **dict.fromkeys(("vocab_size", "text.vocab_size"), between(0, 10_000_000)),
+    **dict.fromkeys(("fusion.dropout", "text.dropout", "video.drop_path"), BELOW_ONE),
+    "prompts.k": at_least(1),
+    "experts.au_width": between(0, 16384),
+    "experts.margin": between(0, 2, "faces"),
+    "fusion.max_text": between(4, 4096),
     "prompts.mask_words": Bound("a share between 0 and 1 is needed", lambda share: 0 < share < 1),
+    "prompts.temperature": Bound("more than 0 is needed", lambda value: value > 0),
     "emotion_prior_weight": SHARE,
-    **dict.fromkeys(("video.lora", "text.lora"), at_least(0, "0 or more is needed")),
-    "fusion.label_smoothing": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
-    "text.dropout": Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1),
+    **dict.fromkeys(("video.lora", "text.lora"), between(0, 1024)),
+    "fusion.label_smoothing": BELOW_ONE,
 }  # fmt: skip
 
 

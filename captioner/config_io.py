@@ -40,6 +40,13 @@ def at_least(least: float, words: str = "") -> Bound:
     return Bound(words or f"at least {least} is needed", lambda value: value >= least)
 
 
+def between(least: float, most: float, words: str = "") -> Bound:
+    """The bound of a number from `least` to `most`, of what `words` name."""
+    needed = f"{least} {words} are" if words else f"{least} is"
+    return Bound(f"at least {needed} needed, at most {most}", lambda value: least <= value <= most)
+
+
+BELOW_ONE = Bound("a share from 0 to below 1 is needed", lambda share: 0 <= share < 1)
 SHARE = Bound("a share between 0 and 1 is needed", lambda value: 0 <= value <= 1)
 
 

@@ -36,6 +36,10 @@ class Terminated(CaptionerError):
     """SIGTERM came and the run has saved its state; commands exit with 143."""
 
 
+class NotFinite(CaptionerError):
+    """A loss, gradient or weight of a training run is no longer finite; commands exit with 3."""
+
+
 class OutputError(CaptionerError):
     """A result that cannot be written: a full disk, a folder without permission, a reader that has left."""
 
@@ -46,6 +50,11 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
     near = get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"unknown {kind} {given!r}{hint}; allowed: {', '.join(names) or 'none'}"
+
+
+def said_in_a_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def printable(text: str) -> str:

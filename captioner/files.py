@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import mkstemp
+from typing import Any, NoReturn
+
+from captioner.errors import CheckpointError, said_in_a_line
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -20,6 +23,7 @@ VIDEO_SUFFIXES = frozenset((
 WEIGHT_FILES = frozenset(
     ("config.json", "model.safetensors", "tokenizer.json", "text_tokenizer.json", "persons.txt", "CARD.md")
 )
+LARGEST_CONFIG = 64 << 20  # bytes of a config.json, a vocabulary or a card; ours have a hundredth of that
 SHIPPED = Path(__file__).parent / "weights"  # the folders of weights that come with this package
 
 
@@ -147,3 +151,30 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def read_small(path: Path) -> bytes:
+    """The bytes of a file that lies beside weights; one that is no plain file, or far too large, is refused."""
+    try:
+        if not path.is_file():
+            raise CheckpointError(missing(path) if not path.exists() else f"{path} is no plain file")
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, {LARGEST_CONFIG:,} at most are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a config.json; every fault is one line that names the file."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    try:
+        found = json.loads(read_small(path), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {said_in_a_line(error)}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds a {type(found).__name__}, not a mapping of keys to values")
+    return found

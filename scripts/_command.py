@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-from captioner.errors import CaptionerError, SilentError, Terminated
+from captioner.errors import CaptionerError, NotFinite, SilentError, Terminated
 
 GOES_ON = "the same command goes on from there"
 
@@ -50,13 +50,18 @@ def run_subcommand(
 
 
 def guarded(work: Callable[[], int | None], hint: str = GOES_ON, level: int = logging.INFO) -> int:
-    """Do a script's work; its exit code: the work's own or 0, after a fault 2, terminated 143, interrupted 130.
+    """Do a script's work; its exit code: the work's own or 0, after a fault 2, numbers that are not finite 3,
+    terminated 143, interrupted 130.
 
     `hint` tells who ends it by hand what comes of starting it again.
     """
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         return work() or 0
+    except NotFinite as error:
+        if str(error):  # one of several processes tells
+            print(f"error: {error}", file=sys.stderr)
+        return 3
     except SilentError:  # another process tells
         return 2
     except Terminated as stopped:

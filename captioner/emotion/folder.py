@@ -17,7 +17,7 @@ from captioner.config_io import build_config, to_dict
 from captioner.emotion.contract import Recogniser, RecogniserKind
 from captioner.emotion.registry import KINDS, OLDEST, kind_of
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import SHIPPED, list_recognisers, missing, recover, staged
+from captioner.files import SHIPPED, list_recognisers, missing, read_object, recover, staged
 from captioner.model.weights import read_weights
 from captioner.version import __version__
 
@@ -86,12 +86,9 @@ def recogniser_digest(folder: Path) -> str:
 
 def read_recogniser_config(path: Path) -> tuple[RecogniserKind, Any]:
     """Kind and configuration in a folder's config.json; the oldest folders name no kind."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    name = about.get("kind", OLDEST) if isinstance(about, dict) else None
-    if name not in KINDS or not isinstance(about.get("emotion"), dict):
+    about = read_object(path)
+    name = about.get("kind", OLDEST)
+    if not isinstance(name, str) or name not in KINDS or not isinstance(about.get("emotion"), dict):
         raise CheckpointError(
             f"{path} is not a recogniser's config.json: a kind ({', '.join(KINDS)}) with 'emotion' is needed"
         )

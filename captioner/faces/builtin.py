@@ -1,6 +1,5 @@
 """The built-in reader: our own networks, shipped with the package; needs nothing but torch and numpy."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from captioner.faces.people import sort_out
 from captioner.faces.points import NETWORK_NAMES, with_means
 from captioner.faces.reader import FaceReader, Follower, Sighting
 from captioner.faces.track import Rules, Tracker, paced
-from captioner.files import SHIPPED, missing
+from captioner.files import SHIPPED, missing, read_object
 from captioner.video import LUMA
 
 WEIGHTS = SHIPPED / "faces"
@@ -105,7 +104,7 @@ def load_parts(folder: Path, dense: bool = False) -> Parts:
         if not path.is_file():
             raise CheckpointError(f"{missing(path)}; a face reader's folder has config.json and model.safetensors")
     try:
-        config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
+        config = read_object(config_path)
         tensors = {name: value.float() for name, value in load_file(model_path).items()}
         tensors = _in_own_order(tensors, config["names"])
         if dense and (folder / DENSE_FINDER).is_file():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captioner.errors import CheckpointError
 from captioner.faces.movement import MOTION_NAMES
-from captioner.files import SHIPPED, atomic, missing, write_text
+from captioner.files import SHIPPED, atomic, read_object, write_text
 from captioner.lexicon.actions import ACTIONS
 from captioner.model.weights import fill, read_weights
 
@@ -67,10 +67,8 @@ def load_action_judge(folder: str | Path = "actions") -> ActionJudge:
     """The judge of a folder, or of a shipped name; columns are laid by name, unknown or lacking ones are an error."""
     place = Path(folder) if Path(folder).is_dir() else SHIPPED / str(folder)
     try:
-        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+        config = read_object(place / "config.json")
         names, numbers, hidden = tuple(config["actions"]), list(config["numbers"]), int(config["hidden"])
-    except FileNotFoundError:
-        raise CheckpointError(f"{missing(place / 'config.json')}; a judge of actions needs one") from None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{place / 'config.json'} is damaged or of another kind ({error})") from None
     if sorted(numbers) != sorted(MOTION_NAMES) or config.get("kind") != KIND:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from captioner.config_io import build_config, check
 from captioner.errors import CheckpointError, ConfigError
-from captioner.files import SHIPPED, missing, recover, staged
-from captioner.model.weights import fill, read_weights
+from captioner.files import SHIPPED, missing, read_object, recover, staged
+from captioner.model.weights import filled
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.au_graph import freeze
 from prompts.backbones import BACKBONES, build_backbone, check_name
@@ -90,8 +90,8 @@ def load_appearance(source: str | Path) -> Appearance:
                 "make one with scripts/train.py and configs/appearance.yaml"
             )
     spec = _read_spec(folder / "config.json")
-    net, path = AppearanceNet(spec.arch), folder / "model.safetensors"
-    fill(net, read_weights(path), str(path))
+    path = folder / "model.safetensors"
+    net = filled(lambda: AppearanceNet(spec.arch), path, str(path))
     freeze(net)
     return Appearance(net, spec)
 
@@ -103,11 +103,8 @@ def shipped_appearance() -> Appearance | None:
 
 
 def _read_spec(path: Path) -> AppearanceSpec:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from None
-    if not isinstance(tree, dict) or tree.get("kind") != KIND:
+    tree = read_object(path)
+    if tree.get("kind") != KIND:
         raise CheckpointError(f"{path} is not the config.json of an appearance net: kind {KIND!r} is needed")
     try:
         return build_config(AppearanceSpec, tree, where=str(path))

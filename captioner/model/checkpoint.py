@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from captioner.config import ModelConfig
 from captioner.config_io import build_config, to_dict
-from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.files import SHIPPED, list_models, recover, staged
+from captioner.errors import CheckpointError, ConfigError, said_in_a_line, unknown
+from captioner.files import SHIPPED, list_models, read_object, read_small, recover, staged
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.row_names import in_own_order, own_names, stored_names
-from captioner.model.tokenizer import Tokenizer
-from captioner.model.weights import fill, read_weights
+from captioner.model.tokenizer import Tokenizer, open_tokenizer
+from captioner.model.weights import check_fit, fill, read_header, read_weights
 from captioner.version import __version__
 
 FORMAT = 2  # 1 stored no names of what its rows stand for
@@ -46,10 +46,14 @@ def locate(
     if name in list_models():
         return SHIPPED / name
     path = Path(name)
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:  # too long for a name, or with a zero byte in it
+        raise CheckpointError(f"{name!r} names no model: {getattr(error, 'strerror', None) or error}") from None
     if path.is_dir():
         return path
-    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        kind = "is a file, not a checkpoint folder" if path.exists() else "is not a folder"
+    if there or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        kind = "is a file, not a checkpoint folder" if there else "is not a folder"
         raise CheckpointError(
             f"{name!r} {kind}; {unknown('model', name, list_models())}, or a folder, or a hub repository owner/name"
         )
@@ -71,8 +75,7 @@ def locate(
             f"model {name!r} is not in the cache: run once with a connection: `hf download {name}`"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"model {name!r} cannot be fetched from the hub: {cause}") from None
+        raise CheckpointError(f"model {name!r} cannot be fetched from the hub: {said_in_a_line(error)}") from None
 
 
 def save_checkpoint(
@@ -129,14 +132,24 @@ def load_checkpoint(name: str | Path | None = None, **where: Any) -> Checkpoint:
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} pieces, config.json says {config.vocab_size}: "
             f"the files are of different checkpoints"
         )
-    model = EmotionCaptioner(config, load=False)
+    model = fitting_model(config, folder)
     fill(model, state_by_name(folder), str(folder))
     meta.pop("names", None)  # of the file; in the network they stand as this program has them
     own = folder / "text_tokenizer.json"
-    foreign = tokenizers.Tokenizer.from_file(str(own)) if own.exists() else None
+    foreign = open_tokenizer(own) if own.exists() else None
     card = folder / "CARD.md"
-    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    text = read_small(card).decode(errors="replace") if card.exists() else ""
     return Checkpoint(model.eval(), tokenizer, foreign, meta, folder.name, text)
+
+
+def fitting_model(config: ModelConfig, folder: Path) -> EmotionCaptioner:
+    """An unfilled captioner; a config.json that the folder's weights do not fit is refused before it takes memory."""
+
+    def make() -> EmotionCaptioner:
+        return EmotionCaptioner(config, load=False)
+
+    check_fit(make, read_header(folder / "model.safetensors"), str(folder))
+    return make()
 
 
 def start_from(model: EmotionCaptioner, folder: Path) -> None:
@@ -168,13 +181,10 @@ def read_model_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
 
 def read_meta(path: Path) -> dict[str, Any]:
     """config.json as a dictionary with a model in it."""
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
+    meta = read_object(path)
+    if not isinstance(meta.get("model"), dict):
         raise CheckpointError(f"{path} is not a captioner's config.json: it has no 'model'")
-    if meta.get("format") not in range(1, FORMAT + 1):
+    if meta.get("format") not in list(range(1, FORMAT + 1)):
         raise CheckpointError(
             f"{path} has format {meta.get('format')!r}, this version reads 1 to {FORMAT}: update captioner"
         )

@@ -16,9 +16,9 @@ from torch import nn
 from captioner.config import ExpertsConfig
 from captioner.config_io import build_config, check
 from captioner.errors import CheckpointError, ConfigError, unknown
-from captioner.files import SHIPPED, recover, staged
+from captioner.files import SHIPPED, read_object, recover, staged
 from captioner.model.row_names import FORMAT_1
-from captioner.model.weights import fill, read_weights
+from captioner.model.weights import filled
 from captioner.video.transforms import IMAGENET_MEAN, IMAGENET_STD
 from prompts.action_units import MAIN_AUS, SUB_AUS
 from prompts.au_graph import AUGraph, AUGraphConfig, freeze
@@ -92,8 +92,8 @@ def load_experts(source: str | Path) -> Experts:
     folder = find_experts(source)
     spec = _read_spec(folder / "config.json")
     path = folder / "model.safetensors"
-    er, au = ERNet(spec.er), AUGraph(spec.au)
-    fill(nn.ModuleDict({"er": er, "au": au}), read_weights(path), str(path))
+    both = filled(lambda: nn.ModuleDict({"er": ERNet(spec.er), "au": AUGraph(spec.au)}), path, str(path))
+    er, au = cast(ERNet, both["er"]), cast(AUGraph, both["au"])
     freeze(er)
     freeze(au)
     return Experts(er, au, spec)
@@ -185,12 +185,7 @@ def au_labels(intensities: Mapping[int, float]) -> list[int]:
 
 
 def _read_spec(path: Path) -> ExpertsSpec:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from None
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"{path} holds a {type(tree).__name__}, not a mapping of keys to values")
+    tree = read_object(path)
     older = {"action_units": [int(au) for au in FORMAT_1["action_units"]]}  # folders that named none
     try:
         return build_config(ExpertsSpec, older | tree, where=str(path))

@@ -77,7 +77,11 @@ def stored_names(meta: Mapping[str, Any], config: ModelConfig, where: str) -> Na
     own = own_names(config)
     if not isinstance(given, Mapping):
         raise CheckpointError(f"{where} has no 'names' of what its weights judge: take the file that came with them")
-    stored = {kind: [str(name) for name in given.get(kind) or ()] for kind in own}
+    listed = {kind: given.get(kind) for kind in own}
+    odd = [kind for kind, names in listed.items() if not isinstance(names, list | None)]
+    if odd:
+        raise CheckpointError(f"{where}: names.{odd[0]} is no list of names: take the file that came with the weights")
+    stored = {kind: [str(name) for name in names or ()] for kind, names in listed.items()}
     for kind, names in stored.items():
         _check(kind, names, own[kind], where)
     return stored

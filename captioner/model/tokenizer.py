@@ -13,8 +13,8 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from captioner.errors import CheckpointError, ConfigError
-from captioner.files import write_text
+from captioner.errors import CheckpointError, ConfigError, said_in_a_line
+from captioner.files import read_small, write_text
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0..4 in a vocabulary of ours
 
@@ -49,6 +49,8 @@ class Tokenizer:
         ids = [vocabulary[name] for name in SPECIALS]
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
         self.vocab_size: int = backend.get_vocab_size()
+        if max(vocabulary.values()) >= self.vocab_size:
+            raise CheckpointError(f"{source} numbers its {self.vocab_size} pieces up to {max(vocabulary.values())}")
         # What opens captions in a further manner; BERT's vocabularies have hundreds of such places.
         self._starts = {int(m[1]): i for piece, i in vocabulary.items() if (m := _UNUSED.fullmatch(piece))}
         self._special = frozenset([*ids, *self._starts.values()])
@@ -79,11 +81,7 @@ class Tokenizer:
         """The tokenizer saved in a tokenizer.json."""
         if not Path(path).is_file():
             raise CheckpointError(f"no tokenizer at {str(path)!r}")
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{str(path)!r} is not a tokenizer: {_line(error)}") from error
-        return cls(backend, repr(str(path)))
+        return cls(open_tokenizer(Path(path)), repr(str(path)))
 
     @classmethod
     def from_pretrained(
@@ -207,6 +205,20 @@ def open_foreign(name: str) -> tokenizers.Tokenizer:
     except Exception as error:  # the library raises bare Exception
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"cannot load the tokenizer of the text encoder {name!r}: {cause}") from None
+
+
+def open_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """The library's tokenizer of a tokenizer.json."""
+    try:
+        found: tokenizers.Tokenizer = tokenizers.Tokenizer.from_buffer(read_small(path))
+        found.encode("a", add_special_tokens=False)  # some files open and cannot be used
+        return found
+    except CheckpointError:
+        raise
+    except BaseException as error:  # the library raises bare Exception, and a panic of Rust is not even one
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"{str(path)!r} is not a tokenizer: {said_in_a_line(error)}") from None
 
 
 def _backend(vocabulary: dict[str, int], lowercase: bool = True) -> tokenizers.Tokenizer:

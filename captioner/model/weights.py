@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, said_in_a_line
+
+Net = TypeVar("Net", bound=nn.Module)
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # what a network's numbers may be stored in
+# The names that safetensors gives what we read; any other is refused.
+_KINDS = {
+    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -17,21 +26,77 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def read_header(path: Path) -> dict[str, Tensor]:
+    """What a safetensors file says of its tensors, as tensors without memory (device meta)."""
+    found: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                kind = _KINDS.get(part.get_dtype())
+                if kind is None:
+                    raise CheckpointError(f"{path} stores {name} as {part.get_dtype()}; allowed: {', '.join(_KINDS)}")
+                found[name] = torch.empty(part.get_shape(), dtype=kind, device="meta")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    cause = said_in_a_line(error)
+    return CheckpointError(f"{path} is damaged or no safetensors file ({cause}): copy or download it again")
+
+
+def check_fit(make: Callable[[], nn.Module], given: Mapping[str, Tensor], source: str) -> None:
+    """Refuse tensors, or a header's, that are not those of the network `make` builds, before it takes any memory."""
+    try:
+        with torch.device("meta"):
+            wanted = make().state_dict(keep_vars=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever sizes that contradict each other make a builder raise
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({error}): copy or download it again"
+            f"{source} describes a network that cannot be built ({said_in_a_line(error)}); check its config.json"
         ) from None
+    _compare(wanted, given, source)
+
+
+def filled(make: Callable[[], Net], given: Path | Mapping[str, Tensor], source: str) -> Net:
+    """The network that `make` builds, with the weights of a file, or read; what does not fit is refused before."""
+    check_fit(make, read_header(given) if isinstance(given, Path) else given, source)
+    net = make()
+    fill(net, read_weights(given) if isinstance(given, Path) else given, source)
+    return net
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy a state into a model; every name and shape must match, shared tensors are read once."""
-    wanted = model.state_dict()
+    """Copy a state into a model: names, shapes and kinds must match, numbers be finite; shared tensors come once."""
+    wanted = model.state_dict(keep_vars=True)
+    _compare(wanted, state, source)
+    with torch.no_grad():
+        for name, value in state.items():
+            wanted[name].copy_(value)
+    wrong = [name for name in state if wanted[name].is_floating_point() and not bool(wanted[name].isfinite().all())]
+    if wrong:
+        raise CheckpointError(
+            f"{source} is spoilt: {len(wrong)} tensors hold numbers that are not finite ({', '.join(wrong[:3])}); "
+            f"take an earlier checkpoint"
+        )
+
+
+def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], source: str) -> None:
+    """One line for all names, shapes and kinds of numbers that differ."""
     aliases: dict[int, list[str]] = {}
     for name, value in wanted.items():
-        aliases.setdefault(value.data_ptr() if value.numel() else id(value), []).append(name)
+        aliases.setdefault(id(value), []).append(name)
     groups = {name: group for group in aliases.values() for name in group}
-    missing = [n for n in wanted if not any(alias in state for alias in groups[n])]
-    strange = [n for n in state if n not in wanted]
-    shapes = [n for n in state if n in wanted and state[n].shape != wanted[n].shape]
+    missing = [n for n in wanted if not any(alias in given for alias in groups[n])]
+    strange = [n for n in given if n not in wanted]
+    shapes = [n for n in given if n in wanted and given[n].shape != wanted[n].shape]
+    kinds = [n for n in given if n in wanted and not _same_kind(wanted[n].dtype, given[n].dtype)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} tensors missing ({', '.join(missing[:3])})")
@@ -39,15 +104,19 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         faults.append(f"{len(strange)} unknown ({', '.join(strange[:3])})")
     if shapes:
         first = shapes[0]
-        given, needed = tuple(state[first].shape), tuple(wanted[first].shape)
-        faults.append(f"{len(shapes)} of another shape ({first}: {given}, needed {needed})")
-    if faults:
-        raise CheckpointError(
-            f"{source} does not fit this architecture: {'; '.join(faults)}; check its config.json"
+        stored, needed = tuple(given[first].shape), tuple(wanted[first].shape)
+        faults.append(f"{len(shapes)} of another shape ({first}: {stored}, needed {needed})")
+    if kinds:
+        first = kinds[0]
+        faults.append(
+            f"{len(kinds)} of another kind of number ({first}: {given[first].dtype}, needed {wanted[first].dtype})"
         )
-    with torch.no_grad():
-        for name, value in state.items():
-            wanted[name].copy_(value)
+    if faults:
+        raise CheckpointError(f"{source} does not fit this architecture: {'; '.join(faults)}; check its config.json")
+
+
+def _same_kind(wanted: torch.dtype, given: torch.dtype) -> bool:
+    return given in FLOATS if wanted.is_floating_point else given == wanted
 
 
 def pretrained_model(name: str, kind: Any, scratch: Callable[[], nn.Module], key: str, **changes: float) -> nn.Module:

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import captioner
-from captioner.errors import CaptionerError, OutputError, printable
+from captioner.errors import CaptionerError, CheckpointError, OutputError, printable, said_in_a_line
 from captioner.files import missing
 from captioner.inference.background import Failed, cause_of
 from captioner.inference.results import Caption, VideoCaptions
@@ -42,6 +45,7 @@ class CaptionRun:
     bar: Any = None
     _piped: _Piped | None = None
     _timed: dict[str, float] = field(default_factory=dict)  # by source: seconds of the windows it is captioned in
+    _sound = False  # the model has captioned a plain picture
 
     def run(self) -> int:
         """The exit code, after naming all that failed."""
@@ -170,7 +174,14 @@ class CaptionRun:
     def _report(self, each: Input, outcome: list[Caption] | Failed, model: Any) -> None:
         """One line on standard output and the files asked for, or one line on why not."""
         if isinstance(outcome, Failed):
+            self._check_model(outcome.error, model)
             self._fail(each, cause_of(outcome.error, each.source), outcome.error)
+            return
+        if not all(isfinite(number) for one in outcome for number in (one.score, *one.emotion.values())):
+            name = model.checkpoint.name
+            raise CheckpointError(f"model {name!r} gives numbers that are not finite: its weights are spoilt")
+        if not any(one.text.strip() for one in outcome):
+            self._fail(each, f"{each.source!r}: model {model.checkpoint.name!r} found no word for it")
             return
         video = self._video(each, outcome)
         if self.outputs:
@@ -186,6 +197,21 @@ class CaptionRun:
                 return
         if not video.timed:
             self._say(each, video)
+
+    def _check_model(self, error: Exception, model: Any) -> None:
+        """Where a plain grey clip meets a fault as well, no video is to blame: the model is named and the run ends."""
+        if self._sound or isinstance(error, CaptionerError):
+            return
+        try:
+            model.caption(np.full((8, 64, 64, 3), 127, np.uint8))
+        except CaptionerError:
+            return
+        except Exception as cause:
+            raise CheckpointError(
+                f"model {model.checkpoint.name!r} cannot caption any video ({said_in_a_line(cause)}); "
+                f"check its config.json, or give another with --model"
+            ) from cause
+        self._sound = True
 
     def _source(self, each: Input) -> Any:
         """What the captioner reads; standard input is read once."""

@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, NotFinite
 from captioner.files import atomic
+from captioner.train.finite import weight_norm
 
 log = logging.getLogger(__name__)
 
+MOST_LEFT_OUT = 20  # steps in a row; one now and then is the doing of an odd batch
 BEST, _LAST = "best.safetensors", "last.safetensors"
 
 
@@ -193,6 +195,7 @@ class _Run:
         self.random = torch.Generator(config.device).manual_seed(config.seed)
         self.half = config.half and fast_bfloat16(config.device)
         self.steps = 0
+        self.left_out = 0  # steps in a row
         self.began = time.monotonic()  # of the epoch
 
     @property
@@ -230,9 +233,14 @@ class _Run:
         limit = self.config.clip_norm
         if limit and not torch.isfinite(nn.utils.clip_grad_norm_(self.net.parameters(), limit)):
             self.state.skipped += 1
+            self.left_out += 1
         else:
             self.optimizer.step()
             self.average()
+            self.left_out = 0
+        if self.left_out >= MOST_LEFT_OUT or not (limit or torch.isfinite(loss)):
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise NotFinite(f"step {self.steps}: the loss is {loss.item():.4g}, at learning rate {rate:.3g}")
         named = {} if isinstance(parts, Tensor) else parts
         return {"loss": loss.item(), **{name: value.item() for name, value in named.items()}}
 
@@ -249,6 +257,8 @@ class _Run:
     def close_epoch(self, losses: list[dict[str, float]], score_of: ScoreOf | None) -> None:
         """Score, log, keep the best, write what a resume needs."""
         state = self.state
+        if not weight_norm(self.net).isfinite():
+            raise NotFinite(f"epoch {state.epoch + 1}: a weight is not finite; the epoch before is kept")
         score = float(state.epoch + 1) if score_of is None else score_of(self.mean.eval())
         self.net.train()
         seconds = time.monotonic() - self.began
@@ -257,7 +267,7 @@ class _Run:
         self.began = time.monotonic()
         better = score > state.best or state.best_epoch == 0  # a score of nan, too, leaves weights behind
         if better:
-            state.best, state.best_epoch = score, state.epoch
+            state.best, state.best_epoch = (-math.inf if math.isnan(score) else score), state.epoch
         means = {name: sum(row[name] for row in losses) / len(losses) for name in losses[0]}
         state.loss = means["loss"]
         words = [f"{name} {value:.4f}" for name, value in means.items()]

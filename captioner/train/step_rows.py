@@ -25,6 +25,11 @@ class StepRows:
     def __init__(self) -> None:
         self.pending: list[_Pending] = []
 
+    @property
+    def loss(self) -> Tensor:
+        """Of the last micro-batch, on its device."""
+        return self.pending[-1].values[0]
+
     def add(self, values: Mapping[str, Tensor]) -> None:
         """The numbers of a micro-batch."""
         flat = torch.stack([value.detach().float().reshape(()) for value in values.values()])

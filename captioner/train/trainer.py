@@ -32,6 +32,7 @@ from captioner.model.weights import fill
 from captioner.train.checkpoints import LAST, CheckpointStore, changed_settings, random_state, restore_random_state
 from captioner.train.dwa import DWA
 from captioner.train.engine import Engine, learning_rate, pick_precision
+from captioner.train.finite import FiniteGuard
 from captioner.train.processes import Processes
 from captioner.train.run_log import RunLog
 from captioner.train.step_rows import StepRows
@@ -121,6 +122,8 @@ class Trainer:
         self.rows = StepRows()
         self.average = WeightAverage(model, train.ema) if train.ema else None
         self.log = RunLog(self.out, self.processes.main, train.wandb)
+        scaled = pick_precision(train.precision, engine.device) == torch.float16
+        self.guard = FiniteGuard(self.processes, scaled)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -182,6 +185,7 @@ class Trainer:
             if progress.batch % train.accumulate and not last_of_epoch:
                 continue
             norm = self.engine.step(learning_rate(progress.step, self.total, train.warmup))
+            self.guard.watch(progress.step + 1, self.rate, self.rows.loss, norm, self.model)
             progress.step += 1
             if self.average is not None:
                 self.average.update(progress.step)
@@ -226,13 +230,18 @@ class Trainer:
         self.meter.clips += clips
         return {"weights": weights}
 
+    @property
+    def rate(self) -> float:
+        """Of the step that is being made."""
+        return self.config.train.lr * learning_rate(self.progress.step, self.total, self.config.train.warmup)
+
     def close_epoch(self) -> None:
         """Epoch means into DWA, validation, checkpoints."""
         self.note_bad()
         self.settle({})
         progress, train = self.progress, self.config.train
-        means = {name: value / progress.count for name, value in progress.sums.items()}
-        self.dwa.close_epoch(means)
+        if progress.count:  # float16 may have left out all of a short one
+            self.dwa.close_epoch({name: value / progress.count for name, value in progress.sums.items()})
         progress.epoch, progress.batch, progress.sums, progress.count = progress.epoch + 1, 0, {}, 0
         done = progress.step >= self.total
         scored = None
@@ -298,11 +307,13 @@ class Trainer:
 
     def settle(self, speed: Mapping[str, float]) -> None:
         """Fetch what waits on the device: sums of losses for DWA, lines of log, the last of them with the speed."""
+        self.guard.verdict()
         found = self.rows.settle()
         for number, (values, row) in enumerate(found):
-            for name in self.dwa.fixed.keys() & values.keys():
-                self.progress.sums[name] = self.progress.sums.get(name, 0.0) + values[name]
-            self.progress.count += 1
+            live = {name: values[name] for name in self.dwa.fixed.keys() & values.keys()}
+            if all(map(math.isfinite, live.values())):  # not so where float16 left out the step
+                self.progress.sums = {name: self.progress.sums.get(name, 0.0) + value for name, value in live.items()}
+                self.progress.count += 1
             if row is not None:
                 shown = {k: int(v) if k in ("positives", "above_threshold") else v for k, v in values.items()}
                 self.log.add({**row, **shown}, speed if number + 1 == len(found) else {})
@@ -361,6 +372,8 @@ class Trainer:
             )
         fill(self.model, checkpoint.state_by_name(folder), str(folder))
         tensors = checkpoint.arranged(saved.tensors(self.processes.rank), folder)
+        if self.processes.any(not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())):
+            raise self.processes.error(f"{folder} is spoilt: its optimiser's numbers are not finite; delete the folder")
         self.engine.restore(tensors, values["engine"])
         if self.average is not None:
             self.average.restore(tensors)

@@ -117,7 +117,8 @@ def test_unknown_key_in_config(folder: Path) -> None:
 def test_other_formats(folder: Path) -> None:
     for text, word in [
         ("{", "cannot be read"),
-        ("[]", "no 'model'"),
+        ("[]", "not a mapping"),
+        ("{}", "no 'model'"),
         ('{"model": {}, "format": 99}', "format 99"),
     ]:
         (folder / "config.json").write_text(text)
@@ -219,3 +220,36 @@ def test_push_to_hub_uploads_the_folder(folder: Path, monkeypatch: pytest.Monkey
     assert sent == {
         "me/model": ["CARD.md", "README.md", "config.json", "model.safetensors", "tokenizer.json"]
     }
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    state["video_in.bias"][0] = float("nan")
+    save_file(state, folder / "model.safetensors")
+    message = refusal(folder)
+    assert "1 tensors hold numbers that are not finite (video_in.bias)" in message
+
+
+def test_sizes_are_compared_before_memory_is_taken(folder: Path) -> None:
+    meta = json.loads((folder / "config.json").read_text())
+    meta["model"]["fusion"] |= {"layers": 8, "width": 16384, "ffn": 65536, "heads": 256}  # 100 GB
+    meta["model"]["text"]["share_words"] = False
+    (folder / "config.json").write_text(json.dumps(meta))
+    assert "does not fit this architecture" in refusal(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64])
+def test_other_kinds_of_numbers_are_refused(folder: Path, kind: torch.dtype) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file({**state, "video_in.bias": state["video_in.bias"].to(kind)}, folder / "model.safetensors")
+    assert "video_in.bias" in refusal(folder)
+
+
+def test_a_card_of_odd_bytes_is_read_as_far_as_it_goes(folder: Path) -> None:
+    (folder / "CARD.md").write_bytes(b"a \xff b")
+    assert checkpoint.load_checkpoint(folder).card == "a \ufffd b"
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", f"a/{'b' * 300}"])
+def test_names_that_no_folder_can_have(name: str) -> None:
+    assert any(words in refusal(name) for words in ("names no model", "is not a folder", "cannot be fetched"))

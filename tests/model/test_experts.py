@@ -120,7 +120,7 @@ def test_broken_files_are_named(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         load_experts(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"cannot read .*config\.json"):
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         load_experts(folder)
     (folder / "config.json").write_text("[]")
     with pytest.raises(CheckpointError, match=r"config\.json holds a list, not a mapping"):

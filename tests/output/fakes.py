@@ -19,6 +19,7 @@ class FakeModel:
         self.calls: list[str] = []
         self.wishes: list[dict[str, Any]] = []
         self.loads: list[tuple[str | None, str, bool, str | None]] = []
+        self.broken = False  # at any picture
         self.hook: Callable[[str], Any] = lambda _: None
         self.checkpoint = SimpleNamespace(name="fake")
         self.config = SimpleNamespace(styles=("faces",), labels=("neutral", "anger"))
@@ -48,6 +49,12 @@ class FakeModel:
             text, 0.5, words, told, [unit], 1, start, until, [start], str(source), "fake", [], "own head", person,
             clip.duration,
         )  # fmt: skip
+
+    def caption(self, frames: Any) -> Caption:
+        """Of pictures: what shows that the model itself is sound."""
+        if self.broken:
+            raise RuntimeError("size mismatch")
+        return Caption("Grey.", 1.0, [], {}, [], 0, 0.0, 1.0)
 
     def each(self, sources: Iterable[Any], **wish: Any) -> Iterator[list[Caption] | Failed]:
         self.wishes.append(wish)

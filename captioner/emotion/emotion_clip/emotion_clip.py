@@ -28,7 +28,7 @@ from captioner.emotion.emotion_clip.emotion_clip_config import EmotionClipConfig
 from captioner.emotion.emotion_clip.frame_fusion import build_fusion, frames_of
 from captioner.emotion.emotion_clip.subject import SubjectTower
 from captioner.errors import ConfigError
-from captioner.model.weights import fill
+from captioner.model.weights import filled
 
 SCALE, LARGEST_SCALE = 1 / 0.07, 100.0  # factor of the cosines at the start, and at most
 CHUNK = 64  # pictures at a time: memory does not grow with the batch
@@ -167,9 +167,7 @@ def open_emotion_pair(config: EmotionClipConfig) -> ClipTowers:
 
 def restore_emotion_clip(config: EmotionClipConfig, state: Mapping[str, Tensor], folder: Path) -> EmotionClip:
     """The recogniser of a configuration and what its folder keeps."""
-    model = EmotionClip(config)
-    fill(model, state, str(folder))
-    return model
+    return filled(lambda: EmotionClip(config), state, str(folder))
 
 
 def with_probe(model: EmotionClip, labels: list[str], weight: Tensor, bias: Tensor, belief: str) -> EmotionClip:

@@ -30,7 +30,7 @@ from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.emotion.pe_clip.temporal import build_temporal
 from captioner.emotion.wording import PromptConfig, all_aggregated, readable, templated
 from captioner.errors import CheckpointError, ConfigError
-from captioner.model.weights import fill
+from captioner.model.weights import filled
 
 
 class Prototypes(nn.Module):
@@ -216,12 +216,15 @@ def restore_pe_clip(config: PEClipConfig, state: Mapping[str, Tensor], folder: P
     odd = [name for name in ("prototypes.hidden", "prototypes.ends", "classifier.vectors") if name not in state]
     if odd:
         raise CheckpointError(f"{folder / 'model.safetensors'} lacks {', '.join(odd)}: it is of another kind of model")
-    hidden, ends = (torch.zeros_like(state[f"prototypes.{name}"]) for name in ("hidden", "ends"))
-    prototypes = Prototypes(hidden.float(), ends, learned=config.prototype == "learned")
-    anchors = Anchors(torch.zeros(len(config.labels), config.clip.width))
-    model = PEClip(config, VisionTower(config.clip), Decoder(config.clip, config.decoder), prototypes, anchors)
-    fill(model, state, str(folder))
-    return model
+    held = {name: state[f"prototypes.{name}"] for name in ("hidden", "ends")}
+
+    def make() -> PEClip:
+        hidden, ends = (torch.zeros(value.shape, dtype=value.dtype) for value in held.values())
+        prototypes = Prototypes(hidden.float(), ends, learned=config.prototype == "learned")
+        anchors = Anchors(torch.zeros(len(config.labels), config.clip.width))
+        return PEClip(config, VisionTower(config.clip), Decoder(config.clip, config.decoder), prototypes, anchors)
+
+    return filled(make, state, str(folder))
 
 
 RECOGNISER = RecogniserKind(
