@@ -88,6 +88,8 @@ class ExpertsConfig:
     au_metric: Literal["dots", "cosine", "l1", "l2"] = "dots"
     au_width: int = 0
     """Width of an AU's node; 0: as released for the backbone."""
+    au_mirror: bool = False
+    """The graph net's word is the mean over a crop and its mirror image."""
     au_sub: int = 14
     """Scores for one side of the face, beside the 27 main ones."""
     untrained_aus: list[int] = field(default_factory=list)
@@ -118,6 +120,9 @@ class PromptsConfig:
     reading: bool = False
     """One more token: how surely the clip shows each facial phrase, judged by the AUs' courses and the face reader's
     values. Not in the paper; it needs experts of aligned crops and data.cache."""
+    measured: bool = False
+    """One more token in place of `reading`: what the shipped judges say of the person, followed all the time (phrases,
+    actions, woman or man, company). Not in the paper; captions are held against the same numbers."""
     threshold: float = 0.3
     """T_C: a matched pair above it is a positive (Fig 7)."""
     margin: float = 0.5
@@ -138,6 +143,11 @@ class PromptsConfig:
     """Share of caption words hidden from AU-word matching and predicted by the language model."""
     temperature: float = 0.07
     """Of the softmax in own_words and in the similarity_ce, ce and contrastive variants."""
+
+    @property
+    def reads(self) -> str:
+        """Which token says what is seen in numbers, if any: reading or measured."""
+        return "reading" if self.reading else "measured" if self.measured else ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +196,9 @@ class ModelConfig:
     """What labels of it are called among `labels`, where the names differ: {joy: happiness}."""
     emotion_prior_weight: float | None = None
     """w in belief = w prior + (1 - w) own; 0.5 when not given, 1 for the prior alone."""
+    emotion_net_weight: float = 0.0
+    """How much the frozen emotion net's own probabilities, where it knows the same labels, count in the belief beside
+    the visual head: the net has seen real people, the head what the captioner was trained on."""
     tokenizer: str = "bert-base-uncased"
     """Hub name or folder of a WordPiece vocabulary; "captions": built from the training captions."""
     vocab_size: int = 0
@@ -236,6 +249,12 @@ class ModelConfig:
              "emotion_prior_source is missing: name a trained folder of the recogniser"),
             (self.emotion_prior is not None and not prompts.tep,
              "emotion_prior feeds the [CLASS-k] token: it needs prompts.tep"),
+            (not 0 <= self.emotion_net_weight <= 1,
+             f"emotion_net_weight is {self.emotion_net_weight}: 0 to 1 is needed"),
+            (self.emotion_net_weight > 0 and not (prompts.vep and self.experts.er_labels == self.labels),
+             "emotion_net_weight mixes in the emotion net's word: it needs prompts.vep and experts of the same labels"),
+            (prompts.reading and prompts.measured,
+             "prompts.reading and prompts.measured are two ways to the same token: choose one"),
             (text.share_words and (text.arch != "bert" or text.width != fusion.width),
              "text.share_words needs text.arch=bert and text.width equal to fusion.width"),
             (text.share_words and text.lora > 0, "text.share_words trains a table that text.lora would freeze"),

@@ -57,6 +57,22 @@ def fit_probes(inputs: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, rid
     bias.copy_(height.detach())
 
 
+class MeasuredToken(nn.Module):
+    """The token of a reading that was judged beforehand: logits (B, M) of all that captions may claim of a person."""
+
+    def __init__(self, measures: int, width: int) -> None:
+        super().__init__()
+        self.token = nn.Linear(measures, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """The token (B, 1, D); in training a little noise: a judge is surer of clips that it was fitted on."""
+        if self.training:
+            logits = logits + NOISE * torch.randn_like(logits)
+        token: Tensor = self.norm(self.token(logits.clamp(-LIMIT, LIMIT)))
+        return token[:, None]
+
+
 class PhraseProbes(nn.Module):
     """Logits (B, P) of the phrases, and the token that carries them."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
-from prompts.phrase_scores import ASPECTS, LIMIT, PhraseProbes
+from prompts.phrase_scores import ASPECTS, LIMIT, MeasuredToken, PhraseProbes
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment.
@@ -137,8 +137,12 @@ class VisualPrompts(nn.Module):
         k: int = 3,
         unusable: tuple[int, ...] = (),
         reading: tuple[int, int, int] | None = None,
+        measures: int = 0,
     ) -> None:
-        """reading: how many values are measured, phrases and actions scored; None: no such token."""
+        """reading: how many values are measured, phrases and actions scored; None: no such token.
+
+        measures: how many logits judges have given beforehand, for a token of those.
+        """
         super().__init__()
         self.k = k
         self.er_mlp = nn.Sequential(
@@ -156,6 +160,9 @@ class VisualPrompts(nn.Module):
             values, phrases, actions = reading
             self.reading = PhraseProbes(values * ASPECTS, phrases, width, actions)
             self.null_reading = nn.Parameter(torch.randn(width) * 0.02)
+        if measures:
+            self.measured = MeasuredToken(measures, width)
+            self.null_reading = nn.Parameter(torch.randn(width) * 0.02)
         # Untrained nets score every AU .27-.49: raw scores rank AUs by habit, standard scores by evidence.
         self.register_buffer("au_mean", torch.zeros(main))
         self.register_buffer("au_std", torch.ones(main))
@@ -168,7 +175,8 @@ class VisualPrompts(nn.Module):
         self.au_mean.copy_(scores.mean(0))
         self.au_std.copy_(scores.std(0, unbiased=False).clamp(min=1e-3))
 
-    def forward(self, seen: ExpertFeatures) -> VisualPromptTokens:
+    def forward(self, seen: ExpertFeatures, measured: Tensor | None = None) -> VisualPromptTokens:
+        """measured (B, M): what judges said beforehand, where the captioner has a token for it."""
         standard = (seen.au_scores - self.au_mean) / self.au_std
         top, index = standard.masked_fill(~self.au_usable, -torch.inf).topk(self.k, dim=-1)  # (B, K)
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
@@ -182,6 +190,10 @@ class VisualPrompts(nn.Module):
             action_lift = self.reading.action_lift(seen.best_and_swing).masked_fill(~seen.present[:, None], 0.0)
             read = torch.where(face, self.reading(seen.best_and_swing), self.null_reading)
             er = torch.cat([er, read], 1)
+        if hasattr(self, "measured"):
+            if measured is None:
+                raise ValueError("this captioner reads what was measured of a clip; the batch comes without it")
+            er = torch.cat([er, torch.where(face, self.measured(measured), self.null_reading)], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
         return VisualPromptTokens(er, au, index, top, phrase_logits, action_lift)

@@ -1,7 +1,8 @@
 """Make the captioner that ships again: python scripts/reproduce.py --faces photos
 
 Stages, each a command that is printed before it runs and goes on where it was stopped: `clips` (synthetic clips of
-animated photos), `train` (configs/default.yaml; its experts and prior are the shipped ones), `evaluate` (both styles of
+animated photos), `phrases` (the judges of facial phrases), `train` (configs/default.yaml; its experts, judge of actions
+and prior are the shipped ones), `evaluate` (both styles of
 captions, on clips of persons no training part knows), `export` (weights in half precision and card).
 """
 
@@ -28,16 +29,17 @@ from captioner.train.checkpoints import STATE
 
 log = logging.getLogger("reproduce")
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs" / "default.yaml"
-STAGES = ("clips", "train", "evaluate", "export")
+CONFIG, PHRASE_CONFIG = ROOT / "configs" / "default.yaml", ROOT / "configs" / "phrases.yaml"
+STAGES = ("clips", "phrases", "train", "evaluate", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = script_parser(__doc__)
     parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="folder of annotated photos")
+    parser.add_argument("--ferplus", type=Path, default=Path("data/ferplus"), help="folder of voted faces")
     parser.add_argument("--clips", type=Path, default=Path("data/default"), help="where the synthetic clips go")
-    parser.add_argument("--count", type=int, default=2600, help="synthetic clips, all splits together (default: 2600)")
+    parser.add_argument("--count", type=int, default=2200, help="synthetic clips, all splits together (default: 2200)")
     parser.add_argument("--out", type=Path, default=Path("runs/default"), help="where checkpoints and scores go")
     parser.add_argument("--weights", type=Path, default=SHIPPED / "default", help="where the shipped folder goes")
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
@@ -52,6 +54,9 @@ def run_stages(options: argparse.Namespace) -> None:
     for stage in STAGES if options.stage == "all" else (options.stage,):
         if stage == "clips":
             make_default_clips(options)
+        elif stage == "phrases":
+            read = [f"clips={options.clips}", f"cache={options.clips}/cache", f"work={options.out}-phrases"]
+            run_command("train.py", PHRASE_CONFIG, *read, f"faces={options.faces}", f"ferplus={options.ferplus}")
         elif stage == "train":
             places = [f"data.manifest={manifest}", f"data.cache={options.clips}/cache", f"train.out={options.out}"]
             run_command("train.py", CONFIG, *places, *options.overrides)

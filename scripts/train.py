@@ -38,6 +38,7 @@ from captioner.train.emotion.run_config import EmotionRun, PairConfig, load_emot
 from captioner.train.experts.action_recipe import ActionRecipe, train_action_judge
 from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_appearance
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
+from captioner.train.experts.phrase_recipe import PhraseRecipe, train_phrase_judge
 from captioner.train.faces.reader_recipe import FacesRecipe, make_reader
 from captioner.train.setup import estimate_run, train_captioner
 from eval.report import validation_scores
@@ -91,6 +92,7 @@ RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
     "experts": (PhotoRecipe, lambda config: print(train_experts(config))),
     "faces": (FacesRecipe, lambda config: print(make_reader(config))),
     "actions": (ActionRecipe, lambda config: print(train_action_judge(config))),
+    "phrases": (PhraseRecipe, lambda config: print(train_phrase_judge(config))),
     "appearance": (AppearanceRecipe, lambda config: print(train_appearance(config))),
     "emotion": (EmotionRun, lambda run: run_protocol(run, pick_device("auto"))),
     "pair": (PairConfig, lambda config: run_pair(config, pick_device("auto"))),

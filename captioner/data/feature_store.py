@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from captioner.config import DataConfig, ModelConfig
 from captioner.data.inputs import decode_pictures, follow_people, prior_evidence, prior_of, prior_probs, sampled_tracks
 from captioner.data.manifest import Record
+from captioner.data.measured import Judges, NumbersReader
 from captioner.emotion.contract import Evidence
 from captioner.errors import VideoError
 from captioner.faces import FaceTrack
@@ -118,6 +120,7 @@ class FeatureStore:
         # Copies: the trained model goes to its device and would take its frozen networks along.
         self.nets = FrozenNets(experts, video).copied(torch.device("cpu"), needless=self.device.type == "cpu")
         self.prior = prior_of(config)
+        self.numbers = NumbersReader(config.experts) if config.prompts.measured else None
         self.decoded = video is None and not frames
         self.parts = self._parts(Path(folder), frames, experts, video)
 
@@ -131,6 +134,8 @@ class FeatureStore:
             parts["frames"] = TensorPart("frames", folder, sampled | {"side": self.side}, hashes)
         if experts is not None:
             parts |= self._expert_parts(folder, experts, hashes, sampled)
+        if self.numbers is not None:
+            parts["numbers"] = self.numbers.part(folder, hashes)
         if self.prior is not None:
             belief = {"format": FORMAT, "prior": self.prior.digest, "labels": self.config.labels} | self._read_beside()
             belief |= {"names": names} if (names := self.config.emotion_prior_labels_as) else {}
@@ -164,6 +169,12 @@ class FeatureStore:
         read = [self.config.video.frames, self.prior.wants.count, *reader_version(self.config.experts)]
         return {"read": read}
 
+    @cached_property
+    def judges(self) -> Judges:
+        """Who says what the numbers mean."""
+        assert self.numbers is not None
+        return Judges(self.numbers.values)
+
     def missing(self, video: Path, check: bool = False) -> list[str]:
         """The parts without an entry for a video; with `check` a broken entry is none."""
         return [name for name, part in self.parts.items() if not part.has(video, check)]
@@ -182,12 +193,13 @@ class FeatureStore:
             gathered, made = self.gather(video, wanted)
             found |= made | self.finish(video, gathered, absent)
         size = self.config.video.size
-        frames = found.get("frames")
+        frames, numbers = found.get("frames"), found.get("numbers")
         return ClipInputs(
             torch.zeros(0, 3, size, size, dtype=torch.uint8) if frames is None else frames,
             experts=found.get("experts"),
             prior=found.get("belief"),
             video=found.get("video"),
+            measured=self.judges.of_first(numbers) if numbers is not None else None,
         )
 
     def frames_of(self, video: Path, window: tuple[float, float]) -> Tensor:
@@ -204,6 +216,10 @@ class FeatureStore:
 
     def gather(self, video: Path, absent: Sequence[str]) -> tuple[Gathered, dict[str, Any]]:
         """Decode and read faces: what is left to the networks, and what is already made (and kept)."""
+        made = dict[str, Any]()
+        if "numbers" in absent and self.numbers is not None:
+            made["numbers"] = self.numbers.read(video)
+            self.parts["numbers"].write(video, made["numbers"])
         asks_faces = "faces" in self.parts and not {"faces", "experts"}.isdisjoint(absent)
         tracks = self.parts["faces"].read(video) if asks_faces and "faces" not in absent else None
         follows = asks_faces and tracks is None
@@ -211,10 +227,10 @@ class FeatureStore:
         follows = follows or (prior is not None and prior.reads_faces)
         sides = self._sides(absent, follows)
         if not sides and prior is None:
-            return Gathered(), {}
+            return Gathered(), made
         pictures = decode_pictures(video, self.config, sides, prior)
         people = follow_people(pictures, self.config, prior) if follows else []
-        gathered, made = Gathered(), dict[str, Any]()
+        gathered = Gathered()
         if asks_faces and tracks is None:
             tracks = made["faces"] = sampled_tracks(people)
         if "frames" in absent or "video" in absent:
@@ -225,7 +241,7 @@ class FeatureStore:
             gathered.faces = expert_crops(pictures.sampled[crop_side(self.config.experts)], self.config.experts, tracks)
         if "belief" in absent and prior is not None:
             gathered.prior = prior_evidence(pictures, prior, people)
-        for name in made.keys() & self.parts.keys():
+        for name in (made.keys() & self.parts.keys()) - {"numbers"}:
             self.parts[name].write(video, made[name])
         return gathered, made
 

@@ -1,7 +1,7 @@
 """From what the model sees of a batch to captions: words, their scores, emotions, action units and their words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,18 +9,10 @@ import torch
 
 from captioner.config import DecodeConfig
 from captioner.errors import ConfigError
-from captioner.inference.claims import (
-    THRESHOLDS,
-    Claim,
-    Supports,
-    claim_probability,
-    find_claims,
-    not_understood,
-    supported,
-)
+from captioner.inference.claims import THRESHOLDS, Claim, Support, Supports, claim_probability, find_claims
 from captioner.inference.results import ActionUnit, Caption
-from captioner.lexicon.actions import ACTIONS, find_actions
-from captioner.lexicon.phrases import PHRASES, find_phrases
+from captioner.inference.supports import supports_of_measures
+from captioner.inference.truth import Plan, plan_of, true_text
 from captioner.model.batch import Batch, EncodedClip
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.decoding import AGAINST, Bonus, Special, Written, decode_captions
@@ -30,9 +22,6 @@ from prompts.alignment import Matching
 from prompts.phrase_scores import LIMIT
 
 SEARCH = 8  # beams of a model with a reading
-# From which logit on a phrase counts as shown; the surest of a clip does from -SHOWN on: most clips show one, and where
-# none may be said a search goes astray. Below, more of the phrases named are wrong; above, F1 falls.
-SHOWN = 0.75
 
 
 def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "") -> Special:
@@ -55,6 +44,7 @@ class WrittenBatch:
     encoded: EncodedClip
     written: list[Written]
     captions: list[Caption]
+    held: list[Supports | None]  # what each caption was held against
 
 
 @torch.inference_mode()
@@ -73,17 +63,16 @@ def write_batch(
     encoded = model.see(batch)
     options = replace(options, beams=options.beams or own_beams(model, options))
     special = special_ids(tokenizer, model.config.styles, options.style)
-    bonus = bonus_of(encoded, tokenizer, options, supports)
+    belief = encoded.emotion.tolist() if encoded.emotion is not None else None
+    measured = held_against(batch, encoded, supports, model.config.labels) if options.claims else []
+    plans = [plan_of(each) if each else None for each in measured]
+    bonus = bonus_of(tokenizer, options, measured, plans)
     written = decode_captions(model.fusion, encoded.memory, special, options, bonus)
-    pairs = zip(written, supports, strict=False)
-    begun = [true_beginning(tokenizer.decode(one.ids), measured, options.style) for one, measured in pairs]
-    if any(begun) and options.beams > 1:  # words that would have said what was not seen begin with what was
-        forced = [tokenizer.encode(text, model.config.fusion.max_text)[1:-1] if text else [] for text in begun]
-        again = decode_captions(model.fusion, encoded.memory, special, options, bonus, forced)
-        written = [other if start else one for one, other, start in zip(written, again, begun, strict=True)]
+    if any(plans):
+        style = options.style if options.style else next(iter(model.config.styles), "")
+        written = made_true(model, tokenizer, special, options, encoded, written, measured, plans, style)
     texts = [tokenizer.decode(w.ids) for w in written]
     matches = match_words(model, encoded, pieces, texts)
-    belief = encoded.emotion.tolist() if encoded.emotion is not None else None
     captions = []
     for row, (text, result) in enumerate(zip(texts, written, strict=True)):
         emotion = dict(zip(model.config.labels, belief[row], strict=True)) if belief else {}
@@ -100,7 +89,7 @@ def write_batch(
                 emotion_source=model.emotion_source if belief else "",
             )
         )
-    return WrittenBatch(model, tokenizer, pieces, encoded, written, captions)
+    return WrittenBatch(model, tokenizer, pieces, encoded, written, captions, measured or [None] * len(captions))
 
 
 def caption_batch(
@@ -112,58 +101,86 @@ def caption_batch(
 
 def own_beams(model: EmotionCaptioner, options: DecodeConfig) -> int:
     """How wide a model searches where nobody says it: a reading has something to choose from."""
-    return SEARCH if model.config.prompts.reading and not options.sample else 1
+    return SEARCH if model.config.prompts.reads and not options.sample else 1
+
+
+def held_against(
+    batch: Batch, encoded: EncodedClip, supports: Sequence[Supports | None], labels: Sequence[str]
+) -> list[Supports | None]:
+    """What the claims of each caption are held against: what judges said of the person, and what else was measured.
+
+    None where nothing was measured, or nobody is there.
+    """
+    there = encoded.experts.present.tolist() if encoded.experts is not None else [True] * len(batch.frames)
+    held: list[Supports | None] = []
+    for row in range(len(batch.frames)):
+        own: dict[str, Mapping[str, Support]] = {}
+        if batch.measured is not None and there[row]:
+            own |= supports_of_measures(batch.measured[row])
+        own |= (supports[row] if row < len(supports) else None) or {}
+        if own and encoded.emotion is not None:
+            place = int(encoded.emotion[row].argmax())
+            own["feeling"] = {labels[place]: Support(float(encoded.emotion[row, place]), None, "belief")}
+        held.append(own or None)
+    return held
+
+
+def made_true(
+    model: EmotionCaptioner,
+    tokenizer: Tokenizer,
+    special: Special,
+    options: DecodeConfig,
+    encoded: EncodedClip,
+    written: list[Written],
+    measured: Sequence[Supports | None],
+    plans: Sequence[Plan | None],
+    style: str,
+) -> list[Written]:
+    """The captions with what does not hold replaced; the network scores the words that it is made to say."""
+    wanted = []
+    for one, supports, plan in zip(written, measured, plans, strict=True):
+        text = tokenizer.decode(one.ids)
+        better = true_text(text, plan, supports, style) if plan and supports else text
+        wanted.append(tokenizer.encode(better, model.config.fusion.max_text)[1:] if better != text else [])
+    rows = [row for row, ids in enumerate(wanted) if ids]
+    if not rows:
+        return written
+    forced = replace(options, beams=2, sample=False, max_words=0)
+    memory = encoded.memory.take(rows)
+    again = decode_captions(model.fusion, memory, special, forced, None, [wanted[row] for row in rows])
+    changed = dict(zip(rows, again, strict=True))
+    return [changed.get(row, one) for row, one in enumerate(written)]
 
 
 def bonus_of(
-    encoded: EncodedClip, tokenizer: Tokenizer, options: DecodeConfig, supports: Sequence[Supports | None] = ()
+    tokenizer: Tokenizer,
+    options: DecodeConfig,
+    measured: Sequence[Supports | None],
+    plans: Sequence[Plan | None],
 ) -> Bonus | None:
-    """What speaks for and against what a caption says: the logits of the phrases that it names, less `SHOWN`.
+    """What speaks for and against what a caption says, where its claims are held against what was measured.
 
-    And its actions: with `supports`, one a clip, by how probable the movements make them; without, by the lift that the
-    phrase probes give them. What speaks against one counts in a search as the log-probability it is.
+    Up to 1 for a claim that is planned or likely; against another its log-probability.
     """
-    if encoded.phrase_logits is None or not options.evidence or options.beams < 2:
+    if not any(measured) or not options.evidence or options.beams < 2:
         return None
-    logits = encoded.phrase_logits.clamp(-LIMIT, LIMIT)
-    of_phrases = (logits - logits.amax(1, keepdim=True).clamp(-SHOWN, SHOWN)).tolist()
-    lift = encoded.action_lift
-    of_actions = (lift.clamp(-LIMIT, LIMIT) / AGAINST).tolist() if lift is not None else None
-    phrases = {name: place for place, name in enumerate(PHRASES)}
-    actions = {name: place for place, name in enumerate(ACTIONS)}
 
     def bonus(row: int, ids: list[int]) -> list[float]:
-        text = tokenizer.decode(ids)
-        values = [of_phrases[row][place] for place in {phrases[found.name] for found in find_phrases(text)}]
-        measured = supports[row] if supports else None
-        if measured is not None:
-            claims = find_claims(text)
-            values += [claim_bonus(claim, measured) for claim in claims if claim.kind != "phrase"]
-        elif of_actions is not None:
-            values += [max(of_actions[row][actions[name]] for name in names) for names in find_actions(text)]
-        return values
+        supports, plan = measured[row], plans[row]
+        if supports is None or plan is None:
+            return []
+        return [claim_bonus(claim, supports, plan) for claim in find_claims(tokenizer.decode(ids))]
 
     return bonus
 
 
-def true_beginning(text: str, measured: Supports | None, style: str) -> str:
-    """How a caption has to begin to be true, where the one that was written does not; "" where it may stay."""
-    if measured is None:
-        return ""
-    first = text.partition(".")[0]
-    actions = [claim for claim in find_claims(first) if claim.kind == "action"]
-    if actions and all(supported(claim, measured) for claim in actions) and not not_understood(first):
-        return ""
-    likely = max(measured["action"], key=lambda name: measured["action"][name].probability)
-    verb = ACTIONS[likely][0][0].format(their="their", them="them", they="they", other="somebody")
-    return f"a person {verb}" + ("" if style == "feelings" else " .")  # where the feeling follows in the same sentence
-
-
-def claim_bonus(claim: Claim, measured: Supports) -> float:
+def claim_bonus(claim: Claim, supports: Supports, plan: Plan) -> float:
     """What speaks for a claim: up to 1 if it is supported; if not, as much against it as it is improbable."""
-    given, least = claim_probability(claim, measured), THRESHOLDS[claim.kind]
+    given, least = claim_probability(claim, supports), THRESHOLDS[claim.kind]
+    if claim.kind == "phrase" and claim.names.isdisjoint(plan.phrases):
+        return min(math.log(max(given, 1e-4) / 0.9), 0.0) / AGAINST
     if given >= least:
-        return min(math.log(given / least) / math.log(1 / least), 1.0) if claim.kind == "action" else 0.0
+        return 1.0 if claim.kind in ("phrase", "action") else 0.0
     return max(math.log(max(given, 1e-4) / least), -LIMIT) / AGAINST
 
 

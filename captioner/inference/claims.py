@@ -2,13 +2,13 @@
 
 A caption that ships holds supported claims only, none twice, none against another, and no words that nobody
 understands. Kinds: phrase (of the face), action (of the main person), other (what a second person does), people (how
-many are named), gender, feeling, light, distance, camera. `Supports` says how probable each is; THRESHOLDS from when on
-it may be said.
+many are named), gender and other gender (of the main and of a second person), feeling, light, distance, camera.
+`Supports` says how probable each is; THRESHOLDS from when on it may be said.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import combinations
 
@@ -48,7 +48,7 @@ Supports = Mapping[str, Mapping[str, Support]]
 # From which probability on a claim may be said. Persons are named as men and women only where that is nearly certain;
 # light and distance are measured outright.
 THRESHOLDS: dict[str, float] = {
-    "phrase": 0.5, "action": 0.5, "other": 0.5, "people": 0.5, "gender": 0.95, "feeling": 0.25,
+    "phrase": 0.3, "action": 0.5, "other": 0.5, "people": 0.5, "gender": 0.95, "other gender": 0.95, "feeling": 0.25,
     "light": 0.5, "distance": 0.5, "camera": 0.5,
 }  # fmt: skip
 
@@ -64,8 +64,8 @@ _GENDER: dict[str, str] = {
     "woman": r"woman|women|lady|ladies|girl|she|her|hers|herself",
     "man": r"man|men|guy|guys|boy|he|him|his|himself",
 }
-# Actions that need a second person.
-SOCIAL: frozenset[str] = frozenset(("talks_to", "listens", "looks_at", "turns_to"))
+_NOUN = re.compile(r"woman|women|lady|ladies|girl|man|men|guys?|boy")
+_ANOTHER = re.compile(r"\b(?:a|an|another|other|second)\s+$")
 # Actions of which nobody does two in one caption.
 _AGAINST: tuple[frozenset[str], ...] = (
     frozenset(("turns_left", "turns_right")), frozenset(("looks_left", "looks_right")),
@@ -99,10 +99,22 @@ def find_claims(text: str) -> tuple[Claim, ...]:
     claims = [claim for claim in phrases if not _within(claim, actions)] + actions + later
     for kind, table in _tables().items():
         spans = (Span(name, *match.span()) for name, pattern in table for match in pattern.finditer(lowered))
-        claims += [Claim(kind, frozenset((span.name,)), span.start, span.end) for span in longest(spans)]
+        found = [Claim(kind, frozenset((span.name,)), span.start, span.end) for span in longest(spans)]
+        claims += _of_whom(found, lowered) if kind == "gender" else found
     camera = [claim for claim in claims if claim.kind == "camera"]  # it comes closer as a person does
     claims = [claim for claim in claims if claim.kind not in ("action", "other") or not _within(claim, camera)]
     return tuple(sorted(claims, key=lambda claim: (claim.start, claim.end)))
+
+
+def _of_whom(named: Sequence[Claim], text: str) -> list[Claim]:
+    """Women and men: the first named is the main person, and so are pronouns; a man named behind a woman is another."""
+    nouns = [claim for claim in named if _NOUN.fullmatch(text[claim.start : claim.end])]
+    others = [
+        claim
+        for claim in nouns[1:]
+        if claim.names != nouns[0].names or _ANOTHER.search(text[: claim.start])
+    ]
+    return [replace(claim, kind="other gender") if claim in others else claim for claim in named]
 
 
 def _within(claim: Claim, others: Sequence[Claim]) -> bool:
@@ -190,7 +202,7 @@ def _contradicting(claims: Sequence[Claim]) -> list[tuple[str, str]]:
         if any(frozenset((a, b)) in OPPOSITES for a in one for b in other):
             pairs.append((min(min(one), min(other)), max(min(one), min(other))))
     for one, other in combinations(names["action"], 2):
-        if all(_cannot_both(a, b) for a in one for b in other):
+        if all(cannot_both(a, b) for a in one for b in other):
             pairs.append((min(min(one), min(other)), max(min(one), min(other))))
     for kind in ("feeling", "distance", "camera"):
         different = sorted({min(each) for each in names[kind]})
@@ -198,7 +210,7 @@ def _contradicting(claims: Sequence[Claim]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _cannot_both(one: str, other: str) -> bool:
+def cannot_both(one: str, other: str) -> bool:
     """Whether nobody does both in one clip."""
     both = frozenset((one, other))
     return both in _AGAINST or ("still" in both and not both <= _STILL_WITH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from captioner.config import DecodeConfig
 from captioner.errors import unknown
@@ -30,6 +30,8 @@ class DecodeOptions:
     """Nobody is called woman or man."""
     claims: bool = True
     """Nothing is claimed that was not measured; False: the network's own words, as a paper would score them."""
+    habits: Literal["mafw", "none"] = "none"
+    """mafw: phrases of the face are named as often as MAFW's annotators name them; none: as surely as they are seen."""
     events: str | Path | None = None
     """A public captioner, by hub name or folder, whose sentence about the event takes the place of our own."""
 
@@ -54,6 +56,7 @@ class WritingKeywords(TypedDict, total=False):
     evidence: bool
     neutral: bool
     claims: bool
+    habits: Literal["mafw", "none"]
     events: str | Path | None
 
 

@@ -238,7 +238,7 @@ def prompt_names(model: EmotionCaptioner, kept: list[int]) -> list[str]:
     names = ["class"] if config.tep else []
     if config.vep:
         units = [f"AU{au}" for au in kept] or [f"no face {i + 1}" for i in range(config.k)]
-        names += ["emotion", *(["reading"] if config.reading else []), *units]
+        names += ["emotion", *(["reading"] if config.reads else []), *units]
     return names
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import numpy as np
 
 from captioner.data.inputs import ReadClip
 from captioner.inference.captions import WrittenBatch
-from captioner.inference.claims import Support, find_faults
+from captioner.inference.claims import find_faults
 from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.manner import finish
@@ -25,12 +24,11 @@ def finish_caption(
     clip: ReadClip,
     number: int,
     asked: DecodeOptions,
-    supports: Mapping[str, Mapping[str, Support]] | None,
 ) -> None:
     """Complete the caption of one row of a batch, which is about one of a clip's persons."""
     caption, person = made.captions[row], clip.persons[number]
     place_caption(caption, clip, counts_faces=made.model.config.experts.margin is not None)
-    for line in find_faults(caption.text, supports or {}):
+    for line in find_faults(caption.text, made.held[row] or {}) if asked.claims else []:
         log.debug("%s at %.1f s: %s", clip.source, clip.start, line)
     if nobody_there(clip):
         return say_nobody(caption, clip.brightness < DARK)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from captioner.errors import ConfigError
-from captioner.inference.claims import SOCIAL, Claim, find_claims, not_understood
+from captioner.inference.claims import Claim, find_claims, not_understood
 from captioner.inference.results import Caption, Link
 from captioner.inference.rewording import PEOPLE, counted, genderless, sentence
-from captioner.lexicon.actions import ACTIONS, plural
+from captioner.lexicon.actions import ACTIONS, SOCIAL, plural
 from captioner.lexicon.circumstances import ADVERBS, PLACES
 from captioner.lexicon.phrases import Span, find_phrases, longest
 from captioner.lexicon.plain_forms import EYES_CLOSED_TAIL, PLAIN_FORMS

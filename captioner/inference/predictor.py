@@ -18,6 +18,7 @@ import torch
 
 from captioner.data.face_readings import DenseReader
 from captioner.data.inputs import ReadClip, read_inputs, read_windows
+from captioner.data.measured import Judges
 from captioner.data.one_pass import read_once, read_windows_once
 from captioner.errors import CaptionerError, ConfigError
 from captioner.faces import BACKENDS, open_reader
@@ -37,10 +38,9 @@ from captioner.inference.finishing import finish_caption
 from captioner.inference.hub import upload
 from captioner.inference.manner import chosen_style
 from captioner.inference.results import ActionUnit, Caption
-from captioner.inference.supports import supports_of
+from captioner.inference.supports import measure, measured_row, supports_of
 from captioner.inference.video_like import VideoLike, checked
 from captioner.model import checkpoint
-from captioner.model.action_judge import ActionJudge, load_action_judge
 from captioner.model.batch import ClipItem, collate
 from captioner.model.tokenizer import TextPieces
 from captioner.stopping import heed_stop
@@ -199,8 +199,8 @@ class Captioner:
         return DenseReader(self.config.experts.reader, self.device)
 
     @cached_property
-    def _judge(self) -> ActionJudge:
-        return load_action_judge()
+    def _judges(self) -> Judges:
+        return Judges(self._dense.values)
 
     def _teller(self, name: str | Path) -> EventTeller:
         """The public captioner of that name, loaded once."""
@@ -217,8 +217,10 @@ class Captioner:
         return read(checked(source), self.config, start=start, end=end, fps=fps, people=people, keep=keep)
 
     def _measures(self, asked: DecodeOptions) -> bool:
-        """Whether everybody is followed all the time, for claims to be held against."""
-        return asked.claims and self.config.prompts.reading and self.config.experts.margin is not None
+        """Whether everybody is followed all the time, for the captioner or for claims to be held against."""
+        prompts = self.config.prompts
+        needed = prompts.measured or (asked.claims and prompts.reading)
+        return bool(needed and self.config.experts.margin is not None)
 
     def options(self, **keywords: Unpack[DecodeKeywords]) -> DecodeOptions:
         """Options from keywords; a style, or people, that this captioner does not know are an error."""
@@ -267,12 +269,19 @@ class Captioner:
         return [list(islice(waiting, len(clip.inputs))) for clip in clips]
 
     def _write(self, rows: Sequence[tuple[ReadClip, int]], asked: DecodeOptions) -> list[Caption]:
-        batch = collate([ClipItem(clip.inputs[number]) for clip, number in rows]).to(self.device)
-        supports = [supports_of(clip, number, self._judge) if clip.readings else None for clip, number in rows]
+        logits = {id(clip): measure(clip, self._judges, asked.habits == "mafw") for clip, _ in rows if clip.readings}
+        items, supports = [], []
+        for clip, number in rows:
+            inputs, people = clip.inputs[number], logits.get(id(clip))
+            if self.config.prompts.measured:
+                inputs = replace(inputs, measured=measured_row(clip, number, people))
+            items.append(ClipItem(inputs))
+            supports.append(supports_of(clip, number, people) if asked.claims else None)
+        batch = collate(items).to(self.device)
         made = write_batch(self.model, self.tokenizer, self.pieces, batch, asked.decoding, supports)
         for row, (clip, number) in enumerate(rows):
             made.captions[row].model = self.checkpoint.name
-            finish_caption(made, row, clip, number, asked, supports[row])
+            finish_caption(made, row, clip, number, asked)
         if asked.events is not None:
             add_events(self._teller(asked.events), rows, made.captions, supports, asked.neutral)
         return made.captions

@@ -1,18 +1,22 @@
 """What was measured of a clip, as the support of everything a caption may claim of one of its people.
 
-Kinds without an entry were not measured: phrases and feelings are judged by the network itself.
+Kinds without an entry were not measured, and nothing is held against them. Axes: N people, M measures.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from captioner.data.inputs import ReadClip
+from captioner.data.measured import Judges, numbers_of
 from captioner.faces.face_reading import FaceReading, FaceReadings
-from captioner.inference.claims import SOCIAL, THRESHOLDS, Support
-from captioner.inference.movements import action_supports
+from captioner.inference.claims import THRESHOLDS, Support
 from captioner.inference.results import Caption
-from captioner.model.action_judge import ActionJudge
+from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.phrases import PHRASES
+from captioner.model.batch import MEASURES
 
 # Face heights as shares of the picture (brows to chin), from which on a person is far away or fills the picture.
 FAR, NEAR = 0.14, 0.56
@@ -23,20 +27,47 @@ NO_FACE = "No face can be seen."
 DIM = "The picture is dark."
 
 
-def supports_of(clip: ReadClip, row: int, judge: ActionJudge) -> dict[str, Mapping[str, Support]] | None:
+def supports_of_measures(logits: Tensor) -> dict[str, Mapping[str, Support]]:
+    """What judges say of a person, as logits (M,) of MEASURES, as supports of what captions claim."""
+    chances = dict(zip(MEASURES, logits.sigmoid().tolist(), strict=True))
+    return {
+        "phrase": {name: Support(chances[name], None, "face") for name in PHRASES},
+        "action": _something({name: Support(chances[name], None, "movement") for name in ACTIONS}),
+        "gender": _gender(chances["woman"]),
+        "people": {"two": Support(chances["company"], None, "people followed")},
+    }
+
+
+def _gender(woman: float) -> dict[str, Support]:
+    return {"woman": Support(woman, None, "appearance"), "man": Support(1 - woman, None, "appearance")}
+
+
+def measure(clip: ReadClip, judges: Judges, habits: bool) -> Tensor | None:
+    """The logits (N, M) of everybody who was followed in a clip; None where nobody was, or was looked for."""
+    if clip.readings is None or not len(clip.readings):
+        return None
+    return judges(numbers_of(clip.readings, clip.start, clip.end), habits)
+
+
+def measured_row(clip: ReadClip, row: int, logits: Tensor | None) -> Tensor:
+    """The logits (1, M) of whom one row of a clip is about; 0 where nobody is."""
+    if logits is None or clip.readings is None:
+        return torch.zeros(1, len(MEASURES))
+    person = _same_person(clip, clip.persons[row], clip.readings)
+    return logits[person : person + 1]
+
+
+def supports_of(clip: ReadClip, row: int, logits: Tensor | None) -> dict[str, Mapping[str, Support]] | None:
     """The supports of what a caption of one row of a clip may say; None where nobody was read."""
     people = clip.readings
-    if people is None or not len(people):
+    if people is None or logits is None:
         return None
     person = _same_person(clip, clip.persons[row], people)
-    span = (people.size, clip.start, clip.end)
-    actions = action_supports(people.people, person, *span, judge)
-    if len(people) == 1:
-        actions = {name: support for name, support in actions.items() if name not in SOCIAL}
-    others = [action_supports(people.people, other, *span, judge) for other in range(len(people)) if other != person]
+    beside = [supports_of_measures(logits[other]) for other in range(len(people)) if other != person][:1]
     return {
-        "action": _something(actions),
-        "other": {name: support for each in others[:1] for name, support in each.items()},
+        **supports_of_measures(logits[person]),
+        "other": {name: support for each in beside for name, support in each["action"].items()},
+        "other gender": {name: support for each in beside for name, support in each["gender"].items()},
         "people": {
             "two": Support(float(len(people) > 1), None, "people followed"),
             "several": Support(float(len(people) > 2), None, "people followed"),

@@ -154,6 +154,10 @@ _PLURALS = {"is": "are", "has": "have", "does": "do", "was": "were"}
 _NO_NOUN = r"(?<!\btheir )(?<!\bthe )(?<!\ba )(?<!\bno )"  # "they face the camera", but not "joy on their face"
 
 
+# Actions that need a second person.
+SOCIAL: frozenset[str] = frozenset(("talks_to", "listens", "looks_at", "turns_to"))
+
+
 @dataclass(frozen=True)
 class ActionSpan:
     """An action in a text, `text[start:end]`: one of `names`, where the words do not tell which."""

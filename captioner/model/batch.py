@@ -1,7 +1,7 @@
 """What the model takes of clips, one, an item of a data set or a batch of them, and what it holds of an encoded batch.
 
 Axes: B clips, T frames, S pixels, M video tokens, R captions of a clip, L caption pieces, J pieces of the text encoder,
-K action units, C emotions, P phrases, D width.
+K action units, C emotions, P phrases, N measures, D width.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from captioner.faces.crops import FaceCrops
+from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.phrases import PHRASES
 from captioner.model.fusion import Memory
 from prompts.visual import ExpertFeatures, FrozenExperts
 
 T = TypeVar("T")
 
 NO_LABEL = -100  # cross-entropy leaves it out
+# What judges say of a person, as logits: each facial phrase and action, woman rather than man, others in the picture.
+MEASURES: tuple[str, ...] = (*PHRASES, *ACTIONS, "woman", "company")
 
 
 @dataclass
@@ -29,6 +33,7 @@ class ClipInputs:
     experts: ExpertFeatures | None = None  # kept; computed from the faces where absent
     prior: Tensor | None = None  # (1, C) belief of the emotion prior
     video: Tensor | None = None  # (1, M, width) tokens of a frozen video encoder, which needs no frames then
+    measured: Tensor | None = None  # (1, N) logits of MEASURES, of the person described; 0 where nobody is there
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Batch:
     faces: FaceCrops | None = None
     experts: ExpertFeatures | None = None  # kept; computed from the faces where absent
     prior: Tensor | None = None  # (B, C) belief of the emotion prior
+    measured: Tensor | None = None  # (B, N) logits of MEASURES
     video: Tensor | None = None  # (B, M, width) kept tokens of a frozen video encoder; frames may be (B, 0, 3, S, S)
     masked: Tensor | None = None  # (B * R, L) caption ids, some replaced by [MASK]; R captions a clip in a row
     targets: Tensor | None = None  # (B * R, L) the word to predict there, NO_LABEL elsewhere
@@ -128,6 +134,7 @@ def collate(items: Sequence[ClipItem], pad_id: int = 0) -> Batch:
         experts=stack_features(experts) if experts else None,
         prior=_joined([each.prior for each in inputs]),
         video=_joined([each.video for each in inputs]),
+        measured=_joined([each.measured for each in inputs]),
         masked=_padded([row for each in captions for row in each.masked], pad_id),
         targets=targets,
         asked=None if targets is None else (targets.flatten() != NO_LABEL).nonzero()[:, 0],

@@ -16,7 +16,7 @@ from captioner.errors import ConfigError
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
-from captioner.model.batch import NO_LABEL, Batch, EncodedClip, features_of_faces
+from captioner.model.batch import MEASURES, NO_LABEL, Batch, EncodedClip, features_of_faces
 from captioner.model.experts import build_experts
 from captioner.model.fusion import KINDS, Fusion
 from captioner.model.text_encoder import TextEncoder
@@ -70,16 +70,23 @@ class EmotionCaptioner(nn.Module):
         self.video_out = nn.Linear(config.fusion.visual_width, width)
         self.fusion = Fusion(config.fusion, config.vocab_size)
         self.video_drop = nn.Dropout(config.fusion.dropout)
-        if prompts.reading and not (prompts.vep and config.experts.margin is not None):
+        if prompts.reads and not (prompts.vep and config.experts.margin is not None):
             raise ConfigError(
-                "model.prompts.reading needs model.prompts.vep and experts that look at aligned crops (experts.margin)"
+                f"model.prompts.{prompts.reads} needs model.prompts.vep and experts that look at aligned crops "
+                "(experts.margin)"
             )
         if prompts.vep:
             self.experts = build_experts(config.experts, load=load)
             er_width, au_width = self.experts.er.width, self.experts.au.config.nodes
             unusable = tuple(list(MAIN_AUS).index(au) for au in config.experts.untrained_aus)
             self.visual = VisualPrompts(
-                er_width, au_width, width, k=prompts.k, unusable=unusable, reading=MEASURED if prompts.reading else None
+                er_width,
+                au_width,
+                width,
+                k=prompts.k,
+                unusable=unusable,
+                reading=MEASURED if prompts.reading else None,
+                measures=len(MEASURES) if prompts.measured else 0,
             )
         self.aligned = prompts.er_sentence != "off" or prompts.au_word != "off"
         if self.aligned:
@@ -106,12 +113,16 @@ class EmotionCaptioner(nn.Module):
         frozen = self.video(batch.frames) if batch.video is None else batch.video
         video = self.video_drop(self.video_out(self.video_in(frozen)))  # (B, M, D)
         features = self.expert_features(batch)
-        tokens = self.visual(features) if features is not None else None
+        tokens = self.visual(features, batch.measured) if features is not None else None
         er, au = (tokens.er, tokens.au) if tokens is not None else (None, None)  # a reading stands beside the ER token
         belief = emotion = class_token = None
         if self.config.prompts.tep:
             belief = self.textual.belief(er[:, 0] if er is not None else video.mean(1))
-            emotion = self.mixed_belief(belief.softmax(-1), batch.prior)
+            own, weight = belief.softmax(-1), self.config.emotion_net_weight
+            if weight and features is not None:
+                share = weight * features.present[:, None].float()
+                own = torch.lerp(own.float(), features.er_probs.float(), share)
+            emotion = self.mixed_belief(own, batch.prior)
             class_token = self.textual.class_token(emotion)
         prompts, places = self.prompt_block(class_token, er, au)
         memory = self.fusion.remember(torch.cat([*prompts, video], 1))

@@ -118,6 +118,7 @@ def resolve_experts(config: ExpertsConfig) -> ExpertsConfig:
         au_neighbors=au.neighbors,
         au_metric=cast(Any, au.metric),
         au_width=au.width or 0,
+        au_mirror=au.mirror,
         au_sub=au.sub,
         untrained_aus=list(made.config.untrained_aus),
         size=made.config.size,
@@ -138,6 +139,7 @@ def build_experts(config: ExpertsConfig, *, load: bool = True) -> FrozenExperts:
         metric=config.au_metric,
         width=config.au_width or None,
         sub=config.au_sub,
+        mirror=config.au_mirror,
     )
     return FrozenExperts(er, AUGraph(graph), IMAGENET_MEAN, IMAGENET_STD)
 

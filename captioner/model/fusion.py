@@ -4,6 +4,7 @@
 Post-LN as BERT and SwinBERT. Axes: B clips, L text pieces, R right tokens, D width, H heads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,11 @@ class Memory:
     values: list[Tensor]
     states: Tensor  # (B, R, D)
     entry: Tensor | None = None  # (B, R, D) the block as it came in, for whoever replays it
+
+    def take(self, rows: Sequence[int]) -> "Memory":
+        """Some of the clips."""
+        at = list(rows)
+        return Memory([k[at] for k in self.keys], [v[at] for v in self.values], self.states[at])
 
     def repeat(self, times: int) -> "Memory":
         """Every clip `times` in a row, for beams."""

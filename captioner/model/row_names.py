@@ -14,6 +14,7 @@ from captioner.errors import CheckpointError
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
+from captioner.model.batch import MEASURES
 from prompts.action_units import MAIN_AUS
 from prompts.phrase_scores import ASPECTS
 
@@ -29,6 +30,7 @@ _AXES: dict[str, tuple[str, ...]] = {
     "visual.reading.deed_bias": ("actions",),
     "visual.reading.deed_habit": ("actions",),
     "visual.reading.token.weight": ("", "phrases"),
+    "visual.measured.token.weight": ("", "measures"),
 }
 
 # The order of format 1, which stored no names. Never to be changed: it is what those weights were trained with.
@@ -68,6 +70,8 @@ def own_names(config: ModelConfig) -> Names:
     names = {"action_units": [str(au) for au in MAIN_AUS]} if config.prompts.vep else {}
     if config.prompts.reading:
         names |= {"face_values": [*EXPRESSION_NAMES], "phrases": [*PHRASES], "actions": [*ACTIONS]}
+    if config.prompts.measured:
+        names["measures"] = [*MEASURES]
     return names
 
 

@@ -145,8 +145,9 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
     log.info("best: chosen by %s on %s", config.train.best_by, judged_on)
     built = build_model(config, records, processes)
     store = open_store(config.data, built.config, built.network, processes.device)
-    if store is None and built.config.prompts.reading:
-        raise ConfigError("model.prompts.reading is fitted on kept features: set data.cache to a folder")
+    if store is None and built.config.prompts.reads:
+        key = f"model.prompts.{built.config.prompts.reads}"
+        raise ConfigError(f"{key} lives on kept features: set data.cache to a folder")
     bad = fill_store(store, [*records, *held_out], config, processes)
     readable = [record for record in records if record.id not in bad]
     if built.config.prompts.vep:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from captioner.errors import ConfigError, unknown
-from captioner.lexicon.actions import ACTIONS
+from captioner.lexicon.actions import ACTIONS, SOCIAL
 from captioner.lexicon.circumstances import ADVERBS, FACIAL_VERBS, FEELINGS, PLACES, SETTINGS, TAILS
 from captioner.lexicon.phrases import PHRASES
 from captioner.synth.story.camera import DIM
@@ -37,7 +37,6 @@ _LASTING = frozenset(
     ("talks", "talks_to", "listens", "trembles", "laughs", "shouts", "looks_down", "looks_up", "looks_left",
      "looks_right", "looks_at")
 )  # fmt: skip
-_SOCIAL = frozenset(("talks_to", "listens", "looks_at", "turns_to"))
 _FACIAL = frozenset(("closes_eyes", "laughs"))
 _PRONOUNS = {"woman": ("her", "her", "she"), "man": ("his", "him", "he"), "person": ("their", "them", "they")}
 
@@ -221,7 +220,7 @@ class _Writer:
     def _others(self) -> list[str]:
         """Sentences about the second person and the camera, now and then."""
         sentences = []
-        share = 0.1 if _SOCIAL & set(self.role.actions) else 0.5  # who was named already needs no sentence
+        share = 0.1 if SOCIAL & set(self.role.actions) else 0.5  # who was named already needs no sentence
         if len(self.story.roles) > 1 and self._chance(share):
             sentences.append(self._second())
         shots = self.story.camera

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from captioner.lexicon.actions import SOCIAL
 from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.lexicon.phrases import PHRASES, phrases_of
 from captioner.synth.identity import DRAWN_AUS
@@ -108,7 +109,7 @@ FACE: tuple[str, ...] = (
     *("talks",) * 6, *("shouts",) * 3, *("laughs",) * 5, "looks_down", "looks_up", "looks_left", "looks_right",
     "looks_around", "closes_eyes", "blinks",
 )  # fmt: skip
-SOCIAL: tuple[str, ...] = ("talks_to", "talks_to", "listens", "looks_at", "turns_to")
+_OFTEN_SOCIAL: tuple[str, ...] = ("talks_to", "talks_to", "listens", "looks_at", "turns_to")
 _SPEECH = frozenset(("talks", "talks_to"))
 _GAZES = frozenset(("looks_down", "looks_up", "looks_left", "looks_right", "looks_around", "looks_at", "turns_to"))
 _LOWERED = frozenset(("looks_down", "looks_up", "lowers_head", "raises_head"))
@@ -225,7 +226,7 @@ def sample_actions(
     """One to three actions that hide no phrase and not each other; `body` comes first, if anything."""
     actions: tuple[str, ...] = (body,) if body else ()
     kind = rng.random()
-    likely = SOCIAL * 3 if social and rng.random() < 0.7 else FACE
+    likely = _OFTEN_SOCIAL * 3 if social and rng.random() < 0.7 else FACE
     options = [action for action in likely if _possible(action, names, room)]
     face = options[int(rng.integers(len(options)))] if options and kind < 0.66 else ""
     heads = [action for action in HEAD[1:] if _possible(action, names, room)]
