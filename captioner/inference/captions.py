@@ -44,7 +44,7 @@ class WrittenBatch:
     encoded: EncodedClip
     written: list[Written]
     captions: list[Caption]
-    held: list[Supports | None]  # what each caption was held against
+    held: Sequence[Supports | None] = ()  # what each caption was held against
 
 
 @torch.inference_mode()

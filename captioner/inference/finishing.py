@@ -13,9 +13,14 @@ from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.manner import finish
 from captioner.inference.results import Caption
+from captioner.inference.rewording import feel, hedge
 from captioner.inference.supports import DARK, nobody_there, say_nobody
 
 log = logging.getLogger(__name__)
+
+FELT = "feelings"
+# Belief from which on a feeling is stated, and up to which none is told; between them it "seems" so.
+SURE, FLAT = 0.5, 0.25
 
 
 def finish_caption(
@@ -34,6 +39,9 @@ def finish_caption(
         return say_nobody(caption, clip.brightness < DARK)
     caption.person = number + 1 if asked.people and person >= 0 else 0
     caption.phrases = link_phrases(made, row, clip.times, clip.tracks[person] if person >= 0 else None)
+    if asked.claims and asked.style == FELT and caption.emotion:
+        likely = max(caption.emotion, key=caption.emotion.__getitem__)
+        caption.text = hedge(feel(caption.text, likely), caption.emotion, SURE, FLAT)
     several = asked.claims and not caption.person and caption.faces > 2
     event_follows = asked.events is not None
     finish(caption, asked.style, several=several, neutral=asked.neutral, event_follows=event_follows)

@@ -15,6 +15,7 @@ from captioner.inference.claims import (
     find_claims,
     find_faults,
 )
+from captioner.inference.rewording import genderless
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.circumstances import FEELINGS
 from captioner.lexicon.phrases import OPPOSITES, PHRASES
@@ -63,6 +64,9 @@ def _by_chance(measured: Mapping[str, Support]) -> list[tuple[str, Support]]:
 
 def true_text(text: str, plan: Plan, supports: Supports, style: str = "") -> str:
     """The caption with every sentence that does not hold replaced or left out; the same text where all hold."""
+    given = text
+    if plan.person == "person":  # nobody knows whether it is a woman or a man
+        text = genderless(text)
     sentences = [part.strip() for part in text.split(".") if part.strip()]
     first = sentences[0] if sentences else ""
     if style == "feelings":
@@ -78,7 +82,7 @@ def true_text(text: str, plan: Plan, supports: Supports, style: str = "") -> str
     if not _face_holds(face, event, plan, supports):
         face = face_sentence(plan, said_of(event))
     made = " . ".join([*kept, *([face] if face else [])]) + " ."
-    return made if _words(made) != _words(text) else text
+    return made if _words(made) != _words(given) else given
 
 
 def _words(text: str) -> list[str]:

@@ -29,7 +29,7 @@ def test_each_kind_is_found_where_it_stands() -> None:
     text = "In dim light, a woman turns her head to the left and talks to the man beside her. The frown, open mouth."
     assert kinds(text) == [
         ("light", "dark"), ("gender", "woman"), ("action", "turns_left"), ("gender", "woman"), ("action", "talks_to"),
-        ("people", "two"), ("gender", "man"), ("gender", "woman"), ("phrase", "frown"), ("phrase", "open_mouth"),
+        ("people", "two"), ("other gender", "man"), ("gender", "woman"), ("phrase", "frown"), ("phrase", "open_mouth"),
     ]  # fmt: skip
     for claim in find_claims(text):
         assert text[claim.start : claim.end].strip()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from captioner.errors import ConfigError
-from captioner.inference.claims import SOCIAL, find_claims, not_understood
+from captioner.inference.claims import find_claims, not_understood
 from captioner.inference.events import put_event
 from captioner.inference.manner import chosen_style, finish, moved, plain
 from captioner.inference.results import Caption, Link
-from captioner.lexicon.actions import ACTIONS, action_spans, plural
+from captioner.lexicon.actions import ACTIONS, SOCIAL, action_spans, plural
 from captioner.lexicon.phrases import PHRASES, find_phrases
 from captioner.lexicon.plain_forms import PLAIN_FORMS
 from captioner.synth.story.grammar import write_captions

@@ -39,7 +39,7 @@ def test_neutral_captions_claim_the_same_but_for_gender() -> None:
             for changed in (genderless(text), genderless(plain(text)), plain(genderless(text))):
                 assert not GENDERED.search(changed), (text, changed)
                 kept = [c.kind for c in find_claims(genderless(text))]
-                assert sorted(kept) == sorted(c.kind for c in find_claims(text) if c.kind != "gender"), text
+                assert sorted(kept) == sorted(c.kind for c in find_claims(text) if "gender" not in c.kind), text
 
 
 def feelings(text: str) -> list[str]:
