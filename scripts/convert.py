@@ -5,11 +5,12 @@
     python scripts/convert.py pytorchvideo X3D_M.pyth --arch x3d_m --out x3d_m.safetensors
     python scripts/convert.py emotionclip emotionclip_latest.pt --out models/emotionclip
     python scripts/convert.py opengraphau OpenGraphAU-ResNet50_first_stage.pth --clips MAFW/manifest.jsonl --out experts
+    python scripts/convert.py opinions aligned_50.pkl --out mosi.safetensors
     python scripts/convert.py er-resnet50 emotions.pth --labels anger,disgust,... --out experts
 
 The second or third file starts the video encoder of a training run: model.video.pretrained=b.safetensors. The fourth is
-a recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it (emotion.source=FOLDER). The last
-two together make a folder of frozen experts: model.experts.source=experts.
+a recogniser without labels: configs/emotion/emotionclip_mafw.yaml fits a probe on it (emotion.source=FOLDER). The fifth
+and last together make a folder of frozen experts: model.experts.source=experts.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from _command import run_subcommand
 from safetensors.torch import save_file
 
 from captioner.config import ModelConfig
+from captioner.data.adapters.toolkit_features import convert_toolkit
 from captioner.data.manifest import read_manifest
 from captioner.emotion.emotion_clip.released import convert_released, read_released
 from captioner.emotion.folder import save_recogniser
@@ -245,6 +247,16 @@ def print_leftovers(report: Report) -> None:
         print(f"{title} ({len(names)}): {', '.join(names) or 'none'}")
 
 
+def convert_opinions(parser: ArgumentParser, arguments: list[str]) -> None:
+    """A pickled feature file of the MMSA toolkit (CMU-MOSI, CMU-MOSEI) -> safetensors; nothing in the pickle is run."""
+    parser.add_argument("source", type=Path, help="the toolkit's .pkl")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    options = parser.parse_args(arguments)
+    counts = convert_toolkit(options.source, options.out)
+    print(", ".join(f"{split}: {count} clips" for split, count in counts.items()))
+    print(options.out)
+
+
 COMMANDS = {
     "swinbert": convert_captioner,
     "video-swin": convert_encoder,
@@ -252,6 +264,7 @@ COMMANDS = {
     "pytorchvideo": convert_pytorchvideo,
     "opengraphau": convert_au_net,
     "er-resnet50": convert_emotion_net,
+    "opinions": convert_opinions,
 }
 
 

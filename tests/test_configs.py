@@ -8,6 +8,7 @@ import train
 from captioner.config import Config
 from captioner.config_io import load_config, read_yaml
 from captioner.errors import ConfigError
+from captioner.train.emotion.run_config import EmotionRun, load_emotion_run
 from eval.ablation import AblationFamily
 from eval.benchmarks import Benchmark
 from tests.helpers import ROOT
@@ -31,7 +32,7 @@ def test_config(path: Path) -> None:
         by_script = command[1].startswith("scripts/") and (ROOT / command[1]).is_file()
         assert by_script or command[:4] == ["python", "-m", "eval", "ablation"]
         kind, _ = train.RECIPES[train.recipe_of(read_yaml(path), str(path))]
-        load_config(kind, path)
+        load_emotion_run(path) if kind is EmotionRun else load_config(kind, path)
 
 
 def test_recipes_are_told_by_a_key_or_by_what_older_files_hold(tmp_path: Path) -> None:

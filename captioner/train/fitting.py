@@ -223,11 +223,11 @@ class _Run:
 
     def step(self, loss_of: LossOf, pace: Pace, rows: Tensor) -> dict[str, float]:
         """One step of the optimiser; the loss and, where it has some, its parts."""
+        self.optimizer.zero_grad()  # first: a loss of several batches takes gradients of its own
         with torch.autocast(self.config.device.split(":")[0], torch.bfloat16, enabled=self.half):
             parts = loss_of(self.net, rows, self.random)
         loss = parts if isinstance(parts, Tensor) else torch.stack(list(parts.values())).sum()
         pace(self.optimizer, self.steps, min(1.0, self.part))
-        self.optimizer.zero_grad()
         loss.backward()
         self.steps += 1
         limit = self.config.clip_norm
@@ -294,7 +294,8 @@ class _Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
+        if self.mean is not self.net:
+            tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
         moments = self.optimizer.state_dict()["state"]
         tensors |= {f"opt.{i}.{k}": v for i, parts in moments.items() for k, v in parts.items()}
         about = json.dumps(asdict(self.state)).encode()
@@ -307,7 +308,8 @@ class _Run:
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-        self.mean.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
+        if self.mean is not self.net:
+            self.mean.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("opt."):

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from captioner.data.adapters.layout import LayoutError, cell_at, check_root, columns, read_rows, walk, wrong_layout
 from captioner.data.adapters.viewer import ListedVideos
 from captioner.data.manifest import Record
+from captioner.emotion.mer_clip.mer_clip_config import SENTIMENTS
 from captioner.files import VIDEO_SUFFIXES
 
 TITLES = {"mosi": "CMU-MOSI", "mosei": "CMU-MOSEI"}
@@ -42,8 +44,9 @@ def read_opinions(root: Path, dataset: str) -> ListedVideos:
         side = _SIDES.get(cells["mode"].lower())
         if side is None:
             raise LayoutError(f"{path}:{number}: mode {cells['mode']!r} is none of {', '.join(_SIDES)}")
-        extra = {"value": _value(cells["label"], path, number), "transcript": cells.get("text", "")}
-        records.append(Record(key, video, side, group=cells["video"], extra=extra))
+        extra: dict[str, Any] = {"value": _value(cells["label"], path, number), "transcript": cells.get("text", "")}
+        label = SENTIMENTS[round(extra["value"]) + 3]
+        records.append(Record(key, video, side, emotion=label, group=cells["video"], extra=extra))
     if not records:
         advice = "put them at Raw/video_id/clip_id.mp4"
         raise wrong_layout(TITLES[dataset], root, "the clips that label.csv names", advice)

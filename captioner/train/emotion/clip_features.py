@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from tqdm import tqdm
 
 from captioner.data.feature_store import lone_worker
 from captioner.data.manifest import Record
-from captioner.emotion.contract import Recogniser, collate_evidence
+from captioner.emotion.contract import Recogniser, Wants, collate_evidence
+from captioner.emotion.hearing import words_of_span
 from captioner.emotion.looking import look
 from captioner.emotion.pe_clip.frame_features import FrameFeatures, read_frames
 from captioner.emotion.pe_clip.pe_clip import PEClip
@@ -26,9 +28,11 @@ from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.errors import VideoError
 from captioner.store import Kept
 from captioner.train.emotion.run_config import EmotionRun
+from captioner.train.emotion.snippets import draw_snippets
 from captioner.train.fitting import FitConfig
 
 FORMAT = 1
+MOST_TEXTS = 5000  # whose states stay in memory
 Features = Any  # a tensor, or tensors by name; the first axis is the clips
 
 
@@ -146,16 +150,18 @@ class RecogniserFeatures(Kept[Features]):
 
     name = "recogniser"
 
-    def __init__(self, folder: str | Path, model: Recogniser) -> None:
-        self.model = model
-        settings = {"format": FORMAT, "kind": model.KIND, "wants": asdict(model.wants), "weights": frozen_hash(model)}
+    def __init__(self, folder: str | Path, model: Recogniser, wants: Wants | None = None) -> None:
+        self.model, self.wants = model, wants or model.wants
+        settings = {"format": FORMAT, "kind": model.KIND, "wants": asdict(self.wants), "weights": frozen_hash(model)}
+        if hasattr(model, "front"):  # what becomes of sound
+            settings["front"] = vars(model.front.config)
         super().__init__(folder, settings)
 
     def compute(self, video: Path) -> Features:
         """From the whole video."""
         device = next(self.model.parameters()).device
         with torch.no_grad():
-            found = self.model.features(collate_evidence([look(video, self.model.wants)]).to(device))
+            found = self.model.features(collate_evidence([look(video, self.wants)]).to(device))
         return {name: value[0].cpu() for name, value in found.items()} if isinstance(found, Mapping) else found[0].cpu()
 
     def pack(self, result: Features) -> dict[str, Tensor]:
@@ -169,11 +175,19 @@ class RecogniserFeatures(Kept[Features]):
 
 
 class SeenFeatures:
-    """Kept features of clips, the same in training and in evaluation."""
+    """Features of clips: kept, the same in training and in evaluation; what is said is a clip's, not its video's.
+
+    Where the crop is random and the recogniser takes snippets, training draws them anew; their sound is kept.
+    """
 
     def __init__(self, run: EmotionRun, model: Recogniser) -> None:
-        self.kept = RecogniserFeatures(feature_cache(run), model)
+        self.model, self.readers = model, max(1, run.data.workers)
+        self.draws = run.data.crop == "random" and model.KIND == "av_canet" and model.wants.count > 0
+        wants = replace(model.wants, words=False) if hasattr(model, "read") else model.wants
+        self.kept = RecogniserFeatures(feature_cache(run), model, wants)
+        self.heard = RecogniserFeatures(feature_cache(run), model, replace(wants, segments=0))
         self.records: list[Record] = []
+        self.texts: dict[str, Features] = {}
 
     def start(self, records: Sequence[Record], setup: FitConfig) -> None:
         """Training on these clips begins."""
@@ -181,15 +195,46 @@ class SeenFeatures:
 
     def train_batch(self, rows: Sequence[int], random: torch.Generator) -> Features:
         """Features of training clips."""
-        return self.batch([self.records[row] for row in rows])
+        records = [self.records[row] for row in rows]
+        return self.drawn(records, random) if self.draws else self.batch(records)
 
     def batch(self, records: Sequence[Record]) -> Features:
         """Features of clips, side by side."""
-        return stacked([load_features(self.kept, record) for record in records])
+        return stacked([self.said(record, load_features(self.kept, record)) for record in records])
+
+    def drawn(self, records: Sequence[Record], random: torch.Generator) -> Features:
+        """Features of clips with snippets from random places, several videos read at a time."""
+        seeds = torch.randint(1 << 31, (len(records),), generator=random, device="cpu").tolist()
+        with ThreadPoolExecutor(self.readers) as pool:
+            rows = list(pool.map(self._draw, records, seeds))
+        return stacked(rows)
+
+    def _draw(self, record: Record, seed: int) -> Features:
+        try:
+            frames = draw_snippets(record.video, self.model.wants, torch.Generator().manual_seed(seed))
+        except VideoError as error:
+            raise VideoError(f"clip {record.id!r}: {error}") from None
+        own: Any = self.model
+        frozen = own.video.frozen(frames[None].to(next(own.parameters()).device))[0].cpu()
+        return load_features(self.heard, record) | {"frames": frozen} if own.audio is not None else {"frames": frozen}
+
+    def said(self, record: Record, features: Features) -> Features:
+        """With states of what is said: the manifest's transcript, else the video's subtitles."""
+        if not self.model.wants.words or not hasattr(self.model, "read"):
+            return features
+        given = record.extra.get("transcript")
+        text = words_of_span(record.video, True, 0.0, float("inf"), None if given is None else str(given))
+        if text not in self.texts:
+            if len(self.texts) >= MOST_TEXTS:
+                self.texts.clear()
+            with torch.no_grad():
+                states, mask = self.model.read([text])
+            self.texts[text] = {"text": states[0].cpu(), "text_mask": mask[0].cpu()}
+        return features | self.texts[text]
 
     def fill(self, train: Sequence[Record], test: Sequence[Record]) -> None:
         """Compute what is to be kept."""
-        fill_features(self.kept, [*test, *train])
+        fill_features(self.kept, test if self.draws else [*test, *train])
 
 
 def stacked(rows: Sequence[Features]) -> Features:

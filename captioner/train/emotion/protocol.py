@@ -1,4 +1,4 @@
-"""The protocol of PE-CLIP: find the videos, split them, train and test each split, report mean and spread.
+"""The protocol of every recogniser: find the videos, split them, train and test each split, report mean and spread.
 
 Everything random follows from (train.seed, split, epoch, clip). Labels are read in training and in scoring, never in
 predicting. A finished split keeps its result and is not run again with the same settings.
@@ -9,24 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from captioner.config_io import to_dict
+from captioner.data.adapters.emotions_set import EMOTIONS6, read_emotions
 from captioner.data.adapters.layout import Videos
 from captioner.data.adapters.mafw import FOLDS, read_mafw
+from captioner.data.adapters.opinions import read_opinions
 from captioner.data.adapters.viewer import VIEWER_SETS, ListedVideos, read_viewer_set
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion import folder
 from captioner.emotion.clip.opening import find_pair
-from captioner.emotion.contract import Recogniser, RecogniserLosses
+from captioner.emotion.contract import RecogniserLosses
+from captioner.emotion.mer_clip.mer_clip_config import SENTIMENT_VALUES, SENTIMENTS
 from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.emotion.registry import kind_of
 from captioner.errors import ConfigError, ManifestError
@@ -35,13 +41,15 @@ from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.train.cards import render_card
 from captioner.train.emotion import plots
 from captioner.train.emotion.clip_features import SeenFeatures, VideoFeatures, feature_cache, moved, open_features
+from captioner.train.emotion.opinion_scores import opinion_scores
+from captioner.train.emotion.optimising import accumulated, answers_numbers, held_out, optimizer_of, pace_of, targets
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
 from captioner.train.emotion.scores import belief_scores
 from captioner.train.emotion.splits import official_split, random_split, shared_groups
 from captioner.train.emotion.summary import draw_plots, protocol_report, summarise
-from captioner.train.fitting import FitConfig, constant_rate, fit
+from captioner.train.fitting import FitConfig, fit
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +98,10 @@ def find_splits(
         listed = ListedVideos([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
         names = tuple(sorted({str(record.emotion) for record in listed.records}))
         listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
+    elif data.dataset == "emotions":
+        listed, names = read_emotions(root, data.variant), EMOTIONS6
+    elif data.dataset in ("mosi", "mosei"):
+        listed, names = read_opinions(root, data.dataset), SENTIMENTS
     else:
         listed = read_viewer_set(root, data.dataset, data.group)
         names = VIEWER_SETS[data.dataset].labels
@@ -143,7 +155,11 @@ def settle_labels(run: EmotionRun, labels: Sequence[str]) -> Any:
             f"emotion.labels are [{', '.join(given)}], the dataset has [{', '.join(labels)}]: "
             f"leave emotion.labels out, or only change their order"
         )
-    return replace(run.emotion, labels=given)
+    config: Any = run.emotion
+    if answers_numbers(config) and not config.answer.values:
+        values = [SENTIMENT_VALUES[SENTIMENTS.index(label)] for label in given if label in SENTIMENTS]
+        return replace(config, labels=given, answer=replace(config.answer, values=values))
+    return replace(config, labels=given)
 
 
 # -- one split ------------------------------------------------------------------------------------------------
@@ -157,30 +173,59 @@ def train_split(
     number: int,
     photos: Photos | None = None,
 ) -> list[float]:
-    """Train in place: plain Adam at a constant rate; returns the mean loss of the task itself in each epoch."""
-    device, labels, config = next(model.parameters()).device, model.config.labels, run.train
-    trained = [split.records[place] for place in split.train]
+    """Train in place; returns the mean loss of the task itself in each epoch.
+
+    The last epoch's weights stay, or those of the epoch that is best on what is held out.
+    """
+    device, config = next(model.parameters()).device, run.train
+    if config.protocol == "released":
+        rows, judges = list(split.train), list(split.test)
+    else:
+        rows, judges = held_out(split.records, split.train, run.data.validation, config.seed)
+    trained = [split.records[place] for place in rows]
     costs: list[float] = []  # of every batch, summed over its clips
 
-    def loss_of(_: nn.Module, rows: Tensor, random: torch.Generator) -> Tensor:
-        features = moved(data.train_batch(rows.tolist(), random), device)
-        wanted = torch.tensor([labels.index(str(trained[row].emotion)) for row in rows.tolist()], device=device)
-        losses: RecogniserLosses = model.losses(features, wanted, random)
-        costs.append(float(losses.task) * len(rows))
-        if photos is None:
+    def loss_of(_: nn.Module, chosen: Tensor, random: torch.Generator) -> Tensor:
+        def cost(some: Tensor) -> Tensor:
+            features = moved(data.train_batch(some.tolist(), random), device)
+            wanted = targets(model, [trained[row] for row in some.tolist()]).to(device)
+            losses: RecogniserLosses = model.losses(features, wanted, random)
+            costs.append(float(losses.task) * len(some))
             return losses.total
-        seen, votes = (x.to(device) for x in photos.draw(config.photo_batch, random))
-        return losses.total + photo_loss(model, seen, votes, photos.known.to(device))
 
-    count = len(split.train)
+        loss = accumulated(cost, chosen, config.batch)
+        if photos is None:
+            return loss
+        seen, votes = (x.to(device) for x in photos.draw(config.photo_batch, random))
+        return loss + photo_loss(model, seen, votes, photos.known.to(device))
+
+    scored = [split.records[place] for place in judges]
+    folder_of_fit = Path(config.out) / f"split-{number}" / "fit" if scored else None
+    if folder_of_fit is not None:
+        shutil.rmtree(folder_of_fit, ignore_errors=True)  # of a run that was stopped: its labels or clips may be others
+    count = len(rows)
     setup = FitConfig(
-        None, config.epochs, count, config.batch, average=0.0, clip_norm=0.0, drop_last=False, half=False,
+        folder_of_fit, config.epochs, count, config.batch * config.accumulate, average=0.0, clip_norm=config.clip_norm,
+        drop_last=config.protocol == "released", half=False, patience=config.epochs,
         epoch_seed=(config.seed * 1009 + number) * 100_003, device=str(device), name=f"split {number}",
     )  # fmt: skip
     data.start(trained, setup)
-    optimizer = torch.optim.Adam(model.parameter_groups(config.lr, config.decoder_lr_scale))
-    fit(model, setup, loss_of, optimizer=optimizer, pace=constant_rate)
-    return [sum(costs[at : at + setup.steps]) / count for at in range(0, len(costs), setup.steps)]
+    optimizer = optimizer_of(config, model)
+    score = (lambda net: judged(run, net, data, scored)) if scored else None
+    fit(model, setup, loss_of, score, optimizer=optimizer, pace=pace_of(config, optimizer))
+    if folder_of_fit is not None:
+        shutil.rmtree(folder_of_fit, ignore_errors=True)
+    each = math.ceil(len(costs) / config.epochs)
+    return [sum(costs[at : at + each]) / count for at in range(0, len(costs), each)]
+
+
+def judged(run: EmotionRun, model: Any, data: VideoFeatures | SeenFeatures, records: Sequence[Record]) -> float:
+    """How good an epoch is: the share of right labels, or less the mean error of opinions."""
+    probs, _ = predict_beliefs(run, model, data, records)
+    if answers_numbers(model.config):
+        said = probs @ torch.tensor(model.config.answer.values)
+        return -float((said - targets(model, records)).abs().mean())
+    return float((probs.argmax(1) == targets(model, records)).double().mean())
 
 
 def open_photos(run: EmotionRun, model: Any) -> tuple[Photos | None, Photos | None]:
@@ -193,13 +238,18 @@ def open_photos(run: EmotionRun, model: Any) -> tuple[Photos | None, Photos | No
 
 
 def predict_beliefs(
-    model: Recogniser, data: VideoFeatures | SeenFeatures, records: Sequence[Record], batch: int
+    run: EmotionRun, model: Any, data: VideoFeatures | SeenFeatures, records: Sequence[Record]
 ) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, E) of clips; their labels are not looked at."""
-    device = next(model.parameters()).device
-    beliefs = [
-        model.predict(moved(data.batch(records[at : at + batch]), device)) for at in range(0, len(records), batch)
-    ]
+    device, batch = next(model.parameters()).device, run.train.batch
+    draw = None
+    if run.train.protocol == "released" and isinstance(data, SeenFeatures):
+        draw = torch.Generator().manual_seed(run.train.seed)
+    beliefs = []
+    for at in range(0, len(records), batch):
+        some = records[at : at + batch]
+        seen = data.batch(some) if draw is None or isinstance(data, VideoFeatures) else data.drawn(some, draw)
+        beliefs.append(model.predict(moved(seen, device)))
     return torch.cat([b.probs for b in beliefs]).cpu(), torch.cat([b.features for b in beliefs]).cpu()
 
 
@@ -223,7 +273,7 @@ def run_split(
     data.fill([split.records[i] for i in split.train], records)
     photos, unseen = open_photos(run, model)
     curve = train_split(run, model, data, split, number, photos)
-    probs, features = predict_beliefs(model, data, records, run.train.batch)
+    probs, features = predict_beliefs(run, model, data, records)
     truth = torch.tensor([config.labels.index(str(record.emotion)) for record in records])
     tested = Tested([record.id for record in records], truth, probs, features)
     result = {
@@ -242,6 +292,7 @@ def run_split(
         "seconds": time.perf_counter() - began,
         **({"gates": [gate.tolist() for gate in model.open_gates()]} if isinstance(model, PEClip) else {}),
         **({"photos": photo_scores(model, unseen)} if unseen is not None else {}),
+        **({"opinions": opinions_of(config, probs, records)} if answers_numbers(config) else {}),
     }
     meta = {"dataset": run.data.dataset}
     card = model_card(run, config, result)
@@ -249,6 +300,12 @@ def run_split(
     write_split(out, tested, config.labels, result)
     log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * result["top1"], len(records))
     return result
+
+
+def opinions_of(config: Any, probs: Tensor, records: Sequence[Record]) -> dict[str, float]:
+    """Scores of the numbers that beliefs (N, K) come to."""
+    said = (probs.double() @ torch.tensor(config.answer.values, dtype=torch.float64)).numpy()
+    return opinion_scores(said, np.array([float(record.extra["value"]) for record in records]))
 
 
 def write_split(out: Path, tested: Tested, labels: Sequence[str], result: dict[str, Any]) -> None:
@@ -266,8 +323,12 @@ def write_split(out: Path, tested: Tested, labels: Sequence[str], result: dict[s
 def fingerprint(run: EmotionRun, config: Any, split: Split) -> str:
     """A digest of everything that a split's result depends on."""
     train = {k: v for k, v in to_dict(run.train).items() if k not in ("out", "only", "plots", "threads")}
-    clips = [[(split.records[i].id, split.records[i].emotion) for i in side] for side in (split.train, split.test)]
-    data = {"crop": run.data.crop, "candidates": run.data.candidates, "photos": bool(run.data.photos), "clips": clips}
+    clips = [
+        [(r.id, r.emotion, r.extra.get("value"), r.extra.get("transcript")) for r in (split.records[i] for i in side)]
+        for side in (split.train, split.test)
+    ]
+    data: dict[str, Any] = {"crop": run.data.crop, "candidates": run.data.candidates, "photos": bool(run.data.photos)}
+    data |= {"validation": run.data.validation, "clips": clips}
     whole = json.dumps([to_dict(config), train, data], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 

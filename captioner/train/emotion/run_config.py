@@ -82,7 +82,9 @@ class PairConfig:
 class EmotionDataConfig:
     """The videos, and how they are split and read."""
 
-    dataset: Literal["ve8", "ekman6", "mv6", "mafw", "manifest"] = "ve8"
+    dataset: Literal["ve8", "ekman6", "mv6", "mafw", "emotions", "mosi", "mosei", "manifest"] = "ve8"
+    variant: Literal["all", "balanced", "test"] = "all"
+    """Of eMotions (dataset: emotions), the paper's three sets."""
     root: str = ""
     """The dataset's folder, unpacked; for `manifest` a .jsonl file of clips with an emotion."""
     protocol: Literal["random", "official"] = "random"
@@ -96,6 +98,8 @@ class EmotionDataConfig:
     """Regular expression whose first group, found in a video's file name, names its source; "": the lists say it."""
     crop: Literal["random", "centre"] = "random"
     """In training; centre lets frame features be computed once and kept. Evaluation always takes the centre."""
+    validation: float = 0.0
+    """Share of the training side, or the dataset's own part, by which the best epoch is chosen; 0: the last one."""
     candidates: int = 5
     """Frames kept of a segment when the crop is fixed, an odd number: training draws one, the middle one is tested."""
     unseen: bool = False
@@ -111,6 +115,8 @@ class EmotionDataConfig:
         faults = []
         if not 0 < self.test_share < 1:
             faults.append(f"data.test_share is {self.test_share}: a share between 0 and 1 is needed")
+        if not 0 <= self.validation < 1:
+            faults.append(f"data.validation is {self.validation}: a share from 0 to below 1 is needed")
         if self.workers < 0:
             faults.append(f"data.workers is {self.workers}: 0 or more is needed")
         if self.splits < 1:
@@ -132,6 +138,18 @@ class EmotionTrainConfig:
     lr: float = 2e-4
     decoder_lr_scale: float = 0.05
     """Rate of pretrained weights that are trained, relative to lr."""
+    protocol: Literal["ours", "released"] = "ours"
+    """released: with the errors of AV-CANet's public code. The rate is a hundredth of what is meant from first to last;
+    the best epoch is chosen on the very clips that are reported, and these are seen at random places and crops."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.02
+    """Of adamw."""
+    rate: Literal["constant", "published", "cosine"] = "constant"
+    """published: AV-CANet's, as it was meant; cosine: a rise over a tenth of the run, then down to 0."""
+    accumulate: int = 1
+    """Batches of a step of the optimiser."""
+    clip_norm: float = 0.0
+    """Longest gradient; 0: any."""
     seed: int = 0
     only: list[int] = field(default_factory=list)
     """Run these splits alone; empty: all. A finished split is never run again."""
@@ -145,7 +163,7 @@ class EmotionTrainConfig:
     def __post_init__(self) -> None:
         faults = [
             f"train.{key} is {value}: at least 1 is needed"
-            for key, value in [("epochs", self.epochs), ("batch", self.batch)]
+            for key, value in [("epochs", self.epochs), ("batch", self.batch), ("accumulate", self.accumulate)]
             if value < 1
         ]
         check([*faults, *([f"train.lr is {self.lr}: more than 0 is needed"] if self.lr <= 0 else [])])
@@ -161,7 +179,9 @@ class EmotionRun:
     train: EmotionTrainConfig = field(default_factory=EmotionTrainConfig)
 
     def __post_init__(self) -> None:
-        crop = getattr(self.emotion, "crop", "")
+        crop, kind = getattr(self.emotion, "crop", ""), getattr(self.emotion, "kind", "")
+        check([f"train.protocol=released is AV-CANet's, emotion.kind is {kind}: leave it out"]
+              if self.train.protocol == "released" and kind != "av_canet" else [])  # fmt: skip
         check([f"data.photos are aligned faces, but emotion.crop is {crop}: set it to face"]
               if self.data.photos and crop != "face" else [])  # fmt: skip
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from captioner.emotion.registry import kind_of
 from captioner.train.emotion import plots
+from captioner.train.emotion.published import published_rows
 from captioner.train.emotion.run_config import EmotionRun
 from captioner.train.emotion.scores import SINGLE
 
@@ -37,8 +38,14 @@ def summarise(
         "seconds": sum(result["seconds"] for result in results),
         "silhouette": None,
         "notices": list(notices),
+        **({"opinions": opinions(results)} if "opinions" in results[0] else {}),
         **({"gates": [result["gates"] for result in results]} if "gates" in results[0] else {}),
     }
+
+
+def opinions(results: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean and spread of the scores of opinions."""
+    return {name: spread_of([result["opinions"][name] for result in results]) for name in results[0]["opinions"]}
 
 
 def spread_of(values: Sequence[float]) -> list[float]:
@@ -67,6 +74,13 @@ def draw_plots(out: Path, labels: Sequence[str], summary: dict[str, Any], result
         plots.tsne_plot(out / "tsne.png", features, truth, labels, title)
 
 
+def chosen_epoch(run: EmotionRun) -> str:
+    """Which weights were tested."""
+    if run.train.protocol == "released":
+        return "the epoch that is best on the tested clips, as the released code has it: that is too good"
+    return "tested is the epoch that is best on clips held out" if run.data.validation else "the last epoch is tested"
+
+
 def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
     """The summary as Markdown."""
     labels, confusion = summary["labels"], summary["confusion"]
@@ -86,11 +100,12 @@ def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
         "|---" * len(SINGLE) + "|",
         "| " + " | ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in summary["scores"].values()) + " |",
         "",
-        f"- {run.train.epochs} epochs, crop {run.data.crop}; the last epoch is tested",
+        f"- {run.train.epochs} epochs, crop {run.data.crop}; {chosen_epoch(run)}",
         f"- trained {summary['trained_parameters'] / 1e6:.2f} M of {summary['parameters'] / 1e6:.2f} M parameters",
         f"- peak memory {summary['peak_memory_mb']:.0f} MB, {summary['seconds']:.0f} s in all",
         f"- sources with clips on both sides of a split: {summary['shared_groups']} at most",
         f"- silhouette {silhouette:.3f}" if silhouette is not None else "- silhouette: not computed",
+        *(f"- {name} {mean:.3f} ± {spread:.3f}" for name, (mean, spread) in summary.get("opinions", {}).items()),
         *(f"- {notice}" for notice in summary["notices"]),
         *([f"- gates at the end: {gate_line(summary['gates'])}"] if "gates" in summary else []),
         "",
@@ -99,5 +114,8 @@ def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
         "| | " + " | ".join(labels) + " | recall |",
         "|---" * (len(labels) + 2) + "|",
         *rows,
+        *published_rows(
+            run.emotion.kind, run.data.dataset, run.data.variant, summary["top1"], summary["scores"]["WA-F1"][0]
+        ),
     ]
     return "\n".join(lines) + "\n"
