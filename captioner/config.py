@@ -18,7 +18,7 @@ class VideoConfig:
     """The video encoder F_V."""
 
     arch: Literal[
-        "swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu", "clip", "hf",
+        "swin3d_t", "swin3d_s", "swin3d_b", "swin3d_small_cpu", "clip", "clip_small_cpu", "hf",
         "x3d_xs", "x3d_s", "x3d_m", "x3d_l", "mvit_b", "mvit_small_cpu",
     ] = "swin3d_b"  # fmt: skip
     """Video Swin; CLIP's image tower; pytorchvideo's X3D and MViT; hf: the model of transformers that `pretrained`
@@ -37,7 +37,8 @@ class VideoConfig:
     """Recompute activations in the backward pass: less memory, a third more time."""
     drop_path: float = 0.2
     width: int = 64
-    """Channels of the first stage of swin3d_small_cpu (doubled at each of its two later stages)."""
+    """Channels of the first stage of swin3d_small_cpu (doubled at each of its two later stages); clip_small_cpu has
+    four times as many throughout."""
     network: dict[str, Any] = field(default_factory=dict)
     """Filled in: what builds an encoder of transformers again without its source."""
 
@@ -117,6 +118,8 @@ class PromptsConfig:
     """AU-word alignment: eqs 9-12, or Table VI's cross-entropy and plain contrastive loss."""
     k: int = 3
     """Action units kept (Fig 6)."""
+    alone: bool = False
+    """Words see the prompts alone and no video tokens: a reading of Table V's row without the baseline."""
     reading: bool = False
     """One more token: how surely the clip shows each facial phrase, judged by the AUs' courses and the face reader's
     values. Not in the paper; it needs experts of aligned crops and data.cache."""
@@ -245,6 +248,8 @@ class ModelConfig:
             *((part != "off" and not both,
                f"prompts.{key}={part} aligns both prompts: it needs prompts.vep and prompts.tep")
               for key, part in (("er_sentence", prompts.er_sentence), ("au_word", prompts.au_word))),
+            (prompts.alone and not (prompts.vep or prompts.tep),
+             "prompts.alone leaves words nothing to see: it needs prompts.vep or prompts.tep"),
             (self.emotion_prior is not None and not self.emotion_prior_source,
              "emotion_prior_source is missing: name a trained folder of the recogniser"),
             (self.emotion_prior is not None and not prompts.tep,

@@ -43,6 +43,8 @@ class AblationTable:
     name: str
     rows: tuple[AblationRow, ...]
     about: str = ""
+    note: str = ""
+    """What a reader must know: rows that cannot be what the paper's are."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def run_ablation(family: AblationFamily, table: AblationTable, options: Ablation
     if family.kind == "captioner":
         runs, seconds = run_rows(table, options)
         parts = [
-            f"Table {table.name} ({table.about}), {seeds}:",
+            f"Table {table.name} ({table.about}), {about_clips(options)}, {seeds}:",
             score_table(runs, seconds),
             "95 % intervals over clips, p against the first row:",
             interval_table(runs),
@@ -80,9 +80,19 @@ def run_ablation(family: AblationFamily, table: AblationTable, options: Ablation
     else:
         summaries = run_protocol_rows(table, options)
         parts = [f"Table {table.name} ({table.about}):", protocol_table(summaries)]
+    parts += [table.note] if table.note else []
     text = "\n\n".join(parts) + "\n"
     write_text(options.out / f"table_{table.name}.md", text)
     return text
+
+
+def about_clips(options: AblationOptions) -> str:
+    """On which clips the rows were scored."""
+    config = load_config(Config, options.config, list(options.overrides))
+    clips = [r for r in read_manifest(config.data.manifest, split="test", check_files=False) if r.captions]
+    invented = config.data.drawn or any("actions" in record.extra for record in clips)
+    kind = "drawn faces, synthetic" if config.data.drawn else "synthetic" if invented else "as its manifest says"
+    return f"{len(clips)} test clips of {config.data.manifest} ({kind})"
 
 
 # --- captioners --------------------------------------------------------------------------------------------------

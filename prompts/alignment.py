@@ -37,7 +37,7 @@ def match(similarity: Tensor, valid: Tensor) -> Matching:
     The assignment carries no gradient; the similarity it picks does.
     """
     b, k, _ = similarity.shape
-    if similarity.is_cuda and k <= ENUMERATED:
+    if similarity.device.type != "cpu" and k <= ENUMERATED:
         return match_by_enumeration(similarity, valid)
     chosen = torch.full((b, k), -1, dtype=torch.long)
     scores, usable = similarity.detach().float().cpu().numpy(), valid.cpu().numpy()

@@ -108,7 +108,8 @@ def time_store(parser: ArgumentParser, arguments: list[str]) -> None:
 
 def time_training(parser: ArgumentParser, arguments: list[str]) -> None:
     """Training steps, ours and a plain PyTorch loop of the same model: clips a second, memory and the share of the
-    device's arithmetic, with and without torch.compile. "apart" is how far the losses of the two loops are from each
+    device's arithmetic, with and without torch.compile; then what a step copies between host and device, and how often
+    the host waits for the device. "apart" is how far the losses of the two loops are from each
     other at most; dropout draws differ under compile, so compare with model.text.dropout=0 model.fusion.dropout=0
     model.video.drop_path=0."""
     parser.add_argument("--frames", type=_numbers, default=[8, 32], help="of a clip (default: 8,32)")
@@ -117,11 +118,12 @@ def time_training(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--batch", type=int, default=0, help="clips a step (default: the config's)")
     options, path, overrides = config_arguments(parser, arguments)
     from captioner.train.plan import draft
-    from eval.speed.steps import step_table
+    from eval.speed.steps import step_table, traffic_table
 
     config = draft(load_config(Config, path, overrides), None, 0).config
     config = replace(config, train=replace(config.train, batch=options.batch or config.train.batch))
-    show(step_table(config, path, options.frames, options.compile, options.steps))
+    speed = step_table(config, path, options.frames, options.compile, options.steps)
+    show(speed, traffic_table(config, options.frames))
 
 
 def _numbers(text: str) -> list[int]:

@@ -125,7 +125,7 @@ class EmotionCaptioner(nn.Module):
             emotion = self.mixed_belief(own, batch.prior)
             class_token = self.textual.class_token(emotion)
         prompts, places = self.prompt_block(class_token, er, au)
-        memory = self.fusion.remember(torch.cat([*prompts, video], 1))
+        memory = self.fusion.remember(torch.cat(prompts if self.config.prompts.alone else [*prompts, video], 1))
         return EncodedClip(
             memory=memory,
             belief=belief,

@@ -40,6 +40,9 @@ SWIN_SIZES: dict[str, tuple[int, list[int], list[int], list[int], list[int]]] = 
 }
 
 
+CLIP_ARCHS = ("clip", "clip_small_cpu")
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of a shifted map, those that need the same mask side by side.
@@ -224,7 +227,7 @@ class VideoEncoder(nn.Module):
             if config.pretrained:
                 read_converted(self.net, config, converted_state(config))
             self.width, self.mean, self.std = int(self.net.width), KINETICS_MEAN, KINETICS_STD  # type: ignore[arg-type]
-        elif config.arch == "clip":
+        elif config.arch in CLIP_ARCHS:
             self.net = build_clip_vision(config)
             self.width = int(self.net.config.hidden_size)  # type: ignore[union-attr, arg-type]
             self.mean, self.std = CLIP_MEAN, CLIP_STD
@@ -244,7 +247,7 @@ class VideoEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         x = normalise(frames, self.mean, self.std)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.fixed):
-            if self.config.arch == "clip":
+            if self.config.arch in CLIP_ARCHS:
                 return self.forward_clip(x)
             if self.config.arch in SWIN_SIZES:
                 return self.forward_swin(x)
@@ -276,8 +279,12 @@ def build_clip_vision(config: VideoConfig) -> nn.Module:
     """CLIP's image tower by transformers: pretrained, or ViT-B/32 sizes with random weights."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
+    small = {"hidden_size": 4 * config.width, "intermediate_size": 16 * config.width, "num_hidden_layers": 4,
+             "num_attention_heads": 4, "patch_size": 16}  # fmt: skip
+
     def scratch() -> nn.Module:
-        module: nn.Module = CLIPVisionModel(CLIPVisionConfig(image_size=config.size))
+        sizes = small if config.arch == "clip_small_cpu" else {}
+        module: nn.Module = CLIPVisionModel(CLIPVisionConfig(image_size=config.size, **sizes))
         return module
 
     return pretrained_model(config.pretrained, CLIPVisionModel, scratch, "model.video.pretrained")

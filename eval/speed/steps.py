@@ -17,9 +17,10 @@ from captioner.train.engine import BETAS, EPS, PlainEngine, parameter_groups, pi
 from captioner.train.plan import noise_batch
 from captioner.train.throughput import compile_encoders, peak_of, synchronise, work_of
 from eval.speed.timing import BenchTable, in_own_process, peak_mebibytes, time_call
+from eval.speed.traffic import traffic_of
 
 WARM = 3  # steps before the clock starts
-HEADER = ["loop", "frames", "compile", "clips/s", "GiB", "% peak", "first step", "apart"]
+HEADER = ["loop", "frames", "compile", "clips/s", "tokens/s", "GiB", "% peak", "first step", "apart"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ class StepSpeed:
     memory: float  # GiB: the peak on a GPU, what the process grew by on a CPU
     share: float  # of the device's arithmetic
     losses: list[float]
+    tokens: int = 0  # of a clip in the fusion
+
+
+def traffic_table(config: Config, frames: Sequence[int]) -> BenchTable:
+    """Copies between host and device, and waits of the host, of one step."""
+    device = pick_device("auto")
+    table = BenchTable("of a step of one clip, after the first", ["frames", "copies", "MB", "waits", "counted"])
+    for count in frames:
+        found = traffic_of(_with_frames(config, count), device)
+        table.rows.append([str(count), str(found.copies), f"{found.megabytes:.2f}", str(found.waits), found.source])
+    return table
+
+
+def _with_frames(config: Config, frames: int) -> Config:
+    return replace(config, model=replace(config.model, video=replace(config.model.video, frames=frames)))
 
 
 def step_table(config: Config, title: str, frames: Sequence[int], compiled: Sequence[bool], steps: int) -> BenchTable:
@@ -61,7 +77,8 @@ def step_rows(config: Config, frames: int, compiled: bool, steps: int) -> list[l
     plain, ours = (in_own_process(step_speed, StepCase(config, frames, compiled, own, steps)) for own in (False, True))
     apart = max(abs(a - b) for a, b in zip(plain.losses, ours.losses, strict=True))
     return [
-        [name, str(frames), "on" if compiled else "off", f"{speed.rate:.2f}", f"{speed.memory:.2f}",
+        [name, str(frames), "on" if compiled else "off", f"{speed.rate:.2f}", f"{speed.rate * speed.tokens:.0f}",
+         f"{speed.memory:.2f}",
          f"{100 * speed.share:.1f}", f"{speed.first:.1f} s", end]
         for name, speed, end in (("plain PyTorch", plain, ""), ("captioner", ours, f"{apart:.1e}"))
     ]  # fmt: skip
@@ -69,8 +86,7 @@ def step_rows(config: Config, frames: int, compiled: bool, steps: int) -> list[l
 
 def step_speed(case: StepCase) -> StepSpeed:
     """One loop, timed."""
-    model_config = replace(case.config.model, video=replace(case.config.model.video, frames=case.frames))
-    config = replace(case.config, model=model_config)
+    config = _with_frames(case.config, case.frames)
     train, device = config.train, pick_device("auto")
     if train.threads:
         torch.set_num_threads(train.threads)
@@ -93,7 +109,9 @@ def step_speed(case: StepCase) -> StepSpeed:
     peak = peak_of(device, pick_precision(train.precision, device)).flops
     on_gpu = device.type == "cuda"
     memory = torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else (peak_mebibytes() - before) / 1024
-    return StepSpeed(rate, times[0], memory, rate * work / peak, losses)
+    with torch.no_grad():
+        tokens = model.see(batch).memory.states.shape[1] + config.model.fusion.max_text * train.captions
+    return StepSpeed(rate, times[0], memory, rate * work / peak, losses, tokens)
 
 
 def _settled(step: Callable[[Batch], float], batch: Batch, device: torch.device) -> float:

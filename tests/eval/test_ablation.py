@@ -26,7 +26,7 @@ from eval.ablation import (
     score_table,
 )
 from eval.ablation_runs import UNTRAINED, row_overrides, run_ablation, run_folder, write_style
-from tests.helpers import CAPTIONS, ROOT, noise_video
+from tests.helpers import CAPTIONS, ROOT, noise_video, tiny_batch, tiny_model
 from tests.train.test_training import TINY
 
 FAMILIES = {path.stem: load_config(AblationFamily, path) for path in (ROOT / "configs" / "ablate").glob("*.yaml")}
@@ -44,12 +44,28 @@ def test_every_row_is_a_valid_configuration() -> None:
 def test_the_tables_of_the_papers_are_there() -> None:
     tables = [table.name for name in ("ecpa", "prior", "pe_clip") for table in FAMILIES[name].tables]
     assert tables == [
-        *("IV", "V", "VI", "K", "T", "M", "E"), "prior", *(f"pe-clip-{name}" for name in "345678ds"),
+        *("IV", "V", "VI", "VII", "K", "T", "M", "E"), "prior", *(f"pe-clip-{name}" for name in "345678ds"),
     ]  # fmt: skip
     rows = {row.name: row.changes for row in find_table("IV")[1].rows}
     assert list(rows) == ["baseline", "+VEP", "+TEP", "+ECA"]
     assert {row.name: row.changes for row in find_table("V")[1].rows}["both"] == rows["+ECA"] == ()
     assert [row.name for row in find_table("pe-clip-s")[1].rows] == ["off", "order", "pull"]
+
+
+@pytest.mark.parametrize("row", [*find_table("VII")[1].rows, find_table("V")[1].rows[-1]], ids=lambda row: row.name)
+def test_rows_of_other_encoders_learn(row: AblationRow) -> None:
+    """Every row of Table VII, and V's odd one, trains: its text encoder gets gradients where the row says so."""
+    changes = [change.removeprefix("model.") for change in row.changes]
+    sizes = ["video.width=16"] if "clip_small" not in " ".join(changes) else ["video.width=8"]
+    model = tiny_model(*changes, *sizes).train()
+    losses = model(tiny_batch(model.config)).live
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert model.aligned is ("without ECPA" not in row.name)
+    assert any(p.grad is not None and bool(p.grad.any()) for p in model.fusion.parameters())
+    if model.aligned and "frozen" not in row.name:
+        assert any(p.grad is not None and bool(p.grad.any()) for p in model.text.parameters())
+    for part in (model.video, getattr(model, "text", None)):
+        assert part is None or "frozen" not in row.name or not any(p.requires_grad for p in part.parameters())
 
 
 def test_rows_of_the_prior() -> None:
@@ -127,7 +143,8 @@ def test_a_table_is_trained_scored_timed_and_kept(tmp_path: Path) -> None:
     family = AblationFamily("captioner", "configs/tiny.yaml", (table,))
     text = run_ablation(family, table, options)
     assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")].count("| whole") == 2
-    assert "two rows of noise), 1 seed a row" in text and (out / "table_tiny.md").read_text() == text
+    assert "(two rows of noise), 2 test clips of" in text and "1 seed a row" in text
+    assert (out / "table_tiny.md").read_text() == text
     kept = out / "k_1-seed0" / "test.json"
     assert set(json.loads(kept.read_text())["hyps"]) == {"clip4", "clip5"}
     before = kept.stat().st_mtime_ns, (out / "full-seed0" / "log.jsonl").stat().st_mtime_ns
@@ -162,7 +179,7 @@ def test_captions_of_the_other_style(clips: Path, tmp_path: Path) -> None:
     [
         (["--table", "prior", "--clips", "no.jsonl"], "no.jsonl"),
         (["--table", "prior"], "--clips is missing"),
-        (["--table", "9"], "unknown table '9'; allowed: IV, V, VI, K, T, M, E, pe-clip-3,"),
+        (["--table", "9"], "unknown table '9'; allowed: IV, V, VI, VII, K, T, M, E, pe-clip-3,"),
         (["--table", "IV", "model.prompt.k=2"], "did you mean 'model.prompts'"),
         (["--table", "pe-clip-3", "data.rot=x"], "did you mean 'data.root'"),
     ],
