@@ -76,7 +76,7 @@ def _abandon_output() -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> Options:
-    flags = vars(_parser().parse_args(arguments))
+    flags = vars(caption_parser().parse_args(arguments))
     return Options(**flags | {"inputs": tuple(flags["inputs"])})
 
 
@@ -85,7 +85,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_USAGE, f"error: {printable(message)} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def caption_parser() -> argparse.ArgumentParser:
+    """The command's flags; its manual page and shell completions are made from it too."""
     parser = _Parser(
         prog="caption",
         description="Say in a sentence what happens in a video of people and what their faces show.",

@@ -28,8 +28,6 @@ from captioner.output.arguments import Options
 from captioner.output.corpus import CorpusPart, CorpusStore, caption_part, corpus_parts
 from captioner.version import __version__
 
-RETRIES = 3  # of a part whose worker was lost
-
 
 class CorpusWorker:
     """Holds a captioner and captions parts, one after the other."""
@@ -122,8 +120,8 @@ def run_parts(left: list[CorpusPart], options: Options, out: str, given: argpars
     workers = min(given.workers, len(left))
     rows = [{"name": part.name, "clips": list(part.clips), "tar": part.tar} for part in left]
     made = data.from_items(rows, override_num_blocks=len(rows)).map(
-        CorpusWorker, fn_constructor_kwargs={"options": options, "out": out}, concurrency=workers,
-        num_cpus=given.cpus, num_gpus=given.gpus, max_restarts=-1, max_task_retries=RETRIES,
+        CorpusWorker, fn_constructor_kwargs={"options": options, "out": out}, num_cpus=given.cpus, num_gpus=given.gpus,
+        concurrency=(1, workers),  # a lost node shrinks the pool, and what it had is done by another
     )  # fmt: skip
     failed = 0
     with tqdm(total=len(rows), unit="part", disable=not sys.stderr.isatty()) as bar:

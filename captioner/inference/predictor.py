@@ -104,7 +104,8 @@ class Captioner:
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add captioner") -> str:
         """Upload the checkpoint folder to the hub; returns the commit's address."""
-        return upload(self.save_pretrained, self.checkpoint.card, repo_id, private, commit_message)
+        own = self.checkpoint
+        return upload(self.save_pretrained, own.card, repo_id, private, commit_message, own.meta)
 
     @overload
     def caption(
