@@ -144,8 +144,10 @@ def test_two_users_at_once_and_one_cancels(page: Any, browser: Any, running: tup
     page.click("#cancel")
     assert page.inner_text("#fault") == "Cancelled"
     page.click("#examples button:has-text('smile')")
-    assert "nods" in result_of(page).inner_text()
-    assert "nods" not in result_of(other).locator(".caption").first.inner_text()
+    for tab, name in ((page, "smile.mp4"), (other, "talk.mp4")):
+        told = result_of(tab).locator(".caption").first.inner_text()
+        assert tab.locator("#history button").count() == 1
+        assert told.split(".")[0][:20] in tab.inner_text("#history") and name in tab.inner_text("#history")
     other.context.close()
 
 
