@@ -18,8 +18,8 @@ from captioner.faces.nets import CropNet, CropNetConfig, standardise
 from captioner.faces.points import BLENDSHAPES, GEOMETRY, MESH_68, MESH_IRIS, NETWORK_NAMES, geometry, outer_eyes
 from captioner.files import atomic
 from captioner.train.faces import face_augment
-from captioner.train.faces.corpus import Corpus
 from captioner.train.faces.face_augment import CropBatch, FaceTable, Jitter
+from captioner.train.faces.face_corpus import Corpus
 from captioner.train.fitting import BEST, FitConfig, LossOf, RunState, ScoreOf, fit, scaled_rate
 
 log = logging.getLogger(__name__)

@@ -30,8 +30,8 @@ from captioner.synth.photo.photo_set import PhotoSet
 from captioner.train.cards import render_card
 from captioner.train.experts.posed import posed
 from captioner.train.faces import face_augment
-from captioner.train.faces.corpus import Corpus, write_taught
 from captioner.train.faces.face_augment import Jitter
+from captioner.train.faces.face_corpus import Corpus, write_taught
 from captioner.train.faces.finder_training import train_finder, widen_finder
 from captioner.train.faces.landmark_training import (
     REFINE,
