@@ -51,7 +51,7 @@ class AblationTable:
 class AblationFamily:
     """A file of configs/ablate: tables over one configuration."""
 
-    kind: Literal["captioner", "prior", "recogniser"]
+    kind: Literal["captioner", "prior", "recogniser", "words"]
     config: str
     tables: tuple[AblationTable, ...]
     out: str = ""

@@ -27,6 +27,7 @@ from captioner.model.batch import collate
 from captioner.model.experts import load_experts, save_experts
 from captioner.train.emotion.protocol import run_protocol
 from captioner.train.emotion.run_config import load_emotion_run
+from captioner.train.emotion.words_config import WordsRun
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
 from captioner.train.setup import prepare_run
@@ -43,6 +44,7 @@ from eval.ablation import (
 from eval.checkpoint import CheckpointScores, score_checkpoint
 from eval.repository import script_path
 from eval.speed.timing import median_spent, time_in_turns
+from eval.words_runs import run_words_rows, words_table
 from prompts.au_graph import AUGraph
 from prompts.er_net import ERNet
 
@@ -56,6 +58,8 @@ def folder_of_runs(family: AblationFamily, config: Path, overrides: Sequence[str
     """Where a family's runs go: its own folder, or the configuration's."""
     if family.out:
         return Path(family.out)
+    if family.kind == "words":
+        return Path(load_config(WordsRun, config, list(overrides)).out)
     return Path(load_emotion_run(config, list(overrides)).train.out)
 
 
@@ -77,6 +81,8 @@ def run_ablation(family: AblationFamily, table: AblationTable, options: Ablation
             difference_table(runs),
             f"PE-CLIP alone: emotion accuracy {100 * alone:.1f}",
         ]
+    elif family.kind == "words":
+        parts = [f"Table {table.name} ({table.about}), {seeds}:", words_table(run_words_rows(table, options))]
     else:
         summaries = run_protocol_rows(table, options)
         parts = [f"Table {table.name} ({table.about}):", protocol_table(summaries)]

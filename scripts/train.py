@@ -1,9 +1,11 @@
 """Train what a config describes, by its key `recipe`: captioner (where it says nothing), experts, faces,
-actions, appearance, emotion, pair.
+actions, appearance, emotion, pair, emotionclip, probe.
 
     python scripts/train.py configs/tiny.yaml [train.epochs=5 model.prompts.k=2 ...]
     python scripts/train.py configs/emotion/ve8.yaml --data.root DIR           a recogniser of emotion, PE-CLIP
     python scripts/train.py configs/clip_small.yaml --manifest FILE            a small CLIP pair for it
+    python scripts/train.py configs/emotion/emotionclip.yaml --manifest FILE   EmotionCLIP, from clips and words said
+    python scripts/train.py configs/emotion/emotionclip_bold.yaml --root DIR   a linear probe on its features
     python scripts/train.py configs/experts.yaml                               the experts of emotion and action units
     python scripts/train.py configs/faces.yaml                                 the built-in face reader
     python scripts/train.py configs/actions.yaml                               the judge of what people do
@@ -33,8 +35,11 @@ from captioner.config_io import load_config, read_yaml
 from captioner.errors import ConfigError, unknown
 from captioner.inference.predictor import pick_device
 from captioner.train.emotion.pair import run_pair
+from captioner.train.emotion.probe_recipe import run_probe
 from captioner.train.emotion.protocol import run_protocol
 from captioner.train.emotion.run_config import EmotionRun, PairConfig, load_emotion_run
+from captioner.train.emotion.words_config import ProbeRun, WordsRun
+from captioner.train.emotion.words_recipe import run_words
 from captioner.train.experts.action_recipe import ActionRecipe, train_action_judge
 from captioner.train.experts.appearance_recipe import AppearanceRecipe, train_appearance
 from captioner.train.experts.photo_recipe import PhotoRecipe, train_experts
@@ -96,6 +101,8 @@ RECIPES: dict[str, tuple[type, Callable[[Any], object]]] = {
     "appearance": (AppearanceRecipe, lambda config: print(train_appearance(config))),
     "emotion": (EmotionRun, lambda run: run_protocol(run, pick_device("auto"))),
     "pair": (PairConfig, lambda config: run_pair(config, pick_device("auto"))),
+    "emotionclip": (WordsRun, lambda run: run_words(run, pick_device("auto"))),
+    "probe": (ProbeRun, lambda run: run_probe(run, pick_device("auto"))),
 }
 
 

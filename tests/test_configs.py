@@ -43,7 +43,8 @@ def test_recipes_are_told_by_a_key_or_by_what_older_files_hold(tmp_path: Path) -
     )  # fmt: skip
     for path in runs:
         keys = {key: value for key, value in read_yaml(path).items() if key != "recipe"}
-        if path.stem not in ("experts", "faces", "actions", "appearance", "phrases"):
+        newer = ("experts", "faces", "actions", "appearance", "phrases")
+        if path.stem not in newer and not path.stem.startswith("emotionclip"):
             assert train.recipe_of(keys, str(path)) == names[path.stem]
     assert train.recipe_of({"source": "photos", "ferplus": "x"}, "old.yaml") == "experts"
     with pytest.raises(ConfigError, match=r"x\.yaml: unknown recipe 'captoner' \(did you mean 'captioner'\?\)"):

@@ -53,8 +53,8 @@ class Wants:
     """The first and the last picture are among them; else each is the middle of its share of the clip."""
     step: float = 0.0
     """Seconds between the pictures of a part, about its middle; 0: spread over the part."""
-    persons: bool = False
-    """Where in the pictures the persons are."""
+    persons: Literal["", "faces", "detector"] = ""
+    """Who tells where in the pictures persons are: followed faces, grown to bodies; a detector; nobody."""
     sound: SoundWants | None = None
     words: bool = False
     """What is said."""
@@ -67,7 +67,7 @@ class Wants:
     @property
     def reads_faces(self) -> bool:
         """Whether faces must be looked for."""
-        return bool(self.count) and (self.crop == "face" or self.persons)
+        return bool(self.count) and (self.crop == "face" or self.persons == "faces")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from captioner.config import ExpertsConfig
 from captioner.emotion.contract import Evidence, Wants
 from captioner.emotion.face_frames import READ_SIDE, grey_faces
 from captioner.emotion.hearing import hear_span, sound_end, words_of_span
-from captioner.emotion.persons import body_masks
+from captioner.emotion.persons import body_masks, detected_masks
 from captioner.faces import FaceTrack
 from captioner.faces.crops import face_tracks
 from captioner.video.arrays import sample_any
@@ -115,8 +115,10 @@ def gather_evidence(
             frames = grey_faces(clip.frames, chosen[0] if chosen else None, wants.size)
         else:
             frames = square_frames(clip.frames, wants.size)
-        if wants.persons:
+        if wants.persons == "faces":
             persons = body_masks(tracks if person is None else chosen, clip.frames.shape[:3], wants.size)
+        elif wants.persons == "detector":
+            persons = detected_masks(clip.frames, wants.size)
     sound = hear_span(span.source, wants.sound, span.start, end)
     words = words_of_span(span.source, wants.words, span.start, end, span.transcript)
     return Evidence(span.start, end, frames, times, persons, sound, words)

@@ -136,7 +136,7 @@ class EmotionReader:
         """What it went by, and what of that was not there."""
         wants = self.wants
         asked = {"face" if wants.crop == "face" else "picture": (wants.count > 0, wants.crop != "face" or bool(faces))}
-        asked["persons"] = (wants.persons, bool(faces))
+        asked["persons"] = (bool(wants.persons), bool(faces) or wants.persons == "detector")
         asked["sound"] = (wants.sound is not None, belief.heard is not None and bool(belief.heard[0]))
         asked["words"] = (wants.words, belief.read is not None and bool(belief.read[0]))
         wanted = [(name, there) for name, (wish, there) in asked.items() if wish]

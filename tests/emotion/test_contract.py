@@ -58,7 +58,7 @@ def test_of_one_person_or_of_all() -> None:
     left, right = (np.random.default_rng(2).normal((x, 15), 1, (68, 2)) for x in (15.0, 45.0))
     tracks = [make_track(1, (40, 60), [0], [points], [1.0], values) for points in (left, right)]
     clip = Clip(FRAMES[:1], np.zeros(1), "frames", 4.0, 0.25)
-    wants = Wants(segments=1, size=40, persons=True)
+    wants = Wants(segments=1, size=40, persons="faces")
     union, first, second = (
         gather_evidence(clip, wants, tracks, Span(FRAMES), person).persons for person in (None, 0, 1)
     )

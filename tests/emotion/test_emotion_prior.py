@@ -17,6 +17,7 @@ from captioner.data.dataset import ClipDataset, Place
 from captioner.data.feature_store import FeatureStore
 from captioner.data.manifest import Record
 from captioner.emotion import folder, prior
+from captioner.emotion.emotion_clip.emotion_clip import with_probe
 from captioner.emotion.pe_clip.frame_features import read_frames
 from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.errors import CheckpointError, ConfigError
@@ -30,6 +31,7 @@ from captioner.model.tokenizer import TextPieces, Tokenizer
 from captioner.train.checkpoints import changed_settings
 from captioner.video import reading
 from captioner.video.reading import read_clip, write_video
+from tests.emotion.test_emotion_clip import emotion_clip
 from tests.emotion.test_pe_clip import LABELS, model_of
 from tests.helpers import tiny_batch, tiny_config
 
@@ -59,6 +61,16 @@ def face_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = model_of("crop=face")
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
+    folder.save_recogniser(path, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def probed_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random EmotionCLIP that is told where persons are, with a probe of the same labels."""
+    path = tmp_path_factory.mktemp("prior") / "words"
+    draw = torch.Generator().manual_seed(2)
+    model = with_probe(emotion_clip(), LABELS, 9 * torch.randn(4, 16, generator=draw), torch.zeros(4), "single")
     folder.save_recogniser(path, model)
     return path
 
@@ -125,13 +137,21 @@ def test_frames_in_memory_are_believed_as_the_file_is(source: Path, video: Path,
     )
 
 
-@pytest.mark.parametrize("crop", ["frame", "face"])
+@pytest.mark.parametrize("crop", ["frame", "face", "persons"])
 def test_a_clip_is_believed_alike_alone_in_a_batch_and_as_a_window(
-    source: Path, face_source: Path, tmp_path: Path, tokenizer: Tokenizer, crop: str, two_faces: type[TwoFaces]
+    source: Path,
+    face_source: Path,
+    probed_source: Path,
+    tmp_path: Path,
+    tokenizer: Tokenizer,
+    crop: str,
+    two_faces: type[TwoFaces],
 ) -> None:
     video = tmp_path / "clip.mp4"  # windows look eight times a second: they see each of its pictures
     write_video(video, np.random.default_rng(0).integers(0, 255, (12, 72, 80, 3)).astype(np.uint8), 4)
-    config = config_of(face_source if crop == "face" else source, "experts.margin=0.2")
+    chosen = {"frame": source, "face": face_source, "persons": probed_source}[crop]
+    kind = "emotion_prior=emotion_clip" if crop == "persons" else "emotion_prior=pe_clip"
+    config = config_of(chosen, "experts.margin=0.2", kind)
     windows = list(inputs.read_windows(video, config, 1.5))
     assert [(w.start, w.end) for w in windows] == [(0.0, 1.5), (1.5, 3.0)]
     for window in windows:
@@ -268,6 +288,37 @@ def test_belief_is_computed_once(
     sum(losses.live.values()).backward()  # type: ignore[union-attr]
     gradient = model.textual.classes.weight.grad
     assert gradient is not None and float(gradient.abs().sum()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pe_clip", "emotion_clip"])
+def test_a_captioner_of_each_kind_trains_saves_loads_and_captions(
+    source: Path, probed_source: Path, video: Path, tmp_path: Path, tokenizer: Tokenizer, kind: str
+) -> None:
+    chosen = probed_source if kind == "emotion_clip" else source
+    config = replace(config_of(chosen, f"emotion_prior={kind}"), vocab_size=tokenizer.vocab_size)
+    torch.manual_seed(0)
+    model = EmotionCaptioner(config)
+    records = [Record(f"clip{i}", video, "train", ("A woman nods.",), emotion="joy") for i in range(2)]
+    pieces = TextPieces(tokenizer, None, config.fusion.max_text)
+    store = FeatureStore(tmp_path / "store", config, model.experts, 72)
+    data = ClipDataset(records, config, tokenizer, pieces, train=TrainConfig(), store=store)
+    batch = collate([data[Place(0, 0)], data[Place(0, 1)]], tokenizer.pad_id)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    sum(model.train()(batch).live.values()).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    Captioner(Checkpoint(model.eval(), tokenizer, None, {}, "tiny")).save_pretrained(tmp_path / "saved")
+    back = Captioner.from_pretrained(tmp_path / "saved", device="cpu")
+    caption = back.caption(video, max_words=4)
+    assert list(caption.emotion) == LABELS and sum(caption.emotion.values()) == pytest.approx(1, abs=1e-4)
+    opened = prior.open_prior(config)
+    assert opened is not None
+    torch.testing.assert_close(store.load(video).prior, opened.read(video).probs, atol=1e-6, rtol=0)
+
+
+def test_a_folder_of_another_kind_is_refused(probed_source: Path, video: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"emotion_prior_source: .* of kind emotion_clip, asked for was pe_clip"):
+        belief_of(video, config_of(probed_source))
 
 
 def test_a_caption_tells_the_mixed_belief(source: Path, video: Path, tokenizer: Tokenizer) -> None:

@@ -52,7 +52,7 @@ class EmotionClip(nn.Module):
     def wants(self) -> Wants:
         """Its frames, and where the persons are."""
         subject, size = self.config.subject, self.config.clip.image_size
-        asked = subject.rule != "none" and subject.persons == "faces"
+        asked = subject.persons if subject.rule != "none" and subject.persons != "none" else ""
         return Wants(self.config.frames, size=size, edges=True, persons=asked)
 
     @property

@@ -23,8 +23,9 @@ class SubjectConfig:
     """First layer whose attention is masked, of rule `mask`."""
     mask_start: float = -4.0
     """Start of the masking weight before its sigmoid, one a head: almost plain attention."""
-    persons: Literal["faces", "none"] = "faces"
-    """Who says where persons are in a clip: followed faces, grown to bodies; or nobody (an empty mask)."""
+    persons: Literal["faces", "detector", "none"] = "faces"
+    """Who says where persons are in a clip: followed faces, grown to bodies; torchvision's detector, whose weights are
+    fetched once; or nobody (an empty mask)."""
 
 
 @dataclass(frozen=True)
