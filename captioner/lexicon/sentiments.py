@@ -13,7 +13,7 @@ STEMS: dict[str, str] = {
     "sadness": "sad|sorr|cry|tears|miss you|lonel|grie|hopeless|helpless|miser|regret|died|lost|unhapp|disappoint",
     "surprise": "surpris|wow|amaz|astonish|unbeliev|what\\?|really\\?|oh my|no way|shock|unexpected|stun|startl",
 }
-HIT, PLAIN = 2.5, 1.0  # what a word gives its sentiment; what neutral has from the start
+HIT = 4.0  # what a word gives its sentiment, and the lack of any gives neutral
 _PATTERNS = {name: re.compile(rf"\b(?:{stems})") for name, stems in STEMS.items()}
 
 
@@ -21,4 +21,5 @@ def sentiment_logits(text: str) -> list[float]:
     """Seven logits of a sentence: each sentiment by its words, neutral by their absence."""
     plain = f"{text.lower()} "
     hits = {name: len(pattern.findall(plain)) for name, pattern in _PATTERNS.items()}
-    return [PLAIN if name == "neutral" else HIT * min(hits[name], 3) for name in SENTIMENT_LABELS]
+    hits["neutral"] = int(not any(hits.values()))
+    return [HIT * min(hits[name], 2) for name in SENTIMENT_LABELS]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from captioner.emotion.emotion_clip.released import convert_released
 from captioner.emotion.emotion_clip.snce import sentiment_weights, snce_loss
+from captioner.emotion.emotion_clip.subject import SubjectTower
 from captioner.errors import CheckpointError
 from captioner.model.weights import read_weights
 from eval.quality.golden_files import golden_file, largest_difference
@@ -35,6 +36,7 @@ def compare_emotionclip(folder: Path) -> dict[str, float]:
         text_head_width=text["width"] // text["heads"],
         fusion_heads=sizes.get("fusion_heads", 8),
     )
+    assert isinstance(model.vision, SubjectTower)
     video, masks = given["video"], given["mask"]
     frames = model.vision.see(video.flatten(0, 1), masks.flatten(0, 1)).unflatten(0, video.shape[:2])
     images = model.vision.see(video[:, 0], masks[:, 0])

@@ -289,7 +289,8 @@ def test_rates_and_decay() -> None:
         ("fusion.heads=5", "fusion.heads 5 does not divide clip.width 16: use one of 1, 2, 4, 8, 16"),
         ("frames=0", "frames is 0: at least 1"),
         ("labels=[joy, joy]", "at least two different names"),
-        ("clip.tower=face", "clip.tower is face: EmotionCLIP prompts a vision transformer"),
+        ("clip.tower=face", "clip.tower face does not see crop frame: use face for both, or for none"),
+        ("crop=face", "crop face shows one person alone: subject.rule soft has no place, use none"),
         ("subject.rule=loud", "unknown subject.rule 'loud'"),
     ],
 )

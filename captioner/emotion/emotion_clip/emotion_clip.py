@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.clip.opening import ClipTowers, open_clip
 from captioner.emotion.clip.tower import TextTower
+from captioner.emotion.clip.vision import FaceTower
 from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, Wants
 from captioner.emotion.emotion_clip.emotion_clip_config import EmotionClipConfig
 from captioner.emotion.emotion_clip.frame_fusion import build_fusion, frames_of
@@ -42,7 +43,11 @@ class EmotionClip(nn.Module):
     def __init__(self, config: EmotionClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision = SubjectTower(config.clip, config.subject, config.pixels)
+        self.vision: SubjectTower | FaceTower
+        if config.crop == "face":
+            self.vision = FaceTower(config.clip.width)
+        else:
+            self.vision = SubjectTower(config.clip, config.subject, config.pixels)
         self.temporal = build_fusion(config.fusion, config.clip.width, config.frames)
         self.text = TextTower(config.clip)
         self.scale = nn.Parameter(torch.tensor(math.log(SCALE)))
@@ -52,6 +57,8 @@ class EmotionClip(nn.Module):
     def wants(self) -> Wants:
         """Its frames, and where the persons are."""
         subject, size = self.config.subject, self.config.clip.image_size
+        if self.config.crop == "face":
+            return Wants(self.config.frames, size=size, crop="face")
         asked = subject.persons if subject.rule != "none" and subject.persons != "none" else ""
         return Wants(self.config.frames, size=size, edges=True, persons=asked)
 
@@ -61,7 +68,15 @@ class EmotionClip(nn.Module):
         return tuple(self.config.labels)
 
     def encode_frames(self, frames: Tensor, persons: Tensor | None) -> Tensor:
-        """Frames uint8 (B, T, 3, S, S) and masks (B, T, S, S) -> (B, T, E)."""
+        """Frames uint8 (B, T, 3, S, S) and masks (B, T, S, S) -> (B, T, E).
+
+        Of faces the outputs of the tower's trunks (B, T, C), which may be kept, will do.
+        """
+        if isinstance(self.vision, FaceTower):
+            if frames.ndim == 5:
+                frames = torch.unflatten(self.vision.trunks(frames.flatten(0, 1)), 0, frames.shape[:2])
+            placed: Tensor = self.vision.visual_projection(frames)
+            return placed
         pictures = frames.flatten(0, 1).split(CHUNK)
         masks = [None] * len(pictures) if persons is None else persons.flatten(0, 1).split(CHUNK)
         rows = [self.vision.look(some, where) for some, where in zip(pictures, masks, strict=True)]

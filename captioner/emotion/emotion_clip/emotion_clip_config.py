@@ -51,6 +51,9 @@ class EmotionClipConfig:
     fusion: FrameFusionConfig = field(default_factory=FrameFusionConfig)
     frames: int = 8
     """Evenly spread over a clip, the first and the last among them; the places of its frames are learned."""
+    crop: Literal["frame", "face"] = "frame"
+    """What is seen of a frame: its centre square; or the dominant face, upright and grey, by the experts' small nets
+    (clip.tower: face), which know no subject token. Not in the paper: for clips too few to learn pictures from."""
     pixels: Literal["imagenet", "clip"] = "imagenet"
     """Mean and deviation of the pixels: ImageNet's, as released, though CLIP's towers learned with their own."""
     labels: list[str] = field(default_factory=list)
@@ -76,7 +79,10 @@ class EmotionClipConfig:
              f"fusion.heads {fusion.heads} does not divide clip.width {clip.width}: use one of {divisors(clip.width)}"),
             (fusion.kind == "conv_1d" and self.frames < 3,
              f"fusion.kind conv_1d looks at 3 frames at a time, frames is {self.frames}: 3 or more are needed"),
-            (clip.tower != "vit", f"clip.tower is {clip.tower}: EmotionCLIP prompts a vision transformer, use vit"),
+            (known and (clip.tower == "face") != (self.crop == "face"),
+             f"clip.tower {clip.tower} does not see crop {self.crop}: use face for both, or for none"),
+            (self.crop == "face" and self.subject.rule != "none",
+             f"crop face shows one person alone: subject.rule {self.subject.rule} has no place, use none"),
         ]  # fmt: skip
 
 

@@ -29,8 +29,10 @@ from captioner.data.adapters.person_sets import BoxedFrame, ProbeClip, ProbeSet,
 from captioner.data.adapters.scene_sets import PROBE_READERS
 from captioner.data.manifest import read_manifest
 from captioner.emotion.boxes import unboxed
+from captioner.emotion.clip.vision import FaceTower
 from captioner.emotion.contract import Evidence, collate_evidence
 from captioner.emotion.emotion_clip.emotion_clip import EmotionClip, with_probe
+from captioner.emotion.face_frames import TrunkFeatures
 from captioner.emotion.folder import load_recogniser, save_recogniser
 from captioner.emotion.persons import square_mask
 from captioner.errors import ConfigError, VideoError
@@ -111,6 +113,9 @@ def see_clip(clip: ProbeClip, model: EmotionClip, run: ProbeRun) -> Evidence:
         masks = torch.stack([mask for _, mask in seen]) if masked else None
         return Evidence(0.0, 0.0, torch.stack([pixels for pixels, _ in seen]), None, masks)
     assert clip.video is not None
+    if isinstance(model.vision, FaceTower):  # faces are read once for all recognisers of one size
+        kept = TrunkFeatures(feature_folder(run), wants.size, wants.count, model.vision).load(clip.video)
+        return Evidence(0.0, 0.0, kept)
     if clip.boxes_of:
         shown = read_clip(clip.video, wants.count, short_side=wants.size)
         info = probe_video(clip.video)

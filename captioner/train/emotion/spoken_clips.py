@@ -19,6 +19,7 @@ from torch import Tensor
 from captioner.config import ExpertsConfig
 from captioner.data.manifest import Record
 from captioner.emotion.boxes import read_boxes, unboxed
+from captioner.emotion.face_frames import TrunkFeatures
 from captioner.emotion.persons import body_boxes, detected_boxes
 from captioner.errors import ConfigError, VideoError
 from captioner.faces.crops import READ_SIDE, face_tracks, reader_version
@@ -101,7 +102,7 @@ class SpokenStore(Kept[SpokenFrames]):
 class SpokenClips:
     """The clips of a side with their sentences and sentiments; what has no sentence, or not the length, is left out."""
 
-    def __init__(self, records: Sequence[Record], run: WordsRun, store: SpokenStore) -> None:
+    def __init__(self, records: Sequence[Record], run: WordsRun, store: SpokenStore | TrunkFeatures) -> None:
         self.run, self.store = run, store
         told = [(record, spoken_words(record, run)) for record in records]
         fitting = [(record, words) for record, words in told if len(words) >= run.letters and self._fits(record)]
@@ -136,14 +137,22 @@ class SpokenClips:
         parts = [self._cut(self.store.load(self.records[row].video), random) for row in rows]
         return torch.stack([frames for frames, _ in parts]), torch.stack([masks for _, masks in parts])
 
-    def _cut(self, kept: SpokenFrames, random: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        count, size = self.run.emotion.frames, self.run.emotion.clip.image_size
-        total, _, height, width = kept.frames.shape
+    def _places(self, total: int, random: torch.Generator | None) -> Tensor:
+        """Some of `total` frames in their order; without a generator evenly spread ones."""
+        count = self.run.emotion.frames
         if random is None:
-            places = torch.linspace(0, total - 1, count).round().long()
+            return torch.linspace(0, total - 1, count).round().long()
+        return torch.randperm(total, generator=random)[:count].sort().values
+
+    def _cut(self, kept: SpokenFrames | Tensor, random: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        count, size = self.run.emotion.frames, self.run.emotion.clip.image_size
+        if isinstance(kept, Tensor):  # of a face tower's trunks: there is no mask
+            return kept[self._places(len(kept), random)], torch.zeros(0)
+        total, _, height, width = kept.frames.shape
+        places = self._places(total, random)
+        if random is None:
             corners = torch.tensor([[(height - size) // 2, (width - size) // 2]]).expand(count, 2)
         else:
-            places = torch.randperm(total, generator=random)[:count].sort().values
             room = torch.tensor([height - size + 1, width - size + 1])
             corners = (torch.rand(count, 2, generator=random) * room).long()
         frames, masks = [], []

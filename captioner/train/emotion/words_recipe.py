@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.clip.opening import ClipTowers, open_clip
 from captioner.emotion.clip.tower import TextTower
-from captioner.emotion.clip.vision import VisionTower
+from captioner.emotion.clip.vision import FaceTower, VisionTower
 from captioner.emotion.emotion_clip.emotion_clip import LARGEST_SCALE, EmotionClip, build_emotion_clip
 from captioner.emotion.emotion_clip.snce import sentiment_weights, snce_loss
+from captioner.emotion.face_frames import TrunkFeatures
 from captioner.emotion.folder import save_recogniser
 from captioner.errors import ConfigError
 from captioner.train.cards import render_card
-from captioner.train.emotion.spoken_clips import SpokenClips, SpokenStore
+from captioner.train.emotion.spoken_clips import SpokenClips, SpokenStore, spoken_words
 from captioner.train.emotion.words_config import WordsRun
 from captioner.train.fitting import FitConfig, Pace, fit
 
@@ -43,7 +45,9 @@ def run_words(run: WordsRun, device: torch.device) -> dict[str, float]:
 
 def train_words(run: WordsRun, train: list[Record], held: list[Record], device: torch.device) -> dict[str, float]:
     """Train on some clips and score others."""
-    store = SpokenStore(run)
+    torch.manual_seed(run.seed)
+    known = open_clip(run.emotion.clip, [spoken_words(record, run) for record in train])
+    store = open_spoken(run, known)
     clips, others = SpokenClips(train, run, store), SpokenClips(held, run, store)
     if len(clips) < 2:
         raise ConfigError(
@@ -51,9 +55,10 @@ def train_words(run: WordsRun, train: list[Record], held: list[Record], device: 
         )
     clips.fill()
     others.fill()
-    torch.manual_seed(run.seed)
-    pair = start_towers(run, open_clip(run.emotion.clip, clips.words))
+    pair = start_towers(run, known)
     model = build_emotion_clip(run.emotion, pair).requires_grad_(True).to(device)
+    if isinstance(model.vision, FaceTower):
+        model.vision.vision_model.requires_grad_(False)  # the trunks stay the experts'
     if not run.tower_lr_scale:
         model.vision.requires_grad_(False)
         model.text.requires_grad_(False)
@@ -82,9 +87,17 @@ def train_words(run: WordsRun, train: list[Record], held: list[Record], device: 
     return scores
 
 
+def open_spoken(run: WordsRun, pair: ClipTowers) -> SpokenStore | TrunkFeatures:
+    """Where what is seen of clips is kept: frames with persons, or what a face tower's trunks say of faces."""
+    tower = pair.vision.net
+    if isinstance(tower, FaceTower):
+        return TrunkFeatures(run.cache or Path(run.out) / "features", pair.config.image_size, run.kept, tower)
+    return SpokenStore(run)
+
+
 def start_towers(run: WordsRun, pair: ClipTowers) -> ClipTowers:
     """The pair with the towers that are to be drawn at random drawn."""
-    if run.start in ("text", "none"):
+    if run.start in ("text", "none") and not isinstance(pair.vision.net, FaceTower):
         pair = replace(pair, vision=VisionTower(pair.config).eval())
     if run.start in ("vision", "none"):
         pair = replace(pair, text=TextTower(pair.config).eval())
