@@ -225,6 +225,10 @@ class ClassScores:
     labels: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     videos: int
+    weighted_f1: float
+    """F1 weighted by how often each emotion occurs."""
+    mean_average_precision: float | None
+    """None where only names were predicted."""
 
 
 def class_scores(
@@ -253,10 +257,23 @@ def class_scores(
     accuracy = float(hits.sum() / true.sum())
     sure = {key: guess for key, guess in predicted.items() if not isinstance(guess, str)}
     ece = _calibration(truth, sure, bins) if len(sure) == len(truth) else None
+    whole = len(sure) == len(truth)
     return ClassScores(
         accuracy, float(recall.mean()), accuracy, float(f1.mean()), ece,
         known, tuple(tuple(row) for row in confusion.tolist()), len(truth),
+        float((f1 * true[there]).sum() / true.sum()), _mean_average_precision(truth, sure, known) if whole else None,
     )  # fmt: skip
+
+
+def _mean_average_precision(
+    truth: Mapping[str, str], predicted: Mapping[str, Mapping[str, float]], known: Sequence[str]
+) -> float:
+    """Mean over the emotions that occur of the area under precision over recall."""
+    from captioner.train.emotion.scores import mean_average_precision  # brings torch, which names alone do without
+
+    probs = np.array([[predicted[key].get(name, 0.0) for name in known] for key in truth], dtype=float)
+    wanted = np.array([[int(name == right) for name in known] for right in truth.values()])
+    return mean_average_precision(probs, wanted)
 
 
 def _likeliest(key: str, guess: Mapping[str, float]) -> str:

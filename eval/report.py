@@ -18,6 +18,7 @@ CHOICES = (*METRICS, "phrases", "words", "classes")
 DEFAULT = (*METRICS, "phrases")
 WORD_NAMES = {"acc_sw": "Acc_sw", "acc_c": "Acc_c", "bfs": "BFS", "cfs": "CFS"}
 CLASS_NAMES = {"accuracy": "Accuracy", "uar": "UAR", "war": "WAR", "macro_f1": "Macro-F1", "ece": "ECE"}
+CLASS_NAMES |= {"weighted_f1": "WA-F1", "mean_average_precision": "mAP"}
 NO_PHRASES = "Phrases"  # the name under which `skipped` tells that no reference names one
 
 WordForm = Literal["strict", "compat"]

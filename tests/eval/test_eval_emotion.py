@@ -182,6 +182,7 @@ def test_class_scores_by_hand() -> None:
     assert found.macro_f1 == pytest.approx((2 * 2 / (3 + 2) + 2 * 1 / (1 + 2)) / 2)
     assert found.confusion == ((2, 1, 0), (0, 1, 0), (0, 0, 0))
     assert (found.labels, found.ece, found.videos) == (("anger", "joy", "fear"), None, 4)
+    assert found.weighted_f1 == pytest.approx((3 * 4 / 5 + 2 / 3) / 4) and found.mean_average_precision is None
 
 
 def test_calibration_error_by_hand() -> None:
@@ -196,6 +197,8 @@ def test_calibration_error_by_hand() -> None:
     # (0.8, 1]: confidences 0.9 and 0.85, one right; (0.6, 0.8]: 0.8, right; (0.4, 0.6]: 0.6, right.
     assert found.ece == pytest.approx((abs(1 - 1.75) + abs(1 - 0.8) + abs(1 - 0.6)) / 4)
     assert found.accuracy == 0.75
+    # of a: .9, .85, .8, .4, the second wrong; of b: .6, .2, .15, .1, the third right
+    assert found.mean_average_precision == pytest.approx(((1 + 2 / 3) / 2 + (1 + 2 / 3) / 2) / 2)
 
 
 def test_a_class_that_is_only_called_lowers_no_recall() -> None:

@@ -20,7 +20,7 @@ from captioner.errors import ConfigError
 from captioner.files import atomic
 from captioner.lexicon.emotions import FERPLUS_LABELS
 from captioner.store import weights_hash
-from captioner.train.emotion.scores import calibration_error
+from captioner.train.emotion.scores import belief_scores, calibration_error
 from captioner.train.experts.portraits import cut_pictures, majority, read_ferplus
 
 TRAIN, VALIDATION = 0, 1  # parts of FER+
@@ -102,5 +102,6 @@ def photo_scores(model: PEClip, photos: Photos, batch: int = 256) -> dict[str, o
         "accuracy": float((said == truth).double().mean()),
         "accuracy among the shown": float((among == truth).double().mean()),
         "calibration error": calibration_error(probs, truth),
+        **{name: value for name, value in belief_scores(probs, truth).items() if name not in ("top1", "ECE")},
         "recall": {labels[k]: [int(hits[k]), int(counts[k])] for k in range(len(labels)) if counts[k]},
     }

@@ -20,8 +20,7 @@ Floats = NDArray[np.float64]
 def belief_scores(probs: Tensor, truth: Tensor) -> dict[str, float]:
     """Scores of beliefs (N, C) that sum to 1, with the right labels (N,).
 
-    UAR: mean recall of the labels that occur; F1 weighted by how often they do, and plain, where a label is a mistake
-    that never occurs but was said.
+    UAR: mean recall of the labels that occur; F1 of these, weighted by how often they do, and plain.
     """
     classes, said = probs.shape[1], probs.argmax(1)
     right = torch.bincount(truth[said == truth], minlength=classes).double()
@@ -33,7 +32,7 @@ def belief_scores(probs: Tensor, truth: Tensor) -> dict[str, float]:
         "top1": float((said == truth).double().mean()),
         "UAR": float(recall[there > 0].mean()),
         "WA-F1": float((f1 * there).sum() / there.sum()),
-        "macro F1": float(f1[(there > 0) | (given > 0)].mean()),
+        "macro F1": float(f1[there > 0].mean()),
         "mAP": mean_average_precision(probs.double().numpy(), wanted),
         "ECE": calibration_error(probs, truth),
     }
