@@ -62,7 +62,7 @@ def sampling_of(wants: Wants) -> Sampling | None:
     """The pictures to decode; None for a recogniser that only listens or reads."""
     if not wants.count:
         return None
-    sides = (READ_SIDE if wants.reads_faces else wants.size,)
+    sides = (READ_SIDE if wants.reads_faces or wants.persons else wants.size,)
     if wants.step:
         return SnippetSampling(wants.count, sides, edges=False, parts=wants.segments, step=wants.step)
     return Sampling(wants.count, sides, edges=wants.edges)

@@ -71,7 +71,7 @@ class EmotionReader:
         if not model.labels:
             raise CheckpointError(
                 f"{name or 'this recogniser'} has no labels yet: fit a probe first, scripts/train.py "
-                f"configs/emotion/emotionclip_mafw.yaml emotion.source={name}"
+                f"configs/emotion/emotionclip_mafw.yaml --source {name}"
             )
 
     @classmethod

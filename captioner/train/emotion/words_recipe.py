@@ -55,6 +55,7 @@ def train_words(run: WordsRun, train: list[Record], held: list[Record], device: 
         )
     clips.fill()
     others.fill()
+    torch.manual_seed(run.seed)  # who decodes and reads faces may have drawn numbers
     pair = start_towers(run, known)
     model = build_emotion_clip(run.emotion, pair).requires_grad_(True).to(device)
     if isinstance(model.vision, FaceTower):

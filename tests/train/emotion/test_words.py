@@ -203,8 +203,8 @@ def test_bad_runs_are_one_line(manifest: Path, tmp_path: Path, word: str, messag
 
 def test_a_detector_masks_whom_it_is_sure_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def detector(pictures: list[torch.Tensor]) -> list[dict[str, Any]]:
-        assert pictures[0].shape == (3, 40, 60) and float(pictures[0].max()) <= 1
-        boxes = torch.tensor([[10.0, 0, 20, 10], [0, 0, 60, 40], [0, 0, 60, 40]])
+        assert pictures[0].shape == (3, 360, 540) and float(pictures[0].max()) <= 1
+        boxes = 9 * torch.tensor([[10.0, 0, 20, 10], [0, 0, 60, 40], [0, 0, 60, 40]])
         return [{"boxes": boxes, "labels": torch.tensor([1, 2, 1]), "scores": torch.tensor([0.9, 0.9, 0.4])}]
 
     monkeypatch.setattr(persons, "person_detector", lambda: detector)
