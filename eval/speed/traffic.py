@@ -34,7 +34,7 @@ class CountTraffic(TorchDispatchMode):
     """While it is open every operation is looked at."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = Traffic()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -65,7 +65,8 @@ def traffic_of(config: Config, device: torch.device) -> Traffic:
 
 def _counted(work: Callable[[], None]) -> Traffic:
     work()
-    with CountTraffic() as counter:
+    counter = CountTraffic()
+    with counter:
         work()
     return counter.found
 

@@ -35,9 +35,10 @@ CAPTIONS = {
 TEST = ("00006",)
 TINY = [
     "model.video.arch=swin3d_small_cpu", "model.video.width=16", "model.video.frames=4", "model.video.size=64",
-    "model.video.pretrained=", "data.short_side=72", "model.experts.frames=2", "model.text.width=32",
-    "model.text.pretrained=bert", "model.fusion.pretrained=bert", "model.tokenizer=bert", "model.fusion.layers=2",
-    "model.fusion.heads=2", "model.fusion.width=32", "model.fusion.ffn=64", "model.fusion.visual_width=32",
+    "model.video.pretrained=", "data.short_side=72", "model.experts.frames=2", "model.tokenizer=bert",
+    "model.text.width=32", "model.text.heads=2", "model.text.layers=3", "model.text.pretrained=bert",
+    "model.fusion.pretrained=bert", "model.fusion.layers=2", "model.fusion.heads=2", "model.fusion.width=32",
+    "model.fusion.ffn=64", "model.fusion.visual_width=32",
     "data.val_share=0.4", "train.epochs=2", "train.batch_per_device=2", "train.lr=1e-3", "train.threads=1",
 ]  # fmt: skip
 
