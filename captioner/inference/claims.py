@@ -191,8 +191,8 @@ def supported(claim: Claim, supports: Supports) -> bool:
 
 
 def _repeated(claims: Sequence[Claim]) -> list[str]:
-    said = [claim.name for claim in claims if claim.kind in ("phrase", "action", "other")]
-    return sorted({name for name in said if said.count(name) > 1})
+    said = [(claim.kind, claim.name) for claim in claims if claim.kind in ("phrase", "action", "other")]
+    return sorted({name for kind, name in said if said.count((kind, name)) > 1})  # two people may do the same
 
 
 def _contradicting(claims: Sequence[Claim]) -> list[tuple[str, str]]:

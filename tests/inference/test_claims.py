@@ -68,6 +68,10 @@ def test_faults_are_named(text: str, fault: str) -> None:
     assert fault in find_faults(text, measured)
 
 
+def test_two_people_may_do_the_same() -> None:
+    assert find_faults("A man talks. The man behind him talks. The frown.", {}) == []
+
+
 def test_half_written_captions_are_judged_by_what_they_say_so_far() -> None:
     measured: Supports = {"action": {"blinks": Support(0.9)}, "phrase": {"frown": Support(0.9)}}
     assert find_faults("A person blinks. The frown and the", measured, whole=False) == []

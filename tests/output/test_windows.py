@@ -233,8 +233,13 @@ def test_evidence_comes_back_whole(film: Path, shipped: Captioner, tmp_path: Pat
     assert back.evidence is not None
     assert caption.evidence is not None
     for each in fields(caption.evidence):
-        if each.name not in ("words", "prompts"):
+        if each.name not in ("words", "prompts", "readings"):
             assert getattr(back.evidence, each.name) == getattr(caption.evidence, each.name)
+    assert back.evidence.readings is not None
+    assert caption.evidence.readings is not None
+    tables = back.evidence.readings.table(), caption.evidence.readings.table()
+    assert tables[0].keys() == tables[1].keys()
+    assert all(np.array_equal(tables[0][name], tables[1][name], equal_nan=True) for name in tables[0])
     for one, other in zip(back.evidence.words + back.evidence.prompts, caption.evidence.words + caption.evidence.prompts, strict=True):  # fmt: skip # noqa: E501
         assert one.name == other.name
         assert one.map is not None
