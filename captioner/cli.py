@@ -138,6 +138,8 @@ def _add_emotions(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--emotions", action="store_true", help="what is felt, in place of captions: labels and how likely each is")
     add("--with", dest="recogniser", metavar="NAME|DIR", help="the recogniser, by shipped name, kind or folder")
+    add("--listen", metavar="MODEL", help="hear what is said, by a speech-to-text model, hub name or folder; for "
+        "recognisers that read (default: subtitles)")  # fmt: skip
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

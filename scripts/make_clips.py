@@ -59,6 +59,9 @@ def clip_flags() -> argparse.ArgumentParser:
     film.add_argument("--oblique", action="store_true",
                       help="sad and frightened faces often raise and knit their brows at once")  # fmt: skip
     film.add_argument("--backgrounds", type=Path, metavar="DIR", help="folder of pictures to act before")
+    film.add_argument("--voices", nargs="?", const="own", default="", choices=("own", "espeak"),
+                      help="who talks, shouts or laughs is heard, and mouths follow: by a small voice of our own, "
+                           "or espeak-ng of the extra `sound` (default: silent clips)")  # fmt: skip
     words = flags.add_argument_group("captions")
     words.add_argument("--style", "--manner", choices=STYLES, default=o.style,
                        help="theirs; captions in the other style go to `extra` (default %(default)s)")  # fmt: skip
@@ -117,7 +120,7 @@ def options_of(args: argparse.Namespace) -> MakerOptions:
         out=args.out, clips=args.clips, seed=args.seed, faces=args.faces, width=args.size[0], height=args.size[1],
         seconds=args.seconds, fps=args.fps, style=args.style, captions=args.captions, people=args.people,
         framing=args.framing, backgrounds=args.backgrounds, val=args.val, test=args.test, workers=args.workers,
-        bundle=_bundle(args.check, args.faces), genders=args.genders, oblique=args.oblique,
+        voices=args.voices, bundle=_bundle(args.check, args.faces), genders=args.genders, oblique=args.oblique,
     )  # fmt: skip
 
 

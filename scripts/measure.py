@@ -4,6 +4,7 @@
     python scripts/measure.py animator --faces photos --bundle FILE            animated photos, read by MediaPipe
     python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
     python scripts/measure.py golden emotionclip|lisf|mfcc FOLDER              what public code computed, and ours
+    python scripts/measure.py voices sound|rules|words                         recognisers that hear and read, synthetic
 
 Photos are folders of annotated photos, clips folders of scripts/make_clips.py.
 """
@@ -135,6 +136,24 @@ def measure_golden(parser: ArgumentParser, arguments: list[str]) -> int:
     return int(not largest <= allowed)
 
 
+def measure_voices(parser: ArgumentParser, arguments: list[str]) -> None:
+    """What recognisers that hear and read learn on synthetic voices, schematic faces and sentences, on persons, voices
+    and sentences that training never had: `sound` the emotion of a voice, `rules` face and voice that disagree by a
+    rule, `words` face, voice and words that vote. Mean and standard error over seeds; all of it is synthetic."""
+    from eval.quality.voices import LESSONS, mean_and_error
+
+    parser.add_argument("lesson", choices=LESSONS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=480, help="to learn from (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=9)
+    options = parser.parse_args(arguments)
+    _use_threads(1)
+    rows = [LESSONS[options.lesson](seed, options.clips, options.epochs) for seed in range(options.seeds)]
+    for name in rows[0]:
+        mean, error = mean_and_error([row[name] for row in rows])
+        print(f"{name:28} {mean:.3f} ± {error:.3f}")
+
+
 def _use_threads(count: int) -> None:
     import torch
 
@@ -146,6 +165,7 @@ COMMANDS = {
     "animator": measure_animator,
     "evidence": measure_evidence,
     "golden": measure_golden,
+    "voices": measure_voices,
 }
 
 

@@ -18,8 +18,9 @@ OLDEST = "pe_clip"  # what folders and configurations mean that name no kind
 
 
 def kind_of(name: str | None, key: str = "kind") -> RecogniserKind:
-    """The kind of a name, in the registry's spelling or with hyphens; None is the oldest one."""
-    plain = (name or OLDEST).replace("-", "_")
+    """The kind of a name, in the registry's spelling, with hyphens or without; None is the oldest one."""
+    given = (name or OLDEST).replace("-", "_")
+    plain = next((kind for kind in KINDS if kind.replace("_", "") == given.replace("_", "")), given)
     if plain not in KINDS:
         raise ConfigError(unknown(key, name, KINDS))
     kind: RecogniserKind = import_module(KINDS[plain]).RECOGNISER

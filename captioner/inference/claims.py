@@ -49,7 +49,7 @@ Supports = Mapping[str, Mapping[str, Support]]
 # light and distance are measured outright.
 THRESHOLDS: dict[str, float] = {
     "phrase": 0.3, "action": 0.5, "other": 0.5, "people": 0.5, "gender": 0.95, "other gender": 0.95, "feeling": 0.25,
-    "light": 0.5, "distance": 0.5, "camera": 0.5,
+    "light": 0.5, "distance": 0.5, "camera": 0.5, "voice": 0.5,
 }  # fmt: skip
 
 # Names of the kinds whose words stand here; those of phrases, actions and feelings are in the lexicon.
@@ -59,6 +59,11 @@ _PEOPLE: dict[str, str] = {
     "several": r"several people|many people|a crowd(?: of people)?|a group of people|(?:three|four|five|six) people",
     "two": rf"two (?:people|persons|men|women)|(?:another|the other|a second) {_ONE}|somebody else|someone else"
     rf"|(?:a|the) {_ONE}(?: is)? {_WHERE}|each other|one another",
+}
+_SPEAKS = r"(?:says|saying|speaks|speaking|talks|talking)[\w ]{0,20}"
+_VOICE: dict[str, str] = {
+    "low": rf"in an? (?:low|quiet|soft|hushed) voice|{_SPEAKS} (?:quietly|softly)",
+    "loud": rf"in a loud voice|{_SPEAKS} loudly",
 }
 _GENDER: dict[str, str] = {
     "woman": r"woman|women|lady|ladies|girl|she|her|hers|herself",
@@ -133,6 +138,7 @@ def _tables() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     kinds = {
         "people": _PEOPLE, "gender": _GENDER, "feeling": feelings, "camera": camera,
         "light": {"dark": words(SETTINGS["dark"])}, "distance": {n: words(SETTINGS[n]) for n in ("far", "near")},
+        "voice": _VOICE,
     }  # fmt: skip
     return {
         kind: [(name, re.compile(rf"\b(?:{pattern})\b")) for name, pattern in table.items()]

@@ -24,6 +24,8 @@ from captioner.errors import CheckpointError, ConfigError
 from captioner.faces.crops import face_tracks
 from captioner.files import list_recognisers
 from captioner.inference.choices import pick_device
+from captioner.sound.listening import Listener
+from captioner.sound.subtitles import words_between
 from captioner.video.sampling import Sampling
 from captioner.video.shots import pieces
 
@@ -68,6 +70,7 @@ class EmotionReader:
         self.model, self.name, self.device = model, name, torch.device(device)
         self.model.to(self.device)
         self.wants = model.wants
+        self.listener: Listener | None = None  # who understands speech, where that was asked for
         if not model.labels:
             raise CheckpointError(
                 f"{name or 'this recogniser'} has no labels yet: fit a probe first, scripts/train.py "
@@ -95,7 +98,7 @@ class EmotionReader:
     ) -> EmotionBelief:
         """The belief of a video, an open file, or frames uint8 (T, H, W, 3) of `fps`, between two seconds."""
         _check_span(start, end)
-        evidence, _ = look_at(source, self.wants, start, end, fps=fps)
+        evidence, _ = look_at(source, self.wants, start, end, fps=fps, transcript=self._said(source, start, end))
         return believe(self.model, evidence[:1], self.device)
 
     def moments(
@@ -104,7 +107,8 @@ class EmotionReader:
         """The belief of a clip, or one for each of the `people` most dominant people; of the clip where nobody is."""
         _check_span(start, end)
         self._check_people(people)
-        evidence, faces = look_at(source, self.wants, start, end, people=people, fps=fps)
+        said = self._said(source, start, end)
+        evidence, faces = look_at(source, self.wants, start, end, people=people, fps=fps, transcript=said)
         return self._told(source, evidence, people, faces)
 
     def windows(self, source: Any, seconds: float = 5.0, *, people: int = 0) -> Iterator[EmotionMoment]:
@@ -116,10 +120,22 @@ class EmotionReader:
         for piece in pieces(source, seconds, [sampling or _CUTS]):
             clip = piece.clips[0][0] if sampling is not None else None
             tracks = face_tracks(clip, ExpertsConfig()) if clip is not None and self.wants.reads_faces else []
-            span = Span(source, piece.start, piece.end)
+            span = Span(source, piece.start, piece.end, self._said(source, piece.start, piece.end))
             meant: list[int | None] = list(range(min(people, len(tracks)))) or [None]
             evidence = [gather_evidence(clip, self.wants, tracks, span, person) for person in meant]
             yield from self._told(source, evidence, people, len(tracks) if self.wants.reads_faces else None)
+
+    def listen(self, model: str) -> None:
+        """From now on what is said is heard, by a speech-to-text model of that name or folder."""
+        if not self.wants.words:
+            raise ConfigError(f"{self.name or 'this recogniser'} reads no words: leave --listen out")
+        self.listener = Listener(Path.home() / ".cache" / "captioner" / "words", model)
+
+    def _said(self, source: Any, start: float, end: float | None) -> str | None:
+        """What the listener understood; None where nobody listens, or nothing can be kept of the source."""
+        if self.listener is None or not isinstance(source, str | Path) or not Path(source).is_file():
+            return None
+        return words_between(self.listener.load(Path(source)), start, end)
 
     def _told(self, source: Any, evidence: list[Evidence], people: int, faces: int | None) -> list[EmotionMoment]:
         name = str(getattr(source, "name", source)) if not hasattr(source, "shape") else "frames"

@@ -13,6 +13,7 @@ from captioner.data.inputs import ReadClip
 from captioner.data.measured import Judges, numbers_of
 from captioner.faces.face_reading import FaceReading, FaceReadings
 from captioner.inference.claims import THRESHOLDS, Support
+from captioner.inference.heard import hear_clip, voice_support, with_sound
 from captioner.inference.results import Caption
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
@@ -64,8 +65,11 @@ def supports_of(clip: ReadClip, row: int, logits: Tensor | None) -> dict[str, Ma
         return None
     person = _same_person(clip, clip.persons[row], people)
     beside = [supports_of_measures(logits[other]) for other in range(len(people)) if other != person][:1]
+    own, deeds = supports_of_measures(logits[person]), hear_clip(clip.source, clip.start, clip.end)
     return {
-        **supports_of_measures(logits[person]),
+        **own,
+        "action": with_sound(own["action"], deeds),
+        "voice": voice_support(deeds),
         "other": {name: support for each in beside for name, support in each["action"].items()},
         "other gender": {name: support for each in beside for name, support in each["gender"].items()},
         "people": {

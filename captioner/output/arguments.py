@@ -40,6 +40,7 @@ class Options:
     list_models: bool = False
     emotions: bool = False
     recogniser: str | None = None
+    listen: str | None = None
     serve: bool = False
     host: str = "127.0.0.1"
     port: int = 7860
@@ -56,6 +57,8 @@ def check_emotion_options(options: Options) -> None:
     """Raises ConfigError for options that only captions have."""
     if options.recogniser is not None and not options.emotions:
         raise ConfigError("--with names a recogniser of emotion: it needs --emotions")
+    if options.listen is not None and not options.emotions:
+        raise ConfigError("--listen names a speech-to-text model for a recogniser that reads: it needs --emotions")
     if not options.emotions:
         return
     captions: dict[str, Any] = {"--style": options.style, "--beams": options.beams, "--max-words": options.max_words}

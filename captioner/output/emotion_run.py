@@ -97,6 +97,8 @@ class EmotionRunner:
         if left:
             reader = EmotionReader.from_pretrained(options.recogniser, device=options.device)
             self._check(reader)
+            if options.listen is not None:
+                reader.listen(options.listen)
             bar = progress(len(left), False, options.quiet)
             for each in left:
                 if not self._believe(each, reader, paths, formats, bar.say):

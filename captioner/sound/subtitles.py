@@ -95,7 +95,7 @@ def parse_cues(text: str) -> Iterator[Cue]:
             held.append(line)
 
 
-def plain(text: str) -> str:
+def plain_words(text: str) -> str:
     """Words without tags, entities and invisible letters, on one line."""
     return " ".join(_ODD.sub("", html.unescape(_TAGS.sub("", text))).replace("\\N", " ").split())
 
@@ -131,7 +131,7 @@ def _decoded_cues(container: Any, stream: Any, origin: float) -> Iterator[Cue]:
                 continue
             start = float(packet.pts * packet.time_base) - origin
             length = float((packet.duration or 0) * packet.time_base)
-            text = plain(" ".join(_said(packet)))
+            text = plain_words(" ".join(_said(packet)))
             if text:
                 yield Cue(max(0.0, start), max(0.0, start) + (length or 3.0), text)
     except (av.error.FFmpegError, IndexError):  # what came before the damage stays
@@ -150,7 +150,7 @@ def _said(packet: Any) -> Iterator[str]:
 
 
 def _cue(times: tuple[float, float] | None, lines: list[str]) -> Iterator[Cue]:
-    text = plain(" ".join(lines))
+    text = plain_words(" ".join(lines))
     if times is not None and times[1] > times[0] and text:
         yield Cue(times[0], times[1], text)
 

@@ -30,6 +30,8 @@ from captioner.synth.maker_options import MakerOptions
 from captioner.synth.photo.photo_set import PhotoError, PhotoSet
 from captioner.synth.story.grammar import STYLES, write_captions
 from captioner.synth.story.tale import PHOTO_AUS, Story, StorySettings, sample_story
+from captioner.synth.voice.clip_voice import VoicedStory, voice_story
+from captioner.synth.voice.source_filter import VOICE_RATE
 from captioner.synth.workers import claim, run_jobs, split_counts
 from captioner.video.reading import write_video
 
@@ -43,7 +45,7 @@ CLIPS_A_PERSON = 4
 ATTEMPTS = 5
 TAKES_A_PERSON = 2  # failed attempts after which another person is tried
 FEW = 100  # drawn clips that are made sooner than a second process starts
-_STORY, _ROLES, _WORDS = 0, 1, 2  # what a generator of a clip is for
+_STORY, _ROLES, _WORDS, _VOICES = 0, 1, 2, 3  # what a generator of a clip is for
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class MakerPlan:
             "checked": o.bundle is not None,
         }  # fmt: skip
         asked = {"framing": o.framing != "film" and o.framing, "genders": o.genders, "oblique": o.oblique}
+        asked["voices"] = o.voices
         return settings | {name: wish for name, wish in asked.items() if wish}
 
 
@@ -325,6 +328,9 @@ class ClipMaker:
         landmarks: list[Any] = []
         boxes: list[Any] = []
 
+        voiced = self.voiced(job, attempt, story, players)
+        story = story if voiced is None else voiced.story
+
         def pictures() -> Iterator[NDArray[np.uint8]]:
             actors = [player.actor for player in players]
             for frame in film_story(story, actors, o.height, o.width, self.plan.pictures.get(job.split)):
@@ -332,13 +338,25 @@ class ClipMaker:
                 boxes.append(frame.boxes)
                 yield frame.picture
 
-        write_video(_video(o.out, name), pictures(), story.fps, crf=story.grade.crf)
+        sound = None if voiced is None else (voiced.wave, VOICE_RATE)
+        write_video(_video(o.out, name), pictures(), story.fps, crf=story.grade.crf, sound=sound)
         points = next((len(one) for frame in landmarks for one in frame if one is not None), 0)
         labels = role_labels(story.roles, PHOTO_AUS) | {
             "landmarks": shown_labels(landmarks, (points, 2)), "boxes": shown_labels(boxes, (4,)),
         }  # fmt: skip
         line = self.line(job, attempt, story, players, labels["boxes"][0])
+        if voiced is not None:
+            line["extra"] |= {"voices": voiced.facts, "transcript": voiced.transcript}
         write_labels(_labels(o.out, name), labels, {"line": line, "aus": list(PHOTO_AUS)})
+
+    def voiced(self, job: ClipJob, attempt: int, story: Story, players: Sequence[Player]) -> VoicedStory | None:
+        """The story with voices, where they are asked for."""
+        if not self.options.voices:
+            return None
+        looks = [" ".join(player.actor.looks.values()) for player in players]
+        groups = [player.group for player in players]
+        rng = self.random(job, _VOICES, attempt)
+        return voice_story(story, groups, looks, rng, job.split != "train", self.options.voices)
 
     def line(
         self, job: ClipJob, attempt: int, story: Story, players: Sequence[Player], boxes: NDArray[np.float16]

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from captioner.errors import ConfigError
 from captioner.synth.story.camera import FRAMINGS
 from captioner.synth.story.grammar import STYLES
+from captioner.synth.voice.espeak import has_espeak
 from captioner.synth.workers import split_counts
 
 LEAST_SIDE, MOST_SIDE = 64, 1920
@@ -18,7 +20,7 @@ class MakerOptions:
     """What clips to make; `faces` is a folder of photos (None: drawn faces), `bundle` the checker's model file.
 
     genders: people are named by gender.npy of the photos, and women play as often as men; oblique: sad and frightened
-    faces often raise and knit their brows at once.
+    faces often raise and knit their brows at once; voices: who talks is heard, by a voice of our own or espeak-ng.
     """
 
     out: Path
@@ -34,6 +36,7 @@ class MakerOptions:
     people: int = 2
     genders: bool = False
     oblique: bool = False
+    voices: Literal["", "own", "espeak"] = ""
     framing: str = "film"
     backgrounds: Path | None = None
     val: float = 0.1
@@ -57,6 +60,8 @@ class MakerOptions:
             (self.framing == "film" or self.backgrounds is None,
              "backgrounds are for films: a portrait has its person's own; leave one of them out"),
             (self.workers >= 1, f"workers is {self.workers}; it must be at least 1"),
+            (self.voices != "espeak" or has_espeak(),
+             "voices is espeak, whose package is not installed: pip install 'captioner[sound]', or give own"),
             (not self.genders or self.faces is not None,
              "genders is given without faces: it names people of photos; leave one of them out"),
             (self.bundle is None or self.faces is not None,

@@ -14,7 +14,7 @@ from captioner.emotion.av_canet.av_canet import AVCANet, build_av_canet, late_me
 from captioner.emotion.av_canet.av_canet_config import (
     AudioStreamConfig,
     AVCANetConfig,
-    FusionConfig,
+    AVFusionConfig,
     PolarityLossConfig,
     VideoStreamConfig,
 )
@@ -30,17 +30,17 @@ LABELS = ["joy", "calm", "anger"]
 POLARITY = PolarityLossConfig(positive=["joy"], neutral=["calm"], negative=["anger"])
 
 
-def tiny(fusion: FusionConfig | None = None, **changes: object) -> AVCANetConfig:
+def tiny(fusion: AVFusionConfig | None = None, **changes: object) -> AVCANetConfig:
     config = AVCANetConfig(
         labels=LABELS, segments=4, width=16, loss=POLARITY,
         video=VideoStreamConfig("swin3d_small", frames=2, size=32, dropout=0.0, drop_path=0.0),
         audio=AudioStreamConfig("small", FrontConfig("logmel", bands=16), frames=24, seconds=0.3),
-        fusion=fusion or FusionConfig(heads=4, inner=24, dropout=0.0),
+        fusion=fusion or AVFusionConfig(heads=4, inner=24, dropout=0.0),
     )  # fmt: skip
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
-def model(fusion: FusionConfig | None = None, **changes: object) -> AVCANet:
+def model(fusion: AVFusionConfig | None = None, **changes: object) -> AVCANet:
     torch.manual_seed(0)
     return build_av_canet(tiny(fusion, **changes))
 
@@ -55,7 +55,7 @@ def clips(heard: tuple[bool, ...] = (True, True, True), seed: int = 0) -> Eviden
 
 @pytest.mark.parametrize("head", ["mid_concat", "sum"])
 def test_the_answer_is_the_sum_of_its_halves(head: str) -> None:
-    net = model(FusionConfig(heads=4, inner=24, head=head))  # type: ignore[arg-type]
+    net = model(AVFusionConfig(heads=4, inner=24, head=head))  # type: ignore[arg-type]
     together, audio, video = net.answers(net.features(clips()))
     assert torch.equal(together, audio + video) and not torch.allclose(audio, video)
     if head == "mid_concat":
@@ -66,19 +66,19 @@ def test_the_answer_is_the_sum_of_its_halves(head: str) -> None:
 @pytest.mark.parametrize("kind", ["lgf", "vanilla", "self_attention", "lgi_former", "sun"])
 @pytest.mark.parametrize("head", ["gated", "multiply", "neural"])
 def test_every_fusion_and_head_learns_from_both_streams(kind: str, head: str) -> None:
-    net = model(FusionConfig(kind=kind, head=head, heads=4, inner=24)).train()  # type: ignore[arg-type]
+    net = model(AVFusionConfig(kind=kind, head=head, heads=4, inner=24)).train()  # type: ignore[arg-type]
     net.losses(net.features(clips((True, True, False))), torch.tensor([0, 1, 2])).total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
 @pytest.mark.parametrize(("lisf", "glcf"), [(True, False), (False, True), (False, False)])
 def test_halves_of_the_fusion_may_be_left_out(lisf: bool, glcf: bool) -> None:
-    net = model(FusionConfig(lisf=lisf, glcf=glcf, heads=4, inner=24))
+    net = model(AVFusionConfig(lisf=lisf, glcf=glcf, heads=4, inner=24))
     assert net(net.features(clips())).shape == (3, 3)
 
 
 def test_each_loss_reaches_its_encoder() -> None:
-    net = model(FusionConfig(kind="vanilla"))  # streams do not meet before the halves
+    net = model(AVFusionConfig(kind="vanilla"))  # streams do not meet before the halves
     features, labels = net.features(clips()), torch.tensor([0, 1, 2])
     assert net.video is not None and net.audio is not None
     for place, (own, other) in enumerate([(net.audio, net.video), (net.video, net.audio)], start=1):
@@ -184,7 +184,7 @@ def test_configuration_survives_and_names_its_faults() -> None:
     config = tiny()
     assert build_config(AVCANetConfig, to_dict(config)) == config
     with pytest.raises(ConfigError, match=r"fusion\.heads"):
-        tiny(FusionConfig(heads=5))
+        tiny(AVFusionConfig(heads=5))
     with pytest.raises(ConfigError, match="experts look at faces"):
         tiny(video=VideoStreamConfig("experts", crop="frame"))
     assert math.isclose(sum(g["lr"] for g in model().parameter_groups(1.0, 0.5)), 1.5)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.emotion.av_canet.av_canet_config import AVCANetConfig
-from captioner.emotion.av_canet.cross_fusion import BranchHead, build_fusion
+from captioner.emotion.av_canet.cross_fusion import BranchHead, build_av_fusion
 from captioner.emotion.av_canet.polarity import PolarityLoss
 from captioner.emotion.av_canet.streams import AudioStream, VideoStream
 from captioner.emotion.belief import EmotionBelief
@@ -46,7 +46,7 @@ class AVCANet(nn.Module):
         self.video = VideoStream(config.video, config.width) if config.streams != "audio" else None
         self.audio = AudioStream(config.audio, config.width) if config.streams != "video" else None
         both = config.streams == "both"
-        self.fusion = build_fusion(config.fusion, config.width) if both else None
+        self.fusion = build_av_fusion(config.fusion, config.width) if both else None
         self.head = BranchHead(config.fusion.head if both else "sum", config.width, len(config.labels))
         self.criterion = PolarityLoss(config.labels, config.loss)
 

@@ -45,7 +45,7 @@ class AudioStreamConfig:
 
 
 @dataclass(frozen=True)
-class FusionConfig:
+class AVFusionConfig:
     """How the streams meet (Tables 5, 7, 8)."""
 
     kind: Literal["lgf", "vanilla", "self_attention", "lgi_former", "sun"] = "lgf"
@@ -94,7 +94,7 @@ class AVCANetConfig:
     audio: AudioStreamConfig = field(default_factory=AudioStreamConfig)
     streams: Literal["both", "video", "audio"] = "both"
     """One of them alone is the baseline of Table 4."""
-    fusion: FusionConfig = field(default_factory=FusionConfig)
+    fusion: AVFusionConfig = field(default_factory=AVFusionConfig)
     loss: PolarityLossConfig = field(default_factory=PolarityLossConfig)
 
     def __post_init__(self) -> None:

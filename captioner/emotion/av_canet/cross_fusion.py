@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captioner.emotion.av_canet.av_canet_config import FusionConfig
+from captioner.emotion.av_canet.av_canet_config import AVFusionConfig
 from captioner.emotion.av_canet.pyramid import AttentiveBlock, Pyramid
 
 
@@ -53,7 +53,7 @@ class GlobalFusion(nn.Module):
 class LocalGlobalFusion(nn.Module):
     """LGF: pyramid, integration, global fusion; either half may be left out (Table 8)."""
 
-    def __init__(self, config: FusionConfig, width: int) -> None:
+    def __init__(self, config: AVFusionConfig, width: int) -> None:
         super().__init__()
         self.pyramid = (
             Pyramid(width, config.heads, config.inner, config.levels, config.dropout) if config.lisf else None
@@ -79,7 +79,7 @@ class VanillaFusion(nn.Module):
 class TokenFusion(nn.Module):
     """Self-attention over all snippets of both streams, each with a mark of its stream."""
 
-    def __init__(self, config: FusionConfig, width: int) -> None:
+    def __init__(self, config: AVFusionConfig, width: int) -> None:
         super().__init__()
         self.marks = nn.Parameter(torch.randn(2, width) * 0.02)
         self.layers = nn.ModuleList(_encoder_layer(config, width) for _ in range(config.levels))
@@ -97,7 +97,7 @@ class LocalGlobalFormer(nn.Module):
 
     GROUP = 4
 
-    def __init__(self, config: FusionConfig, width: int) -> None:
+    def __init__(self, config: AVFusionConfig, width: int) -> None:
         super().__init__()
         self.speaker = nn.Parameter(torch.randn(width) * 0.02)
         self.local, self.all = _encoder_layer(config, width), _encoder_layer(config, width)
@@ -118,7 +118,7 @@ class LocalGlobalFormer(nn.Module):
 class CrossFusion(nn.Module):
     """Sun et al., RECONSTRUCTED: each stream looks at the other, then at itself."""
 
-    def __init__(self, config: FusionConfig, width: int) -> None:
+    def __init__(self, config: AVFusionConfig, width: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleDict({
             name: AttentiveBlock(width, config.heads, config.inner, config.dropout)
@@ -130,13 +130,13 @@ class CrossFusion(nn.Module):
         return self.blocks["audio_self"](a, a).mean(1), self.blocks["video_self"](v, v).mean(1)
 
 
-def _encoder_layer(config: FusionConfig, width: int) -> nn.TransformerEncoderLayer:
+def _encoder_layer(config: AVFusionConfig, width: int) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(
         width, config.heads, config.inner, config.dropout, batch_first=True, norm_first=True
     )
 
 
-def build_fusion(config: FusionConfig, width: int) -> nn.Module:
+def build_av_fusion(config: AVFusionConfig, width: int) -> nn.Module:
     """The configured fusion: streams (B, s, W) -> one vector (B, W) of each."""
     kinds = {"self_attention": TokenFusion, "lgi_former": LocalGlobalFormer, "sun": CrossFusion}
     if config.kind == "vanilla":

@@ -1,4 +1,4 @@
-"""How a recogniser's weights are changed: optimiser, rate over the run, several batches a step, targets, validation."""
+"""How a recogniser's weights are changed: optimiser, rate over the run, several batches a step, validation."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def accumulated(loss_of: Callable[[Tensor], Tensor], rows: Tensor, batch: int) -
     return last + before.to(last.device)
 
 
-def targets(model: Any, records: Sequence[Record]) -> Tensor:
+def wanted_answers(model: Any, records: Sequence[Record]) -> Tensor:
     """What a recogniser is to say: the places of labels (B,), or the values of opinions (B,)."""
     if answers_numbers(model.config):
         return torch.tensor([float(record.extra["value"]) for record in records])

@@ -42,7 +42,14 @@ from captioner.train.cards import render_card
 from captioner.train.emotion import plots
 from captioner.train.emotion.clip_features import SeenFeatures, VideoFeatures, feature_cache, moved, open_features
 from captioner.train.emotion.opinion_scores import opinion_scores
-from captioner.train.emotion.optimising import accumulated, answers_numbers, held_out, optimizer_of, pace_of, targets
+from captioner.train.emotion.optimising import (
+    accumulated,
+    answers_numbers,
+    held_out,
+    optimizer_of,
+    pace_of,
+    wanted_answers,
+)
 from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
 from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
@@ -188,7 +195,7 @@ def train_split(
     def loss_of(_: nn.Module, chosen: Tensor, random: torch.Generator) -> Tensor:
         def cost(some: Tensor) -> Tensor:
             features = moved(data.train_batch(some.tolist(), random), device)
-            wanted = targets(model, [trained[row] for row in some.tolist()]).to(device)
+            wanted = wanted_answers(model, [trained[row] for row in some.tolist()]).to(device)
             losses: RecogniserLosses = model.losses(features, wanted, random)
             costs.append(float(losses.task) * len(some))
             return losses.total
@@ -224,8 +231,8 @@ def judged(run: EmotionRun, model: Any, data: VideoFeatures | SeenFeatures, reco
     probs, _ = predict_beliefs(run, model, data, records)
     if answers_numbers(model.config):
         said = probs @ torch.tensor(model.config.answer.values)
-        return -float((said - targets(model, records)).abs().mean())
-    return float((probs.argmax(1) == targets(model, records)).double().mean())
+        return -float((said - wanted_answers(model, records)).abs().mean())
+    return float((probs.argmax(1) == wanted_answers(model, records)).double().mean())
 
 
 def open_photos(run: EmotionRun, model: Any) -> tuple[Photos | None, Photos | None]:

@@ -152,10 +152,10 @@ def test_labels_never_enter_a_prediction(miniature: Path, clip_folder: Path, tmp
     for layer in model.decoder.layers:
         layer.gate.data.fill_(0.5)
     assert torch.equal(
-        protocol.predict_beliefs(model, data, records, 4)[0], protocol.predict_beliefs(model, data, wrong, 4)[0]
+        protocol.predict_beliefs(run, model, data, records)[0], protocol.predict_beliefs(run, model, data, wrong)[0]
     )
-    alone = protocol.predict_beliefs(model, data, records[:1], 4)[0]
-    torch.testing.assert_close(alone, protocol.predict_beliefs(model, data, records, 4)[0][:1], atol=1e-5, rtol=0)
+    alone = protocol.predict_beliefs(run, model, data, records[:1])[0]
+    torch.testing.assert_close(alone, protocol.predict_beliefs(run, model, data, records)[0][:1], atol=1e-5, rtol=0)
 
 
 # -- segments and crops ---------------------------------------------------------------------------------------
