@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from captioner.data.manifest import Record
 
 Floats = NDArray[np.float64]
+
+
+def opinions_of(config: Any, probs: Tensor, records: Sequence[Record]) -> dict[str, float]:
+    """Scores of the numbers that beliefs (N, K) in labels of known values come to."""
+    said = (probs.double() @ torch.tensor(config.answer.values, dtype=torch.float64)).numpy()
+    return opinion_scores(said, np.array([float(record.extra["value"]) for record in records]))
 
 
 def opinion_scores(said: Floats, wanted: Floats) -> dict[str, float]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ from captioner.lexicon.emotions import MAFW_LABELS
 from captioner.train.cards import render_card
 from captioner.train.emotion import plots
 from captioner.train.emotion.clip_features import SeenFeatures, VideoFeatures, feature_cache, moved, open_features
-from captioner.train.emotion.opinion_scores import opinion_scores
+from captioner.train.emotion.opinion_scores import opinions_of
 from captioner.train.emotion.optimising import (
     accumulated,
     answers_numbers,
@@ -307,12 +306,6 @@ def run_split(
     write_split(out, tested, config.labels, result)
     log.info("split %d: top-1 %.1f %% of %d clips", number, 100 * result["top1"], len(records))
     return result
-
-
-def opinions_of(config: Any, probs: Tensor, records: Sequence[Record]) -> dict[str, float]:
-    """Scores of the numbers that beliefs (N, K) come to."""
-    said = (probs.double() @ torch.tensor(config.answer.values, dtype=torch.float64)).numpy()
-    return opinion_scores(said, np.array([float(record.extra["value"]) for record in records]))
 
 
 def write_split(out: Path, tested: Tested, labels: Sequence[str], result: dict[str, Any]) -> None:
