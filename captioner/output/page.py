@@ -63,6 +63,7 @@ def film_context(video: VideoCaptions, uri: str | None, name: str = "c") -> dict
         "tints": [{"tint": tint, "label": label} for label, tint in _tints(captions).items()],
         "film": None if uri is None else {"uri": uri},
         "name": name,
+        "rows": round(ROW * max(1, len({each.person for each in captions})), 2),
         "duration": f"{whole:.3f}",
         "length": f"{whole:.1f} s",
     }

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from captioner.inference.results import AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
+from captioner.inference.results import SEEN, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
 from captioner.lexicon.plain_names import plain_unit
 from captioner.lexicon.units import region_of
 from captioner.output.charts import moving_boxes, people_curves
@@ -154,7 +154,9 @@ def reason(link: Link) -> str:
         return "From the wording alone: nothing measures this movement in this video."
     who = "the face reader" if link.source == "face reader" else "the network that watches facial movements"
     told = f"Clearest at {link.second:.1f} s: {link.score:.0%} of what {who} can give."
-    return told if link.seen else f"{told} That is too little to confirm it."
+    if link.seen:
+        return told
+    return f"{told} That is too {'short' if link.score >= SEEN else 'little'} to confirm it."
 
 
 def _face(face: Portrait, points: tuple[int, ...]) -> dict[str, Any]:

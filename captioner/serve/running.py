@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import captioner
 from captioner.errors import CaptionerError, ConfigError
@@ -38,6 +38,7 @@ def serve(options: Options) -> int:
             model = captioner.load(
                 options.model, device=options.device, offline=options.offline, faces=options.faces
             )
+            warm_up(model)
         host = f"[{options.host}]" if ":" in options.host else options.host
         token = f"/?token={limits.token}" if limits.token else ""
         address = f"http://{host}:{port.getsockname()[1]}{token}"
@@ -51,6 +52,13 @@ def serve(options: Options) -> int:
             uvicorn.Server(config).run(sockets=[port])
     log.info("stopped; uploads are deleted")
     return 0
+
+
+def warm_up(model: Any) -> None:
+    """Have everything loaded that a first caption needs, so that the first user does not wait for it."""
+    import numpy as np
+
+    list(model.each([np.zeros((2, 64, 64, 3), np.uint8)], batch=1))
 
 
 def limits_of(options: Options) -> ServeLimits:

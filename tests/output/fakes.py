@@ -60,6 +60,7 @@ class FakeModel:
         self.wishes.append(wish)
         for source in sources:
             try:
+                wish.setdefault("people", 0)
                 yield [self.one(source, person=n) for n in range(1, wish["people"] + 1)] or [self.one(source)]
             except Exception as error:
                 yield Failed(error)
