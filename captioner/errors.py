@@ -1,11 +1,15 @@
 """The few exceptions users meet: each carries one line that says what was given, what is allowed, what to do."""
 
+import hashlib
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 # Controls, separators of lines, and marks that turn or hide letters.
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+_ADDRESS = re.compile(r"(?P<scheme>https?://)(?P<user>[^/?#]*@)?(?P<place>[^?#]*)(?P<rest>.*)", re.S | re.I)
 
 
 class CaptionerError(Exception):
@@ -55,6 +59,18 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
 def said_in_a_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def public_name(source: str) -> str:
+    """A source as it may be told and stored: of a web address no user, password or query, which may be secrets.
+
+    What is left out stands in a few letters, so that two addresses stay two.
+    """
+    parts = _ADDRESS.match(source)
+    if parts is None or not (parts["user"] or parts["rest"]):
+        return source
+    letters = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{parts['scheme']}{parts['place']}?~{letters}"
 
 
 def printable(text: str) -> str:

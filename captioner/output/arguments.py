@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from captioner.errors import CaptionerError, ConfigError
+from captioner.errors import CaptionerError, ConfigError, public_name
 from captioner.files import VIDEO_SUFFIXES, missing
 
 STDIN = "-"
@@ -75,6 +75,7 @@ class Input:
     source: str
     target: Path
     fault: str = ""  # why it cannot be worked on, where that is known already
+    address: str = ""  # of a source on the web, in full; the source is what may be told of it
 
 
 def expand(arguments: Iterable[str]) -> list[Input]:
@@ -95,12 +96,13 @@ def _expand_one(argument: str) -> list[Input]:
         return [Input(STDIN, Path("stdin"))]
     try:
         if argument.startswith(("http://", "https://")):
-            return [Input(argument, Path(_named(argument)))]
+            return [Input(public_name(argument), Path(_named(argument)), address=argument)]
         if "\0" in argument:
             raise ValueError("a name holds no zero byte")
         os.fsencode(argument)  # half of a surrogate pair, from a file of names, is no name
     except ValueError as error:
-        return [Input(argument, Path(), f"{argument!r} names no video: {error}")]
+        named = public_name(argument)
+        return [Input(named, Path(), f"{named!r} names no video: {error}")]
     if os.path.isdir(path):
         return _walk(path)
     if not os.path.exists(path) and has_magic(argument):

@@ -53,7 +53,7 @@ def corpus_parts(inputs: Sequence[str], size: int) -> list[CorpusPart]:
         elif "://" in each and not each.startswith(("http://", "https://")):
             clips += _in_store(each)
         else:
-            clips += [_whole(one.source) for one in expand([each])]
+            clips += [_whole(one.address or one.source) for one in expand([each])]
     clips = list(dict.fromkeys(clips))
     parts = [_part(clips[at : at + size]) for at in range(0, len(clips), size)]
     return parts + [_part([], tar) for tar in dict.fromkeys(tars)]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 import captioner
-from captioner.errors import CaptionerError, CheckpointError, OutputError, printable, said_in_a_line
+from captioner.errors import CaptionerError, CheckpointError, OutputError, VideoError, printable, said_in_a_line
 from captioner.files import missing
 from captioner.inference.background import Failed, cause_of
 from captioner.inference.results import Caption, VideoCaptions
@@ -27,6 +27,7 @@ from captioner.output.progress import loading, progress
 from captioner.output.windows import WindowLog
 from captioner.output.writers import clock, line
 from captioner.version import __version__
+from captioner.video.source import held
 
 log = logging.getLogger("captioner.cli")
 
@@ -216,7 +217,7 @@ class CaptionRun:
     def _source(self, each: Input) -> Any:
         """What the captioner reads; standard input is read once."""
         if each.source != STDIN:
-            return each.source
+            return each.address or each.source
         self._piped = self._piped or source_of_input(each)
         return self._piped
 
@@ -248,7 +249,7 @@ def is_there(source: str) -> bool:
 
 def source_of_input(each: Input) -> Any:
     """What is read of an input: its name, or all of standard input."""
-    return each.source if each.source != STDIN else _Piped(sys.stdin.buffer.read())
+    return each.address or each.source if each.source != STDIN else _Piped(sys.stdin.buffer)
 
 
 def _film(source: str) -> Path | None:
@@ -260,6 +261,19 @@ class _Piped(io.BytesIO):
     """Standard input, read whole: a file with its index at the end cannot be decoded while it arrives."""
 
     name = "standard input"
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.fault: VideoError | None = None
+        try:
+            super().__init__(held(stream, self.name).getvalue())
+        except VideoError as error:  # raised where it is read, as that of any other input
+            self.fault = error
+
+    def seekable(self) -> bool:
+        """What is asked first of an open file."""
+        if self.fault is not None:
+            raise self.fault
+        return True
 
     def __str__(self) -> str:
         return self.name

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import av
 from av.container import InputContainer
 
+from captioner.errors import VideoError
+from captioner.video.limits import limits, raised
 from captioner.video.selective import Index
 from captioner.video.source import VideoSource
 
@@ -37,6 +40,8 @@ def survey_of(container: InputContainer, stream: Any, source: VideoSource) -> Su
     stated = stream.duration * base if stream.duration else (container.duration or 0) / av.time_base
     if stated > 0 and (source.size is None or source.size > SCAN_BYTES):
         first = (stream.start_time or 0) * base
+        if stated > limits().hours * 3600:
+            raise VideoError(f"{source.name!r} claims to last {stated / 3600:.0f} hours; {raised('hours')}")
         return Survey(first, max(0.0, stated - 1 / fps), fps, stated, stream.frames or round(stated * fps), True)
     index = Index()
     count, clock, tail = _scan(container, stream, index)
@@ -44,12 +49,23 @@ def survey_of(container: InputContainer, stream: Any, source: VideoSource) -> Su
         duration = count / fps
         return Survey(0.0, max(0.0, duration - 1 / fps), fps, duration, count, False)
     first, last = clock[0] * base, (clock[1] - clock[0]) * base
+    if leaps(index, base) or last > limits().hours * 3600:
+        log.warning("%s: its clock leaps; %d pictures are taken to come evenly", source.name, count)
+        duration = count / fps
+        return Survey(0.0, max(0.0, duration - 1 / fps), fps, duration, count, False)
     if stream.average_rate is None and last > 0:
         fps = (count - 1) / last
     duration = last + (tail * base if tail else 1 / fps)
     if stated - duration > max(1.0, 0.2 * stated):
         log.warning("%s: pictures end at %.1f s though %.1f s are stated", source.name, duration, stated)
     return Survey(first, last, fps, duration, count, True, index)
+
+
+def leaps(index: Index, base: float) -> bool:
+    """Whether a stream's clock leaps further between two pictures than any film stands still."""
+    stamps = sorted(stamp for stamp in index.stamps if stamp is not None)
+    widest = max((after - before for before, after in pairwise(stamps)), default=0)
+    return widest * base > limits().gap_hours * 3600
 
 
 def _scan(container: InputContainer, stream: Any, index: Index) -> tuple[int, tuple[int, int] | None, int]:

@@ -6,6 +6,7 @@ VideoSource -> open_video -> survey_of (first, last, fps) -> wanted seconds -> _
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -21,7 +22,8 @@ from av.container import InputContainer
 from captioner.errors import VideoError
 from captioner.files import atomic
 from captioner.video.clock import Survey, survey_of
-from captioner.video.frames import Scaler, orientation_of, shown_size
+from captioner.video.frames import Scaler, orientation_of, scaled_size, shown_size
+from captioner.video.limits import limits, raised
 from captioner.video.sampling import Sampling, check_start, ends_early, wanted_seconds
 from captioner.video.selective import CODECS, Unpickable, on_screen, pick
 from captioner.video.sound_track import SoundTrack
@@ -321,6 +323,7 @@ def _sample(
         survey = survey_of(container, stream, source)
         rows = choose(survey)
         asked = _merged(rows, sides)
+        _check_room(source, stream, asked)
         shown = _picked(container, stream, survey, asked)
     shown = shown or _read(source, survey, asked)
     samples = []
@@ -329,6 +332,18 @@ def _sample(
         times = np.maximum.accumulate([max(second, 0.0) for second, _ in pictures])  # damaged clocks may jump back
         samples.append(_Sample(row, [[sized[side] for _, sized in pictures] for side in own], times))
     return survey, samples
+
+
+def _check_room(source: VideoSource, stream: Any, asked: dict[float, list[int | None]]) -> None:
+    """Refuse pictures that would together take more memory than allowed, before any is decoded."""
+    shown = shown_size(stream.codec_context, stream, (1, 0, 0, 1))
+    areas = {side: math.prod(scaled_size(shown, side)) for side in {s for sides in asked.values() for s in sides}}
+    megabytes = 3 * sum(areas[side] for sides in asked.values() for side in sides) / 1e6
+    if megabytes > limits().pictures_mb:
+        raise VideoError(
+            f"{source.name!r}: {len(asked)} pictures of {shown[0]} x {shown[1]} would take {megabytes:,.0f} MB, "
+            f"{limits().pictures_mb:g} are allowed; {raised('pictures_mb')}"
+        )
 
 
 def _merged(rows: Sequence[np.ndarray], sides: Sequence[Sequence[int | None]]) -> dict[float, list[int | None]]:

@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 import av
 from av.container import InputContainer
 
-from captioner.errors import VideoError
+from captioner.errors import VideoError, public_name
 from captioner.files import missing
+from captioner.video.fetch import Fetched, fetch
+from captioner.video.limits import limits, raised
 
-MAX_PIXELS = 100_000_000  # a frame of 8K video has a third of that; more is a broken header
-MAX_RATIO = 50  # of the sides: scaled to a short side, a thinner picture would fill the memory
-TIMEOUT = 60.0  # seconds for opening, and for each read
-_WEB = {"protocol_whitelist": "http,https,tcp,tls"}
-_OPEN: dict[str, Any] = {"timeout": TIMEOUT, "metadata_errors": "replace"}  # old tags are not UTF-8
-_LOCAL = {"protocol_whitelist": "none"}  # a playlist must not make us open other files or addresses
+# A playlist must not make FFmpeg open other files or addresses; what it has no word for is refused while it probes.
+_LOCAL = {"protocol_whitelist": "none"}
+_OPENED = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
+DECODED_MB = 256  # that the frames of all decoding threads may take
 _threads = 0  # that decode a video; 0: FFmpeg chooses
 
 
@@ -34,14 +34,18 @@ class VideoSource:
     """Something that can be opened more than once: a file, a web address, or bytes held in memory."""
 
     def __init__(self, source: str | Path | BinaryIO) -> None:
-        self.name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
-        self.url = self.name if self.name.startswith(("http://", "https://")) else ""
+        given = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
+        self.name = public_name(given)
         self.size: int | None = None
         self._data: BinaryIO | None = None
+        self._fetched: Fetched | None = None
         if not isinstance(source, str | Path):
-            self._data = source if source.seekable() else io.BytesIO(source.read())
+            self._data = source if source.seekable() else held(source, self.name)
             self.size = self._data.seek(0, os.SEEK_END)
-        elif not self.url:
+        elif given.startswith(("http://", "https://")):
+            self._fetched = fetch(given)
+            self.size = self._fetched.size
+        else:
             self._check_file(Path(source))
         if self.size == 0:
             raise VideoError(f"{self.name!r} is empty (0 bytes)")
@@ -55,9 +59,12 @@ class VideoSource:
             if path.is_file():
                 self.size = path.stat().st_size
                 path.open("rb").close()
-            else:  # a pipe can be read only once
-                self._data = io.BytesIO(path.read_bytes())
+            elif path.is_fifo() and self.name.startswith(_OPENED):  # of the shell, as in caption <(command)
+                with path.open("rb") as pipe:
+                    self._data = held(pipe, self.name)
                 self.size = self._data.seek(0, os.SEEK_END)
+            else:
+                raise VideoError(f"{self.name!r} is a pipe, a device or a socket, no file; give - and pipe a video in")
         except (OSError, ValueError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             raise VideoError(f"{self.name!r} cannot be read: {cause.lower()}") from error
@@ -69,13 +76,14 @@ class VideoSource:
             self._data.seek(0)
             yield self._data
             return
+        if self._fetched is not None:
+            yield self._fetched.reader()
+            return
         with open(self.name, "rb") as file:
             yield file
 
     def fault(self, error: Exception) -> str:
         """One line on why FFmpeg refused this source."""
-        if self.url:
-            return f"{self.name!r} cannot be fetched: {getattr(error, 'strerror', None) or error}"
         with self.open() as file:
             head = file.read(4096)
         printable = all(byte in b"\t\n\r\f\x1b" or byte >= 32 for byte in head)
@@ -91,12 +99,12 @@ def open_container(source: VideoSource) -> Iterator[InputContainer]:
     """The container of a source, whatever streams it has."""
     container: Any
     try:
-        if source.url:
-            with av.open(source.url, options=_WEB, **_OPEN) as container:
-                yield container
-        else:
-            with source.open() as file, av.open(file, options=_LOCAL, **_OPEN) as container:
-                yield container
+        bounds = limits()
+        options = _LOCAL | _most_pixels()  # for what is decoded while it is opened, too
+        # old tags are not UTF-8
+        given: dict[str, Any] = {"timeout": bounds.read_seconds, "metadata_errors": "replace", "options": options}
+        with source.open() as file, av.open(file, **given) as container:
+            yield container
     except av.error.FFmpegError as error:
         raise VideoError(source.fault(error)) from error
 
@@ -123,9 +131,40 @@ def _picture_stream(container: InputContainer, source: VideoSource) -> Any:
     if streams[0].codec_context is None:
         raise VideoError(f"{source.name!r} uses a video codec that this FFmpeg cannot decode")
     context = streams[0].codec_context
-    size = (context.width, context.height)
-    if context.width * context.height > MAX_PIXELS or max(size) > MAX_RATIO * max(1, min(size)):
-        raise VideoError(f"{source.name!r} claims frames of {context.width} x {context.height} pixels; it is damaged")
+    _check_size(source, context)
     streams[0].thread_type = "AUTO"
-    streams[0].thread_count = _threads
+    room = max(1, DECODED_MB * 1_000_000 // max(1, 3 * context.width * context.height))
+    streams[0].thread_count = _threads or min(room, os.cpu_count() or 1)
+    context.options = _most_pixels()  # a stream may grow on its way
     return streams[0]
+
+
+def _most_pixels() -> dict[str, str]:
+    """For FFmpeg, which counts whole blocks."""
+    return {"max_pixels": str(int(1.1 * limits().pixels) + (1 << 16))}
+
+
+def _check_size(source: VideoSource, context: Any) -> None:
+    """Refuse a frame that is too large, or too thin as it is shown, before any is decoded."""
+    width, height, bounds = context.width, context.height, limits()
+    if not width * height:  # FFmpeg drops a size beyond max_pixels
+        raise VideoError(
+            f"{source.name!r} claims frames of no size, or of more than {bounds.pixels:,.0f} pixels: it is damaged, "
+            f"or {raised('pixels')}"
+        )
+    claim = f"{source.name!r} claims frames of {width} x {height} pixels"
+    if width * height > bounds.pixels:
+        raise VideoError(f"{claim}, {bounds.pixels:,.0f} are allowed; {raised('pixels')}")
+    pixel = float(context.sample_aspect_ratio or 1)
+    shown = (width * (pixel if 1 / 8 < pixel < 8 else 1), height)
+    if max(shown) > bounds.ratio * max(1, min(shown)):
+        raise VideoError(f"{claim}, shown as {shown[0]:.0f} x {height}: it is damaged, or {raised('ratio')}")
+
+
+def held(stream: BinaryIO, name: str) -> io.BytesIO:
+    """What a stream that can be read only once has to say, in memory."""
+    most = int(limits().stdin_mb * (1 << 20))
+    data = stream.read(most + 1)
+    if len(data) > most:
+        raise VideoError(f"{name!r} is larger than {limits().stdin_mb:g} MB; give a file, or {raised('stdin_mb')}")
+    return io.BytesIO(data)

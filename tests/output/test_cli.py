@@ -341,7 +341,7 @@ def test_inputs_expand_in_order_and_once(folder: Path) -> None:
     assert sources("clips/*") == everything[:2]
     assert sources("clips/**/*.mp4") == ["clips/a.mp4", "clips/deep/c.mp4"]
     assert sources("clips/*.txt") == ["clips/notes.txt"]
-    assert sources("-", "http://host/v.mp4?x=1", "gone.mp4") == ["-", "http://host/v.mp4?x=1", "gone.mp4"]
+    assert sources("-", "http://host/v.mp4?x=1", "gone.mp4") == ["-", "http://host/v.mp4?~93e79167", "gone.mp4"]
     (folder / "list.txt").write_text("# mine\n\nclips/deep\n clips/a.mp4 \n@list.txt\n")
     assert sources("@list.txt") == ["clips/deep/c.mp4", "clips/a.mp4", "./@list.txt"]
     (folder / "clip[1].mp4").write_bytes(b"")
