@@ -201,7 +201,7 @@ def _mostly_inside(marks: Marks, size: tuple[int, int]) -> bool:
     return bool(inside.mean() > 0.8)
 
 
-def frames_of(path: Path, most: int = 600) -> NDArray[np.uint8]:
+def film_frames(path: Path, most: int = 600) -> NDArray[np.uint8]:
     """The frames of a video (T, H, W, 3), at most so many."""
 
     def decoded() -> Iterator[NDArray[np.uint8]]:
@@ -227,7 +227,7 @@ def measure_on_clips(reader: FaceReader, folder: Path, split: str, dense: bool =
         video = folder / "videos" / f"{path.stem}.mp4"
         fps = probe(video).fps
         step = max(1, round(fps / RATE)) if dense else 1
-        clip = frames_of(video)[::step]
+        clip = film_frames(video)[::step]
         truth = _mesh_landmarks(path)[:, ::step, list(MESH_68)]
         before = (tally.hits, tally.faces, tally.false)
         tracks = _read_timed(reader, clip, tally)
@@ -265,7 +265,7 @@ def measure_beside(reader: FaceReader, teacher: FaceReader, paths: Sequence[Path
     ours: list[NDArray[np.float32]] = []
     theirs: list[NDArray[np.float32]] = []
     for path in paths:
-        clip = frames_of(path)
+        clip = film_frames(path)
         truths = teacher.read(clip)
         tracks = _read_timed(reader, clip, tally)
         truth = np.full((len(truths), len(clip), 68, 2), np.nan, np.float32)

@@ -21,7 +21,7 @@ from captioner.errors import ManifestError
 from captioner.faces.points import MESH_68
 from captioner.faces.warp import grid, sample
 from captioner.synth.photo.photo_set import PhotoSet
-from captioner.train.faces.scenes import SIDE, Scenes, degrade, grained, targets
+from captioner.train.faces.scenes import SIDE, Scenes, degrade, finder_targets, grained
 from captioner.video import LUMA
 from captioner.video.reading import read_clip
 
@@ -124,7 +124,7 @@ class Mosaic:
         spot = torch.cat([spot[:, :2] + corner, spot[:, 2:], torch.ones(len(spot), 1)], dim=1)
         room = torch.cat([corner, corner + side], dim=1)
         pictures = _lit(pictures).view(count, across, across, side, side).transpose(2, 3).reshape(count, 1, SIDE, SIDE)
-        return targets(degrade(pictures), cell // across**2, spot, room)
+        return finder_targets(degrade(pictures), cell // across**2, spot, room)
 
 
 def _views(given: PictureSet, count: int, side: int) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ class Paster:
         hidden = _bars(pictures)
         x, y = spots[:, :2].round().long().clamp(0, SIDE - 1).unbind(1)
         spots[hidden[owner, y, x], 3] = 0
-        return targets(pictures, owner, spots)
+        return finder_targets(pictures, owner, spots)
 
     def _backgrounds(self, count: int) -> Tensor:
         rows = torch.randint(0, len(self.size), (count,))
@@ -206,7 +206,7 @@ def _bars(pictures: Tensor) -> Tensor:
     return hidden
 
 
-def targets(pictures: Tensor, owner: Tensor, spots: Tensor, room: Tensor | None = None) -> Scenes:
+def finder_targets(pictures: Tensor, owner: Tensor, spots: Tensor, room: Tensor | None = None) -> Scenes:
     """What the finder should say of pictures whose faces are `spots` (M, 4: centre x, y, size, is-a-face).
 
     owner (M,) is the picture each belongs to, room (M, 4: x0 y0 x1 y1) the part of it that the spot's picture fills.

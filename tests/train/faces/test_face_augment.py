@@ -69,7 +69,7 @@ def test_spoilt_crops_are_still_pictures() -> None:
 
 def test_the_finder_learns_where_faces_were_pasted() -> None:
     spots = torch.tensor([[40.3, 61.8, 16.0, 1.0], [120.0, 120.0, 60.0, 1.0], [90.0, 20.0, 12.0, 0.0]])
-    made = scenes.targets(torch.rand(2, 1, 160, 160) * 99, torch.tensor([1, 1, 0]), spots)
+    made = scenes.finder_targets(torch.rand(2, 1, 160, 160) * 99, torch.tensor([1, 1, 0]), spots)
     (cell,) = torch.nonzero(made.heat == 1).tolist()  # the large one is another level's, the last is no face
     assert cell == [1, 15, 10]
     dx, dy, size = made.where[1, :, 15, 10].tolist()

@@ -73,7 +73,7 @@ def test_faces_that_nobody_could_see_are_not_asked_for() -> None:
     spots = torch.tensor([[40.0, 40.0, 16.0, 1.0], [120.0, 120.0, 16.0, 1.0], [80.0, 20.0, 33.0, 1.0]])
     picture = torch.rand(1, 1, 160, 160) * 90
     picture[:, :, 80:, 80:] = 0  # the second lies in the dark, the third is a little too large
-    made = scenes.targets(picture, torch.zeros(3, dtype=torch.long), spots)
+    made = scenes.finder_targets(picture, torch.zeros(3, dtype=torch.long), spots)
     assert torch.nonzero(made.heat[0] == 1).tolist() == [[10, 10]]
     assert made.care[0, 30, 30] == 0
     assert made.care[0, 5, 20] == 0
@@ -82,7 +82,7 @@ def test_faces_that_nobody_could_see_are_not_asked_for() -> None:
 
 def test_a_face_cut_by_the_edge_of_its_own_picture_is_left_open() -> None:
     spots = torch.tensor([[78.0, 40.0, 20.0, 1.0]])
-    made = scenes.targets(torch.rand(1, 1, 160, 160) * 90, torch.zeros(1, dtype=torch.long), spots,
+    made = scenes.finder_targets(torch.rand(1, 1, 160, 160) * 90, torch.zeros(1, dtype=torch.long), spots,
                           torch.tensor([[0.0, 0.0, 80.0, 80.0]]))  # fmt: skip
     assert float(made.heat.max()) == 0
     assert made.care[0, 10, 18] == 0
