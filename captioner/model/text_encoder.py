@@ -48,11 +48,7 @@ class TextEncoder(nn.Module):
         """A network of transformers and the size of its vocabulary."""
         kind, scratch = text_class(config, config.vocab_size or vocab_size)
         net = pretrained_model(name, kind, scratch, "model.text.pretrained", **dropped(config))
-        given = hidden_size(net.config)
-        if given != config.width:
-            raise ConfigError(
-                f"text.width is {config.width}, but text.pretrained has width {given}: set text.width={given}"
-            )
+        check_text_sizes(config, net.config)
         return net, int(getattr(net.config, "vocab_size", vocab_size))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -62,6 +58,20 @@ class TextEncoder(nn.Module):
                 self.net(ids, mask) if own else self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
             )
             return words
+
+
+def check_text_sizes(config: TextConfig, settings: Any) -> None:
+    """Sizes of a named encoder must stand in the configuration: a checkpoint is opened by them."""
+    given = {"width": hidden_size(settings), "layers": getattr(settings, "num_hidden_layers", None),
+             "heads": getattr(settings, "num_attention_heads", None)}  # fmt: skip
+    odd = {key: value for key, value in given.items() if value is not None and value != getattr(config, key)}
+    if odd:
+        told = ", ".join(f"text.{key} is {getattr(config, key)}" for key in odd)
+        wanted = " ".join(f"text.{key}={value}" for key, value in odd.items())
+        raise ConfigError(f"{told}, but text.pretrained has others: set {wanted}")
+    inner = getattr(settings, "intermediate_size", None)
+    if config.arch == "bert" and inner is not None and inner != 4 * config.width:
+        raise ConfigError(f"text.pretrained has layers {inner} wide inside: {4 * config.width} are needed")
 
 
 def hidden_size(config: Any) -> int:

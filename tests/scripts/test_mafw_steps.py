@@ -38,7 +38,7 @@ TINY = [
     "model.video.pretrained=", "data.short_side=72", "model.experts.frames=2", "model.tokenizer=bert",
     "model.text.width=32", "model.text.heads=2", "model.text.layers=3", "model.text.pretrained=bert",
     "model.fusion.pretrained=bert", "model.fusion.layers=2", "model.fusion.heads=2", "model.fusion.width=32",
-    "model.fusion.ffn=64", "model.fusion.visual_width=32",
+    "model.fusion.ffn=128", "model.fusion.visual_width=32",
     "data.val_share=0.4", "train.epochs=2", "train.batch_per_device=2", "train.lr=1e-3", "train.threads=1",
 ]  # fmt: skip
 
@@ -78,7 +78,7 @@ def write_bert(folder: Path) -> None:
     torch.manual_seed(0)
     tokenizer = Tokenizer.build([caption for _, _, caption in CAPTIONS.values()])
     sizes = BertConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-                       intermediate_size=64)  # fmt: skip
+                       intermediate_size=128)  # fmt: skip
     BertForMaskedLM(sizes).save_pretrained(folder)
     tokenizer.save(folder / "tokenizer.json")
 
