@@ -9,6 +9,7 @@ Axes: N clips, E width of features, C labels, R values.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import asdict
@@ -187,8 +188,6 @@ def _named(clip: ProbeClip, model: EmotionClip, run: ProbeRun) -> Evidence:
 
 
 def _digest(clips: list[ProbeClip]) -> str:
-    import hashlib
-
     stamps = [
         (c.id, [(str(f.path), f.path.stat().st_mtime_ns, f.boxes) for f in c.frames], str(c.video)) for c in clips
     ]

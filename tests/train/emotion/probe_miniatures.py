@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from captioner.data.adapters.person_sets import BOLD_LABELS, EMOTIC_LABELS, MELD_LABELS
+from captioner.video.reading import write_video
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 
@@ -119,10 +120,24 @@ def write_liris(root: Path, seconds: int = 14) -> None:
             (root / "bboxes" / f"{film}.mp4" / "human_boxes.json").write_text(json.dumps(boxes))
 
 
+def write_mafw(root: Path, clips: int = 12) -> None:
+    """One fold: odd clips are red and angry, even ones blue and afraid."""
+    for number in range(1, clips + 1):
+        name = root / "clips" / f"{number:05d}.mp4"
+        noise = np.random.default_rng(number).integers(-15, 15, (6, 36, 48, 3))
+        write_video(name, (np.array(RED if number % 2 else BLUE) + noise).clip(0, 255).astype(np.uint8), 5)
+    for side, chosen in (("train", range(1, clips - 3)), ("test", range(clips - 3, clips + 1))):
+        rows = [f"{n:05d}.mp4\t{'anger' if n % 2 else 'fear'}\t\u4ed6\tA man shouts." for n in chosen]
+        path = root / "single" / "with_caption" / "set_1" / f"{side}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(rows), encoding="utf-8")
+
+
 WRITERS = {
     "bold": write_bold,
     "emotic": write_emotic,
     "meld": write_meld,
     "moviegraphs": write_moviegraphs,
     "liris": write_liris,
+    "mafw": write_mafw,
 }
