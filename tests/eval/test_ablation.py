@@ -12,7 +12,8 @@ from captioner.config_io import load_config
 from captioner.data.manifest import Record, read_manifest, write_manifest
 from captioner.errors import ManifestError
 from captioner.model.experts import load_experts
-from captioner.train.emotion.run_config import EmotionRun
+from captioner.train.emotion.run_config import load_emotion_run
+from captioner.train.emotion.words_config import WordsRun
 from eval.__main__ import main
 from eval.ablation import (
     AblationFamily,
@@ -34,11 +35,15 @@ FAMILIES = {path.stem: load_config(AblationFamily, path) for path in (ROOT / "co
 
 def test_every_row_is_a_valid_configuration() -> None:
     for family in FAMILIES.values():
-        kind = EmotionRun if family.kind == "recogniser" else Config
+        kind = WordsRun if family.kind == "words" else Config
         for table in family.tables:
             assert len({run_folder(row.changes, 0) for row in table.rows}) == len(table.rows)
             for row in table.rows:
-                load_config(kind, ROOT / family.config, [c for c in row.changes if c != UNTRAINED])
+                changes = [c for c in row.changes if c != UNTRAINED]
+                if family.kind == "recogniser":
+                    load_emotion_run(ROOT / family.config, changes)
+                else:
+                    load_config(kind, ROOT / family.config, changes)
 
 
 def test_the_tables_of_the_papers_are_there() -> None:
@@ -119,12 +124,15 @@ def test_differences_are_seed_by_seed_and_split_by_split() -> None:
     assert "| 20.0 ± 14.1 |" in text[2]
     assert "26.0 ± 15.6 (+6.0 ± 1.4)" in text[3]
     rows = {
-        name: {"splits": {"0": a, "1": b}, "top1": (a + b) / 2, "spread": 0.1, "trained_parameters": 2.5e6}
+        name: {
+            "splits": {"0": a, "1": b}, "top1": (a + b) / 2, "spread": 0.1, "trained_parameters": 2.5e6,
+            "scores": {"UAR": [a, 0.1], "WA-F1": [b, 0.1], "ECE": [0.25, 0.1]}, "peak_memory_mb": 900.4,
+        }
         for name, (a, b) in {"one": (0.5, 0.7), "two": (0.6, 0.7)}.items()
     }
     lines = protocol_table(rows).splitlines()
-    assert lines[2] == "| one | 60.0 | 10.0 | +0.0 | 0.0 | 2.50 |"
-    assert lines[3] == "| two | 65.0 | 10.0 | +5.0 | 7.1 | 2.50 |"
+    assert lines[2] == "| one | 60.0 | 10.0 | +0.0 | 0.0 | 50.0 | 0.700 | 0.250 | 2.50 | 900 |"
+    assert lines[3] == "| two | 65.0 | 10.0 | +5.0 | 7.1 | 60.0 | 0.700 | 0.250 | 2.50 | 900 |"
 
 
 @pytest.mark.slow
@@ -179,7 +187,7 @@ def test_captions_of_the_other_style(clips: Path, tmp_path: Path) -> None:
     [
         (["--table", "prior", "--clips", "no.jsonl"], "no.jsonl"),
         (["--table", "prior"], "--clips is missing"),
-        (["--table", "9"], "unknown table '9'; allowed: IV, V, VI, VII, K, T, M, E, pe-clip-3,"),
+        (["--table", "9"], "unknown table '9'; allowed: av-canet-4, "),
         (["--table", "IV", "model.prompt.k=2"], "did you mean 'model.prompts'"),
         (["--table", "pe-clip-3", "data.rot=x"], "did you mean 'data.root'"),
     ],

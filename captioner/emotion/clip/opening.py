@@ -155,7 +155,7 @@ def split_state(state: Mapping[str, Tensor], source: str) -> tuple[State, State]
         if name.endswith(UNREAD):
             continue
         if name.startswith(("vision_model.", "visual_projection.")):
-            vision[f"net.{name}"] = value.float()
+            vision[f"net.{name}"] = value.float() if value.is_floating_point() else value
         elif name.startswith(("text_model.", "text_projection.")):
             short = name.removeprefix("text_model.").removeprefix("embeddings.").removeprefix("encoder.")
             text[short] = value.float()
