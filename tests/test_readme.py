@@ -68,6 +68,7 @@ def test_the_example_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("page", ["README.md", "configs/README.md"])
+@pytest.mark.slow
 def test_python_block_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
