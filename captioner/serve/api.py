@@ -25,10 +25,10 @@ from captioner.output.page import HERE as PAGE_FOLDER
 from captioner.output.page import film_html
 from captioner.output.writers import WRITERS
 from captioner.serve.counters import Counters
-from captioner.serve.guards import Guards, Refused, fault
+from captioner.serve.guards import Guards, RequestRefused, fault
 from captioner.serve.jobs import DONE, CaptionJob, JobBoard, checked_wish, flag
-from captioner.serve.limits import ServeLimits
 from captioner.serve.openapi import BODY, DESCRIPTION, reference_page
+from captioner.serve.serve_limits import ServeLimits
 from captioner.version import __version__
 
 WEB = Path(__file__).parent / "web"
@@ -86,7 +86,7 @@ class Service:
                 name = printable(Path((upload.filename or "video").replace("\\", "/")).name)[:200] or "video"
                 path = self.board.new_path(name)
                 await asyncio.to_thread(_copy, upload, path)
-        except (CaptionerError, ClientDisconnect, Refused):
+        except (CaptionerError, ClientDisconnect, RequestRefused):
             raise
         except Exception as error:
             raise CaptionerError(f"the form cannot be read: {getattr(error, 'detail', error)}") from None
@@ -253,7 +253,7 @@ def create_app(model: Any, limits: ServeLimits | None = None) -> Guards:
     for method, path, handler in routes:
         extra = BODY if method == "POST" else None
         app.add_api_route(path, handler, methods=[method], openapi_extra=extra, response_class=Response)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestRefused, _refused)
     app.add_api_route("/", service.index, methods=["GET"], include_in_schema=False)
     app.add_api_route("/docs", lambda: HTMLResponse(reference_page(app.openapi())), include_in_schema=False)
     app.mount("/web", StaticFiles(directory=WEB))
@@ -269,7 +269,7 @@ def _calling(make: Callable[[], Response]) -> Callable[[], Response]:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, RequestRefused)
     return error.answer()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from captioner.serve.counters import Counters
-from captioner.serve.limits import ServeLimits
+from captioner.serve.serve_limits import ServeLimits
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -33,7 +33,7 @@ HEADERS = {
 }  # fmt: skip
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that comes too large or too slowly; the application answers what it says."""
 
     def __init__(self, status: int, told: str) -> None:
@@ -107,12 +107,12 @@ class Guards:
         return hmac.compare_digest(given.encode(), self.limits.token.encode())
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application's answer; to it, a body that grows too large or stalls is `Refused`."""
+        """The application's answer; to it, a body that grows too large or stalls is `RequestRefused`."""
         count, more = 0, True
 
-        def refused(status: int, told: str) -> Refused:
+        def refused(status: int, told: str) -> RequestRefused:
             self.counters.refused.labels(status).inc()
-            return Refused(status, told)
+            return RequestRefused(status, told)
 
         async def counted() -> Message:
             nonlocal count, more

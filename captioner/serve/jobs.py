@@ -25,7 +25,7 @@ from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
 from captioner.serve.counters import Counters
 from captioner.serve.fetching import fetch_video
-from captioner.serve.limits import ServeLimits
+from captioner.serve.serve_limits import ServeLimits
 from captioner.stopping import Stopped, stoppable
 from captioner.version import __version__
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import captioner
 from captioner.errors import CaptionerError, ConfigError
-from captioner.serve.limits import LOOPBACK, ServeLimits
+from captioner.serve.serve_limits import LOOPBACK, ServeLimits
 
 if TYPE_CHECKING:
     from captioner.output.arguments import Options

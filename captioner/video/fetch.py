@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
 from captioner.errors import VideoError, public_name, said_in_a_line
+from captioner.stopping import heed_stop
 from captioner.version import __version__
 from captioner.video.limits import limits, raised
 
@@ -39,10 +40,11 @@ class Refused(Exception):
 class _Guard:
     """Of one address: whether its net is private, how much it may still send and how long it may take."""
 
-    def __init__(self, address: str) -> None:
-        self.private: bool | None = None  # decided by the address that was given
+    def __init__(self, address: str, private: bool | None = None, most: int | None = None) -> None:
+        self.private = private  # None: decided by the address that was given
         self.until = time.monotonic() + limits().download_seconds
-        self.left = int(limits().download_mb * (1 << 20))
+        self.left = most if most is not None else int(limits().download_mb * (1 << 20))
+        self.most = self.left
         self.secure = address.startswith("https://")
         self.open: list[socket.socket] = []
         self.late = False
@@ -91,7 +93,9 @@ class _Guard:
         """So many bytes more."""
         self.left -= size
         if self.left < 0:
-            raise Refused(f"it is larger than {limits().download_mb:g} MB; {raised('download_mb')}")
+            own = self.most < limits().download_mb * (1 << 20)
+            told = f"it is larger than {self.most / (1 << 20):g} MB"
+            raise Refused(told if own else f"{told}; {raised('download_mb')}")
 
 
 def _is_public(text: str) -> bool:
@@ -152,11 +156,11 @@ def _opener(guard: _Guard) -> urllib.request.OpenerDirector:
 class Fetched:
     """What an address sent, in a file without a name that goes with the last who holds it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, private: bool | None = None, most: int | None = None) -> None:
         self.file: BinaryIO = tempfile.TemporaryFile(prefix="captioner-")  # noqa: SIM115
         self.when = time.monotonic()
         self.lock = threading.Lock()
-        guard = _Guard(address)
+        guard = _Guard(address, private, most)
         try:
             final = self._append(address, guard)
             self.file.seek(0)
@@ -185,10 +189,12 @@ class Fetched:
                 guard.take(promised)
             got = 0
             while block := answer.read1(BLOCK):
+                heed_stop()
                 guard.take(len(block))
                 guard.seconds()
                 self.file.write(block)
                 got += len(block)
+            guard.seconds()  # a connection that was ended because the time is over looks like one that has sent all
             if got < promised:
                 raise Refused(f"the connection ended after {got:,} of {promised:,} bytes")
             return str(answer.geturl())
@@ -260,14 +266,22 @@ def fetch(address: str) -> Fetched:
             del _kept[key]
         if address in _kept:
             return _kept[address]
-        try:
-            found = Fetched(address)
-        except (Refused, OSError, http.client.HTTPException, ValueError, LookupError) as error:
-            raise VideoError(f"{public_name(address)!r} cannot be fetched: {_cause(error)}") from None
+        found = fetch_once(address)
         while len(_kept) >= KEPT:
             del _kept[next(iter(_kept))]
         _kept[address] = found
         return found
+
+
+def fetch_once(address: str, private: bool | None = None, most: int | None = None) -> Fetched:
+    """What an address holds, kept by nobody else; private False: not even where the address itself is of a private net.
+
+    most: bytes, where less is wanted than the limits allow.
+    """
+    try:
+        return Fetched(address, private, most)
+    except (Refused, OSError, http.client.HTTPException, ValueError, LookupError) as error:
+        raise VideoError(f"{public_name(address)!r} cannot be fetched: {_cause(error)}") from None
 
 
 def _cause(error: Exception) -> str:

@@ -16,7 +16,7 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 from starlette.testclient import TestClient
 
 from captioner.serve.api import create_app
-from captioner.serve.limits import ServeLimits
+from captioner.serve.serve_limits import ServeLimits
 
 
 class Server:
