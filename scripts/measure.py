@@ -137,9 +137,10 @@ def measure_golden(parser: ArgumentParser, arguments: list[str]) -> int:
 
 
 def measure_voices(parser: ArgumentParser, arguments: list[str]) -> None:
-    """What recognisers that hear and read learn on synthetic voices, schematic faces and sentences, on persons, voices
-    and sentences that training never had: `sound` the emotion of a voice, `rules` face and voice that disagree by a
-    rule, `words` face, voice and words that vote. Mean and standard error over seeds; all of it is synthetic."""
+    """What recognisers that hear and read learn on synthetic voices and sentences and on faces as made-up features, of
+    persons, voices and sentences that training never had: `sound` the emotion of a voice, `rules` face and voice that
+    disagree by a rule, `words` face, voice and words that vote. Mean and standard error over seeds; all is synthetic.
+    """
     from eval.quality.voices import LESSONS, mean_and_error
 
     parser.add_argument("lesson", choices=LESSONS)

@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
+from torchvision.models import swin_t
 from torchvision.models.video import swin3d_t
 
 from captioner.config_io import build_config, to_dict
@@ -20,11 +23,15 @@ from captioner.emotion.av_canet.av_canet_config import (
 )
 from captioner.emotion.av_canet.cross_fusion import SelectiveIntegration
 from captioner.emotion.av_canet.polarity import PolarityLoss
-from captioner.emotion.av_canet.streams import VideoStream, video_swin
-from captioner.emotion.contract import EvidenceBatch
-from captioner.errors import ConfigError
+from captioner.emotion.av_canet.streams import VideoStream, start_swin, video_swin
+from captioner.emotion.contract import EvidenceBatch, believe
+from captioner.emotion.folder import save_recogniser
+from captioner.emotion.looking import look
+from captioner.emotion.prior import EmotionPrior
+from captioner.errors import CheckpointError, ConfigError
 from captioner.sound import Sound
 from captioner.sound.fronts import FrontConfig
+from tests.sound.voices import film, tone
 
 LABELS = ["joy", "calm", "anger"]
 POLARITY = PolarityLossConfig(positive=["joy"], neutral=["calm"], negative=["anger"])
@@ -190,3 +197,42 @@ def test_configuration_survives_and_names_its_faults() -> None:
     assert math.isclose(sum(g["lr"] for g in model().parameter_groups(1.0, 0.5)), 1.5)
 
 
+
+
+@pytest.mark.slow
+def test_video_swin_starts_from_clips_or_pictures(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    flat, whole = swin_t(weights=None), swin3d_t(weights=None)
+    save_file(flat.state_dict(), tmp_path / "flat.safetensors")
+    save_file(whole.state_dict(), tmp_path / "whole.safetensors")
+    net = video_swin(VideoStreamConfig())
+    start_swin(net, tmp_path / "whole.safetensors")
+    assert torch.equal(net.features[2][0].mlp[0].weight, whole.features[2][0].mlp[0].weight)
+    start_swin(net, tmp_path / "flat.safetensors")
+    picture = torch.randn(1, 3, 32, 32)
+    still = picture[:, :, None].expand(-1, -1, 2, -1, -1)
+    with torch.no_grad():  # a still clip is embedded as its picture is
+        ours, theirs = net.patch_embed(still)[:, 0], flat.features[0](picture)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    table = net.features[0][0].attn.relative_position_bias_table
+    assert torch.equal(table[:169], table[169:338])
+    save_file({"head.weight": torch.zeros(2)}, tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        start_swin(net, tmp_path / "none.safetensors")
+    with pytest.raises(ConfigError, match=r"video\.pretrained"):
+        tiny(video=VideoStreamConfig("swin3d_small", pretrained="x"))
+
+
+def test_it_is_a_prior_of_a_captioner(tmp_path: Path) -> None:
+    net = model()
+    save_recogniser(tmp_path / "net", net)
+    clip = film(tmp_path / "a.mp4", tone(1.0), seconds=1.0)
+    prior = EmotionPrior(str(tmp_path / "net"), "av_canet")
+    found = prior.read(clip)
+    assert found.labels == tuple(LABELS) and found.heard is not None and bool(found.heard[0])
+    assert torch.allclose(found.probs, believe(net, [look(clip, net.wants)]).probs, atol=1e-5)
+    longer = film(tmp_path / "b.mp4", tone(3.0), seconds=3.0)
+    span = prior.read(longer, 1.0, 2.0)
+    assert torch.allclose(span.probs, believe(net, [look(longer, net.wants, 1.0, 2.0)]).probs, atol=1e-5)
+    with pytest.raises(CheckpointError, match="kind av_canet"):
+        EmotionPrior(str(tmp_path / "net"), "mer_clip")

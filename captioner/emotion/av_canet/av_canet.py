@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from captioner.emotion.av_canet.av_canet_config import AVCANetConfig
 from captioner.emotion.av_canet.cross_fusion import BranchHead, build_av_fusion
 from captioner.emotion.av_canet.polarity import PolarityLoss
-from captioner.emotion.av_canet.streams import AudioStream, VideoStream
+from captioner.emotion.av_canet.streams import AudioStream, VideoStream, start_swin
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, SoundWants, Wants
 from captioner.errors import ConfigError
@@ -162,10 +162,12 @@ def is_heard(sound: Sound | None) -> bool:
 
 
 def build_av_canet(config: AVCANetConfig, shared: None = None) -> AVCANet:
-    """An untrained AV-CANet; the frozen trunks of its faces are the shipped experts'."""
+    """An untrained AV-CANet; frozen trunks of faces are the shipped experts', Video Swin may start from a file."""
     model = AVCANet(config)
     if model.video is not None and model.video.faces is not None:
         model.video.faces.start_from(load_experts("experts"))
+    if model.video is not None and model.video.swin is not None and config.video.pretrained:
+        start_swin(model.video.swin, Path(config.video.pretrained))
     return model.eval()
 
 

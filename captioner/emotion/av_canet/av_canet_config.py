@@ -18,6 +18,9 @@ class VideoStreamConfig:
 
     net: Literal["swin3d_t", "swin3d_small", "experts"] = "swin3d_t"
     """Video Swin-T of each snippet, a small one for a CPU, or the frozen experts' trunks on each aligned face."""
+    pretrained: str = ""
+    """A safetensors file to start Video Swin from: torchvision's swin3d_t, or its two-dimensional swin_t, inflated as
+    the paper's is. "": random weights."""
     frames: int = 8
     """Of a snippet."""
     step: float = 0.04
@@ -112,6 +115,8 @@ class AVCANetConfig:
                  f"labels are {self.labels}: at least two different ones are needed"),
                 ((video.net == "experts") != (video.crop == "face"),
                  f"video.net {video.net} does not see crop {video.crop}: experts look at faces, the others at frames"),
+                (bool(video.pretrained) and video.net != "swin3d_t",
+                 f"video.pretrained is for video.net=swin3d_t, not for {video.net}: leave it out"),
                 (video.net == "swin3d_t" and video.frames < 2, "video.frames is 1: Video Swin takes two at a time"),
                 (self.loss.kind == "ep_ce" and bool(self.labels) and bool(self.lacking_polarity()),
                  f"loss has no polarity for {', '.join(self.lacking_polarity())}: name each label in loss.positive, "

@@ -5,6 +5,8 @@ Axes: B clips, s snippets, T pictures of a snippet, S pixels, F frames of a chun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from captioner.emotion.av_canet.av_canet_config import AudioStreamConfig, VideoStreamConfig
 from captioner.emotion.clip.vision import FaceTower
+from captioner.model.weights import fill, read_weights
 
 SMALL_CHANNELS = 16
 _PIXEL_MEAN = 100.0  # of 0 to 255; the published pictures are (x - 100) / 255
@@ -30,6 +33,40 @@ def video_swin(config: VideoStreamConfig) -> SwinTransformer3d:
     )
     net.head = nn.Identity()
     return net
+
+
+def start_swin(net: nn.Module, path: Path) -> None:
+    """Fill Video Swin from torchvision's weights of it, or of its two-dimensional sister; heads are left out."""
+    state = {name: value.float() for name, value in read_weights(path).items() if not name.startswith("head.")}
+    wanted = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
+    if "features.0.0.weight" in state and "patch_embed.proj.weight" not in state:
+        state = inflated(state, wanted)
+    # masks and indices follow from the windows' shape, which weights of pictures do not have
+    state |= {name: value for name, value in wanted.items() if name.endswith("relative_position_index")}
+    fill(net, state, str(path))
+
+
+def inflated(flat: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of Swin on pictures as those of Video Swin: patches share theirs over time, biases repeat.
+
+    torchvision counts the patch embedding of pictures among the stages: its stage n is n - 1 here.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in flat.items():
+        if name.startswith("features.0."):
+            ours = {"0": "patch_embed.proj", "2": "patch_embed.norm"}[name.split(".")[2]] + "." + name.split(".")[3]
+        elif name.startswith("features."):
+            _, stage, rest = name.split(".", 2)
+            ours = f"features.{int(stage) - 1}.{rest}"
+        else:
+            ours = name
+        shape = wanted[ours].shape if ours in wanted else value.shape
+        if ours == "patch_embed.proj.weight":
+            value = value[:, :, None].expand(-1, -1, shape[2], -1, -1) / shape[2]
+        elif ours.endswith("relative_position_bias_table"):
+            value = value.repeat(shape[0] // len(value), 1)
+        found[ours] = value.contiguous()
+    return found
 
 
 class VideoStream(nn.Module):
