@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from captioner.data.inputs import ReadClip
 from captioner.inference.captions import WrittenBatch
-from captioner.inference.claims import find_faults
+from captioner.inference.claims import Supports, find_claims, find_faults
 from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.evidence import gather, link_phrases
 from captioner.inference.manner import finish
-from captioner.inference.results import Caption
+from captioner.inference.results import Caption, ToldClaim
 from captioner.inference.rewording import feel, hedge
 from captioner.inference.supports import DARK, nobody_there, say_nobody
 
 log = logging.getLogger(__name__)
 
 FELT = "feelings"
+# Claims of one caption hold together more often than if they were independent: the power of their product that fits.
+TOGETHER = 0.7
+_OUTRIGHT = ("people", "light", "distance", "feeling")  # counted and measured outright; what is felt is a belief
 # Belief from which on a feeling is stated, and up to which none is told; between them it "seems" so.
 SURE, FLAT = 0.5, 0.25
 
@@ -46,10 +51,36 @@ def finish_caption(
     event_follows = asked.events is not None
     finish(caption, asked.style, several=several, neutral=asked.neutral, event_follows=event_follows)
     support_units(caption)
+    caption.claims = told_claims(caption.text, made.held[row]) if asked.claims and made.held else []
+    caption.confidence = confidence_of(caption.claims)
     if asked.evidence and clip.pictures is not None:
         caption.evidence = gather(made, row, clip.pictures, clip.tracks, person)
         caption.evidence.readings = clip.readings
     return None
+
+
+def told_claims(text: str, supports: Supports | None) -> list[ToldClaim]:
+    """The claims of a text with how probable each is; none where nothing was measured."""
+    told = []
+    for claim in find_claims(text) if supports else ():
+        measured = (supports or {}).get(claim.kind, {})
+        known = [measured[name] for name in claim.names if name in measured]
+        best = max(known, key=lambda support: support.probability, default=None)
+        chance = None if best is None else round(best.probability, 4)
+        words = text[claim.start : claim.end]
+        told.append(
+            ToldClaim(claim.kind, claim.name, words, claim.start, claim.end, chance, best.source if best else "")
+        )
+    return told
+
+
+def confidence_of(claims: Sequence[ToldClaim]) -> float | None:
+    """The chance that all claims hold: measured ones as if they were independent, each said once; None without any."""
+    chances = {(each.kind, each.name): each.probability for each in claims if each.probability is not None}
+    chances = {key: chance for key, chance in chances.items() if key[0] not in _OUTRIGHT}
+    if not chances:
+        return None
+    return round(math.prod(chances.values()) ** TOGETHER, 4)
 
 
 def place_caption(caption: Caption, clip: ReadClip, counts_faces: bool) -> None:

@@ -57,6 +57,19 @@ class Link:
 
 
 @dataclass(frozen=True)
+class ToldClaim:
+    """Something that a caption claims in `text[start:end]`, and how probable it is by what was measured."""
+
+    kind: str  # phrase (of the face), action, gender, people, other (a second person's action), feeling, ...
+    name: str
+    text: str
+    start: int
+    end: int
+    probability: float | None  # None: nothing was measured that speaks for or against it
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class AUCurve:
     """An action unit through a clip: its values 0..1 at seconds, and who says so."""
 
@@ -181,6 +194,8 @@ class Caption:
     emotion_source: str = ""  # who believes that: the captioner's own head, an emotion prior, or both
     person: int = 0  # whose face it is about, 1 the most dominant; 0 when no person was asked for
     duration: float = 0.0  # seconds of the whole file
+    claims: list[ToldClaim] = field(default_factory=list)  # all that can be false in the text
+    confidence: float | None = None  # chance that all claims hold; None where nothing was measured
     event: str = ""  # the sentence of the text that a public captioner wrote, where one was asked for
     event_source: str = ""  # "by NAME, not measured"
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
@@ -207,6 +222,7 @@ class Caption:
         return plain | {
             "action_units": [asdict(unit) for unit in self.action_units],
             "phrases": [asdict(each) for each in self.phrases],
+            "claims": [asdict(each) for each in self.claims],
         }
 
 
@@ -260,6 +276,7 @@ def restore_caption(plain: dict[str, Any]) -> Caption:
     own = {f.name: plain[f.name] for f in fields(Caption) if f.name in plain and f.name not in _NOT_PLAIN}
     own["action_units"] = [ActionUnit(**unit) for unit in plain["action_units"]]
     own["phrases"] = [Link(**each) for each in plain["phrases"]]
+    own["claims"] = [ToldClaim(**each) for each in plain.get("claims", [])]
     return Caption(**own)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from captioner.data.inputs import ReadClip
 from captioner.data.measured import Judges, numbers_of
 from captioner.faces.face_reading import FaceReading, FaceReadings
-from captioner.inference.claims import THRESHOLDS, Support
+from captioner.inference.claims import Support
 from captioner.inference.heard import hear_clip, voice_support, with_sound
 from captioner.inference.results import Caption
 from captioner.lexicon.actions import ACTIONS
@@ -22,7 +22,6 @@ from captioner.model.batch import MEASURES
 # Face heights as shares of the picture (brows to chin), from which on a person is far away or fills the picture.
 FAR, NEAR = 0.14, 0.56
 DARK = 0.16  # mean brightness up to which a picture is called dark
-_ALLOWED = 0.51  # of what may be said where nothing else is known
 
 NO_FACE = "No face can be seen."
 DIM = "The picture is dark."
@@ -33,7 +32,7 @@ def supports_of_measures(logits: Tensor) -> dict[str, Mapping[str, Support]]:
     chances = dict(zip(MEASURES, logits.sigmoid().tolist(), strict=True))
     return {
         "phrase": {name: Support(chances[name], None, "face") for name in PHRASES},
-        "action": _something({name: Support(chances[name], None, "movement") for name in ACTIONS}),
+        "action": {name: Support(chances[name], None, "movement") for name in ACTIONS},
         "gender": _gender(chances["woman"]),
         "people": {"two": Support(chances["company"], None, "people followed")},
     }
@@ -92,13 +91,7 @@ def say_nobody(caption: Caption, dark: bool) -> None:
     caption.text = f"{NO_FACE} {DIM}" if dark else NO_FACE
     caption.words, caption.phrases, caption.action_units = [], [], []
     caption.emotion, caption.emotion_source, caption.score = {}, "", 0.0
-
-
-def _something(actions: Mapping[str, Support]) -> dict[str, Support]:
-    """The same; where nothing is likely enough to be told, that somebody looks ahead may be."""
-    if any(support.probability >= THRESHOLDS["action"] for support in actions.values()):
-        return dict(actions)
-    return {**actions, "still": Support(_ALLOWED, None, "nothing else is likely")}
+    caption.claims, caption.confidence = [], 0.0
 
 
 def _distance(person: FaceReading, size: tuple[int, int]) -> dict[str, Support]:

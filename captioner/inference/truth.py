@@ -21,6 +21,7 @@ from captioner.lexicon.circumstances import FEELINGS
 from captioner.lexicon.phrases import OPPOSITES, PHRASES
 from captioner.model.phrase_judge import expected_best
 
+NOTHING_DONE = "is in front of the camera"  # which claims nothing
 MOST_ACTIONS = 2  # of the main person in a plain sentence
 _PLAIN_WORDS = {"smile": "smile"}  # where the lexicon's favourite is no word of everyday
 
@@ -36,7 +37,7 @@ class Plan:
 
 
 def plan_of(supports: Supports) -> Plan:
-    """The phrases whose expected F1 is largest, the actions that are likely, woman or man where that is certain."""
+    """The phrases whose expected F1 is largest, the actions that are likely if any is, woman or man where that is certain."""
     phrases: list[str] = []
     chances: list[float] = []
     for name, support in _by_chance(supports.get("phrase", {})):
@@ -51,7 +52,7 @@ def plan_of(supports: Supports) -> Plan:
     named = _by_chance(supports.get("gender", {}))
     person = next((name for name, support in named if support.probability >= THRESHOLDS["gender"]), "person")
     felt = [name for name, support in _by_chance(supports.get("feeling", {})) if _enough("feeling", support)]
-    return Plan(tuple(phrases[: expected_best(chances)]), tuple(actions) or ("still",), person, *felt[:1])
+    return Plan(tuple(phrases[: expected_best(chances)]), tuple(actions), person, *felt[:1])
 
 
 def _enough(kind: str, support: Support) -> bool:
@@ -100,7 +101,8 @@ def _event_holds(sentence: str, plan: Plan, supports: Supports) -> bool:
     told = {name for claim in claims if claim.kind == "action" for name in claim.names}
     named = {name for claim in claims if claim.kind == "gender" for name in claim.names}
     right = plan.person in named or (plan.person == "person" and not named)
-    return bool(sentence) and plan.actions[0] in told and right and not find_faults(f"{sentence}.", supports)
+    told_likeliest = plan.actions[0] in told if plan.actions else not told
+    return bool(sentence) and told_likeliest and right and not find_faults(f"{sentence}.", supports)
 
 
 def _face_holds(sentence: str, event: str, plan: Plan, supports: Supports) -> bool:
@@ -130,6 +132,8 @@ _PRONOUNS = {"woman": ("her", "her", "she"), "man": ("his", "him", "he"), "perso
 
 
 def _verbs(plan: Plan) -> str:
+    if not plan.actions:
+        return NOTHING_DONE
     their, them, they = _PRONOUNS[plan.person]
     verbs = [
         ACTIONS[name][0][0].format(their=their, them=them, they=they, other="another person") for name in plan.actions
