@@ -3,6 +3,7 @@
     python scripts/measure.py faces --photos photos --split test               the face reader
     python scripts/measure.py animator --faces photos --bundle FILE            animated photos, read by MediaPipe
     python scripts/measure.py evidence --manifest data/clips/manifest.jsonl    links from phrases to action units
+    python scripts/measure.py claims --manifest data/clips/manifest.jsonl      captions against what clips show
     python scripts/measure.py golden emotionclip|lisf|mfcc FOLDER              what public code computed, and ours
     python scripts/measure.py voices sound|rules|words                         recognisers that hear and read, synthetic
 
@@ -60,6 +61,33 @@ def measure_faces(parser: ArgumentParser, arguments: list[str]) -> None:
         before = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
         rounded = {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in tables.items()}
         write_text(options.json, json.dumps(before | rounded, indent=1) + "\n")
+
+
+def measure_claims(parser: ArgumentParser, arguments: list[str]) -> None:
+    """Is it true what a captioner says? Claims against what synthetic clips are known to show (--manifest), and photos
+    captioned as clips that stand still (--photos)."""
+    from captioner.inference.predictor import Captioner
+    from eval.quality.told import measure_photos, measure_told
+
+    parser.add_argument("-m", "--model", default="default")
+    parser.add_argument("--manifest", type=Path, help="of synthetic clips")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--clips", type=int, default=0, help="the first so many (default: all)")
+    parser.add_argument("--style", default="faces")
+    parser.add_argument("--mirror", action="store_true", help="also of the mirror images: do sides swap?")
+    parser.add_argument("--photos", type=Path, help="folder of annotated photos")
+    parser.add_argument("--count", type=int, default=200, help="of photos (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    captioner = Captioner.from_pretrained(options.model)
+    tables = {}
+    if options.manifest:
+        records = read_manifest(options.manifest, split=options.split)[: options.clips or None]
+        told = measure_told(captioner, records, options.style, options.mirror)
+        tables[f"{len(records)} synthetic clips, {options.style}"] = told
+    if options.photos:
+        tables["photos"] = measure_photos(captioner, options.photos, SPLITS.index(options.split), options.count)
+    for title, scores in tables.items():
+        print(title, *(f"  {name:28s} {value:8.4f}" for name, value in scores.items()), sep="\n")
 
 
 def measure_animator(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -163,6 +191,7 @@ def _use_threads(count: int) -> None:
 
 COMMANDS = {
     "faces": measure_faces,
+    "claims": measure_claims,
     "animator": measure_animator,
     "evidence": measure_evidence,
     "golden": measure_golden,

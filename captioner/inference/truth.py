@@ -37,7 +37,7 @@ class Plan:
 
 
 def plan_of(supports: Supports) -> Plan:
-    """The phrases whose expected F1 is largest, the actions that are likely if any is, woman or man where that is certain."""
+    """The phrases whose expected F1 is largest, the likely actions if any, woman or man where that is certain."""
     phrases: list[str] = []
     chances: list[float] = []
     for name, support in _by_chance(supports.get("phrase", {})):
