@@ -75,10 +75,10 @@ def true_text(text: str, plan: Plan, supports: Supports, style: str = "") -> str
     event = first if _event_holds(first, plan, supports) else event_sentence(plan)
     kept, face = [event], ""
     for sentence in sentences[1:]:
-        kinds = {claim.kind for claim in find_claims(f"x. {sentence}.")}
+        kinds = {claim.kind for claim in find_claims(f"a. {sentence}.")}
         if "phrase" in kinds:
             face = face or sentence
-        elif kinds and not find_faults(f"x. {sentence}.", supports):
+        elif kinds and not find_faults(f"a. {sentence}.", supports):
             kept.append(sentence)
     if not _face_holds(face, event, plan, supports):
         face = face_sentence(plan, said_of(event))
@@ -109,7 +109,7 @@ def _face_holds(sentence: str, event: str, plan: Plan, supports: Supports) -> bo
     """Whether event and face sentence together name the planned phrases, and nothing else is wrong with the latter."""
     wanted = frozenset(plan.phrases)
     whole = f"{event}. {sentence}." if sentence else f"{event}."
-    return said_of(whole) == wanted and not find_faults(f"x. {sentence}.", supports)
+    return said_of(whole) == wanted and not find_faults(f"a. {sentence}.", supports)
 
 
 def event_sentence(plan: Plan) -> str:
