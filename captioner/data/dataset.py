@@ -7,6 +7,7 @@ order of workers and a resumed run change nothing.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -15,6 +16,7 @@ from captioner.config import DataConfig, ModelConfig, TrainConfig
 from captioner.data.clip_window import clip_window
 from captioner.data.feature_store import FeatureStore
 from captioner.data.inputs import read_inputs
+from captioner.data.measured import Judges, NumbersReader
 from captioner.data.manifest import Record
 from captioner.errors import VideoError
 from captioner.lexicon.phrases import find_phrases
@@ -161,7 +163,17 @@ class ClipDataset(Dataset[ClipItem]):
             return self.store.load(record.video, window) if window else self.store.load(record.video)
         side = self.data.short_side or self.config.video.size
         start, end = window or (0.0, None)
-        return read_inputs(record.video, self.config, short_side=side, start=start, end=end).inputs[0]
+        inputs = read_inputs(record.video, self.config, short_side=side, start=start, end=end).inputs[0]
+        if self.config.prompts.measured:
+            reader, judges = self.measurer
+            inputs.measured = judges.of_first(reader.read(record.video))
+        return inputs
+
+    @cached_property
+    def measurer(self) -> tuple[NumbersReader, Judges]:
+        """Who measures the people of clips that no store knows, and who judges that."""
+        reader = NumbersReader(self.config.experts)
+        return reader, Judges(reader.values)
 
     def styled_captions(self, record: Record) -> dict[int, Sequence[str]]:
         """Captions by the place of their style in the model's list; a style nobody wrote in is left out."""

@@ -96,13 +96,13 @@ def said_of(text: str) -> frozenset[str]:
 
 
 def _event_holds(sentence: str, plan: Plan, supports: Supports) -> bool:
-    """Whether an event sentence is true, and tells the likeliest action."""
+    """Whether an event sentence is true, and tells the planned actions."""
     claims = find_claims(f"{sentence}.")
     told = {name for claim in claims if claim.kind == "action" for name in claim.names}
     named = {name for claim in claims if claim.kind == "gender" for name in claim.names}
     right = plan.person in named or (plan.person == "person" and not named)
-    told_likeliest = plan.actions[0] in told if plan.actions else not told
-    return bool(sentence) and told_likeliest and right and not find_faults(f"{sentence}.", supports)
+    told_all = set(plan.actions) <= told if plan.actions else not told
+    return bool(sentence) and told_all and right and not find_faults(f"{sentence}.", supports)
 
 
 def _face_holds(sentence: str, event: str, plan: Plan, supports: Supports) -> bool:
