@@ -16,8 +16,8 @@ from captioner.config import DataConfig, ModelConfig, TrainConfig
 from captioner.data.clip_window import clip_window
 from captioner.data.feature_store import FeatureStore
 from captioner.data.inputs import read_inputs
-from captioner.data.measured import Judges, NumbersReader
 from captioner.data.manifest import Record
+from captioner.data.measured import Judges, NumbersReader
 from captioner.errors import VideoError
 from captioner.lexicon.phrases import find_phrases
 from captioner.model.batch import NO_LABEL, CaptionTargets, ClipInputs, ClipItem
