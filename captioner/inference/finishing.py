@@ -21,8 +21,8 @@ from captioner.inference.supports import DARK, nobody_there, say_nobody
 log = logging.getLogger(__name__)
 
 FELT = "feelings"
-# Claims of one caption hold together more often than if they were independent: the power of their product that fits.
-TOGETHER = 0.7
+# What is said was chosen because it looked likely, and is a little less so: the power of the product that fits.
+TOGETHER = 1.3
 _OUTRIGHT = ("people", "light", "distance", "feeling")  # counted and measured outright; what is felt is a belief
 # Belief from which on a feeling is stated, and up to which none is told; between them it "seems" so.
 SURE, FLAT = 0.5, 0.25
