@@ -25,6 +25,7 @@ from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
 from captioner.serve.counters import Counters
 from captioner.serve.fetching import fetch_video
+from captioner.serve.memory import give_back
 from captioner.serve.serve_limits import ServeLimits
 from captioner.stopping import Stopped, stoppable
 from captioner.version import __version__
@@ -172,6 +173,7 @@ class JobBoard:
             self.counters.seconds.observe(time.monotonic() - began)
             if job.id not in self.jobs or not job.address:
                 self._delete(job)
+            give_back()
 
     def _end(self, job: CaptionJob, status: str, error: str = "") -> None:
         job.set(status=status, error=error)

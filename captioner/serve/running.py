@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import captioner
 from captioner.errors import CaptionerError, ConfigError
+from captioner.serve.memory import share_arenas
 from captioner.serve.serve_limits import LOOPBACK, ServeLimits
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def serve(options: Options) -> int:
     from captioner.serve.api import create_app
 
     limits = limits_of(options)
+    share_arenas()
     with taken_port(options.host, options.port) as port:
         with loading(options.model, options.quiet):
             model = captioner.load(

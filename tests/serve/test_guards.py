@@ -14,7 +14,7 @@ import pytest
 from captioner.cli import main
 from captioner.errors import CaptionerError
 from captioner.output.arguments import Options
-from captioner.serve import running
+from captioner.serve import memory, running
 from captioner.serve.jobs import CaptionJob, CaptionWish
 from tests.output.fakes import FakeModel
 from tests.serve.conftest import Server
@@ -210,3 +210,16 @@ def test_the_command_serves_until_control_c(
     said = capsys.readouterr()
     assert said.out.startswith("captioner serves at http://127.0.0.1:")
     assert said.err == "device: cpu\nstopped; uploads are deleted\n"
+
+
+def test_memory_is_given_back_where_the_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, tuple[int, ...]]] = []
+
+    class Library:
+        def mallopt(self, *given: int) -> None:
+            calls.append(("mallopt", given))
+
+    monkeypatch.setattr(memory, "_library", Library)
+    memory.share_arenas(3)
+    memory.give_back()  # this library cannot, and that is no fault
+    assert calls == [("mallopt", (-8, 3))]
