@@ -92,7 +92,7 @@ def pieces(
             watch(shown, fresh)
         if shown.second >= due or not held:
             held.append(shown.held())
-            due = shown.second + keep - STEP / 2
+            due = shown.second + keep - 1e-6
     if shown is not None and held:
         yield from _divide(held, (shot, start, max(shown.duration, start)), seconds, samplings)
 
