@@ -37,7 +37,7 @@ from prompts.action_units import MAIN_AUS
 
 RATE = 10.0  # pictures a second in which people are followed
 MOST_EXAMINED = 16  # faces a second that the networks look at; a crowd shares them
-LONG = ((60.0, 1), (900.0, 2))  # up to so many seconds every n-th picture is examined; of longer videos every fourth
+LONG = ((4.0, 1), (900.0, 2))  # up to so many seconds every n-th picture is examined; of longer videos every fourth
 _BATCH = 32  # crops examined together
 _KEPT = 16  # latest pictures: a face found late is looked for in them
 _FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1"))  # convolutions of timm's ResNets and their norms
