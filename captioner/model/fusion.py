@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
 from captioner.config import FusionConfig
@@ -84,6 +83,8 @@ def text_mask(length: int, right: int, device: torch.device) -> Any:
     On a GPU it is told as a rule, not as a table: so attention keeps its flash kernel.
     """
     if device.type == "cuda":
+        from torch.nn.attention.bias import causal_lower_right  # loads torch's compiler: a second and 150 MB
+
         return causal_lower_right(length, right + length)
     return torch.ones(length, right + length, dtype=torch.bool, device=device).tril(right)
 
