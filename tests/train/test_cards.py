@@ -23,12 +23,21 @@ def test_captioner() -> None:
 
 def test_pe_clip() -> None:
     result = {"split": 1, "train": 20, "test": 10, "top1": 0.345, "trained_parameters": 2.5e5, "parameters": 1e6}
-    card = render_card("pe_clip", result=result, dataset="ve8", source="")
+    scores = {"UAR": 0.3, "WA-F1": 0.31, "macro F1": 0.29, "mAP": 0.4, "ECE": 0.1}
+    card = render_card("pe_clip", title="PE-CLIP", result={**result, "scores": scores}, dataset="ve8", source="")
     assert card.startswith(
         "# PE-CLIP, split 1 of ve8\n\nTrained on 20 clips, top-1 34.5 % on the 10 of the other side."
     )
+    assert "UAR 30.0 %, weighted F1 0.310, macro F1 0.290, mAP 0.400, calibration error 0.100;" in card
     assert "0.25 M of 1.00 M parameters" in card and "those of a random CLIP" in card
     assert "The dataset's terms bind these weights too.\n" in card
+
+
+def test_emotionclip_converted_or_fitted() -> None:
+    converted = render_card("emotionclip", name="file.pt", digest="abc", fit=None)
+    assert "from `file.pt` (sha256 abc)" in converted and "It has no labels" in converted
+    fitted = render_card("emotionclip", name="", digest="", fit="A linear probe: top1 0.500.")
+    assert "A linear probe: top1 0.500." in fitted and "convert.py" not in fitted and "no labels" not in fitted
 
 
 def test_pair_with_and_without_validation() -> None:
@@ -41,7 +50,7 @@ def test_pair_with_and_without_validation() -> None:
 
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="'result' is undefined"):
-        render_card("pe_clip", dataset="ve8", source="")
+        render_card("pe_clip", title="PE-CLIP", dataset="ve8", source="")
 
 
 def test_cells() -> None:

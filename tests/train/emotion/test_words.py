@@ -20,8 +20,11 @@ from captioner.train.emotion.spoken_clips import SpokenClips, SpokenStore, score
 from captioner.train.emotion.words_config import SentimentConfig, WordsRun
 from captioner.train.emotion.words_recipe import run_words, sentence_ids, words_pace
 from captioner.train.fitting import FitConfig
+from eval import words_runs
+from eval.ablation import AblationOptions, AblationRow, AblationTable
 from eval.words_runs import words_table
 from tests.emotion.test_emotion_clip import SMALL
+from tests.helpers import ROOT
 from tests.train.emotion.test_emotion_protocol import paint
 
 LINES = {
@@ -230,3 +233,16 @@ def test_the_table_compares_seed_by_seed() -> None:
     one = {"R@1": 0.2, "top1": 0.5, "UAR": 0.4, "mAP": 0.3, "by chance": 0.01, "commonest": 0.25}
     text = words_table({"a": [one, one], "b": [{**one, "top1": 0.6}, {**one, "top1": 0.7}]})
     assert "65.0 ± 7.1 (+15.0 ± 7.1)" in text and "| chance, commonest | 1.0 | 25.0 |" in text
+
+
+@pytest.mark.slow
+def test_rows_are_learned_probed_and_kept(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="needs the extra eval")
+    words = [f"emotion.{word}" for word in SMALL] + [f"manifest={manifest}", "said=transcript", "seconds=[0.5,10]"]
+    words += ["kept=8", "batch=4", "epochs=1", "sentiment.source=lexicon", "sentiment.most_neutral=1"]
+    options = AblationOptions(ROOT / "configs/emotion/emotionclip.yaml", tmp_path, tuple(words), seeds=1)
+    table = AblationTable("tiny", (AblationRow("vanilla", ("emotion.subject.rule=none",)),))
+    found = words_runs.run_words_rows(table, options)
+    assert set(words_runs.COLUMNS) <= found["vanilla"][0].keys()
+    monkeypatch.setattr(words_runs, "run_words", None)  # what was finished is read
+    assert words_runs.run_words_rows(table, options) == found
