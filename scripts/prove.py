@@ -3,7 +3,7 @@
     python scripts/prove.py engines configs/tiny.yaml [--steps 50 --processes 1,2,4] [key=value ...]
     python scripts/prove.py kills configs/tiny.yaml [--kills 20 --steps 60] [key=value ...]
     python scripts/prove.py stops configs/tiny.yaml [--steps 12] [key=value ...]
-    python scripts/prove.py fuzz --files 300 [--seed 0] [--keep DIR] [--model NAME|PATH]
+    python scripts/prove.py fuzz [--corpora clips,files,models,scores,addresses] [--files 20] [--seed 0] [--keep DIR]
 
 engines, kills and stops train in CPU processes, without dropout (processes draw their own), on drawn clips; everything
 is written under --out (a new folder by default), where a run that came to its end before is not made again.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from _command import config_arguments, run_subcommand
 
+from captioner.errors import ConfigError, unknown
 from eval.proofs import fuzz, kills, stops
 from eval.proofs.runs import TrainingRuns, available_engines
 
@@ -66,29 +67,36 @@ def _numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def check_videos(parser: ArgumentParser, arguments: list[str]) -> int:
-    """Damage small videos at random and caption each: no traceback, no hang, no crash, bounded memory. What became of
-    the files is printed; a file that broke a promise stays in --keep."""
-    parser.add_argument("--files", type=int, default=300)
+def check_inputs(parser: ArgumentParser, arguments: list[str]) -> int:
+    """Hostile input by construction: damaged clips, special files, checkpoints, score files, addresses (TLS too). No
+    traceback, no hang, bounded memory, the right exit code; what broke a promise is named and stays in --keep."""
+    parser.add_argument("--corpora", default=",".join(fuzz.CORPORA), help="of %(default)s (default: all)")
+    parser.add_argument("--files", type=int, help="cases of each corpus (default: 500, 150, 60, 300, 60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", metavar="NAME|PATH")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where files that broke a promise stay")
     options = parser.parse_args(arguments)
+    if odd := sorted(set(options.corpora.split(",")) - set(fuzz.CORPORA)):
+        raise ConfigError(unknown("corpus", odd[0], fuzz.CORPORA))
+    faults = 0
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        outcomes = fuzz.fuzz_videos(folder, options.files, options.seed, options.model)
-    codes = Counter(str(outcome.code) for outcome in outcomes)
-    bad = [outcome for outcome in outcomes if outcome.fault]
-    later = [outcome.seconds for outcome in outcomes[1:]] or [0.0]
-    print(
-        f"{len(outcomes)} files: {codes['0']} captioned, {codes['1']} refused with a cause, {len(bad)} faults; "
-        f"at most {max(later):.1f} s a file and {max(outcome.memory for outcome in outcomes) >> 10} MiB"
-    )
-    return 1 if bad else 0
+        for name in options.corpora.split(","):
+            count = options.files or fuzz.CORPORA[name][0]
+            outcomes = fuzz.fuzz_corpus(name, folder, count, options.seed, options.model)
+            codes = Counter(str(outcome.code) for outcome in outcomes)
+            bad = sum(bool(outcome.fault) for outcome in outcomes)
+            later = [outcome.seconds for outcome in outcomes[1:]] or [0.0]
+            told = ", ".join(f"{number} with code {code}" for code, number in sorted(codes.items()))
+            most = max(outcome.memory for outcome in outcomes) >> 10
+            told += f"; {bad} faults; at most {max(later):.1f} s and {most} MiB"
+            print(f"{len(outcomes)} {name}: {told}", flush=True)
+            faults += bad
+    return 1 if faults else 0
 
 
-COMMANDS = {"engines": check_engines, "kills": check_kills, "stops": check_stops, "fuzz": check_videos}
+COMMANDS = {"engines": check_engines, "kills": check_kills, "stops": check_stops, "fuzz": check_inputs}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 
 from captioner.errors import VideoError
-from captioner.video.limits import limits, raised
+from captioner.video.input_limits import limits, raised
 from captioner.video.selective import Index
 from captioner.video.source import VideoSource
 

@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 from captioner.errors import VideoError, public_name, said_in_a_line
 from captioner.stopping import heed_stop
 from captioner.version import __version__
-from captioner.video.limits import limits, raised
+from captioner.video.input_limits import limits, raised
 
 BLOCK = 1 << 18  # bytes
 KEPT, FRESH = 4, 300.0  # addresses kept for who opens them again, and for how many seconds

@@ -23,7 +23,7 @@ from captioner.errors import VideoError
 from captioner.files import atomic
 from captioner.video.clock import Survey, survey_of
 from captioner.video.frames import Scaler, orientation_of, scaled_size, shown_size
-from captioner.video.limits import limits, raised
+from captioner.video.input_limits import limits, raised
 from captioner.video.sampling import Sampling, check_start, ends_early, wanted_seconds
 from captioner.video.selective import CODECS, Unpickable, on_screen, pick
 from captioner.video.sound_track import SoundTrack

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from captioner.errors import VideoError, public_name
 from captioner.files import missing
 from captioner.video.fetch import Fetched, fetch
-from captioner.video.limits import limits, raised
+from captioner.video.input_limits import limits, raised
 
 # A playlist must not make FFmpeg open other files or addresses; what it has no word for is refused while it probes.
 _LOCAL = {"protocol_whitelist": "none"}

@@ -12,7 +12,7 @@ import pytest
 
 from captioner.errors import ConfigError, VideoError, public_name
 from captioner.video import fetch as fetching
-from captioner.video.limits import KEY, Limits, limits
+from captioner.video.input_limits import KEY, Limits, limits
 from captioner.video.source import VideoSource
 from tests.helpers import ROOT, noise_video
 

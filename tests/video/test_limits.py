@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from captioner.errors import VideoError
-from captioner.video.limits import KEY
+from captioner.video.input_limits import KEY
 from captioner.video.reading import probe, read_clip
 from captioner.video.source import VideoSource
 from tests.helpers import noise_video
