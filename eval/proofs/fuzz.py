@@ -1,4 +1,4 @@
-"""Hostile input is captioned, scored or refused in one line: no traceback, no hang, bounded memory, right exit codes."""
+"""Hostile input is captioned, scored or refused in a line: no traceback, no hang, bounded memory, right exit codes."""
 
 import contextlib
 import io
