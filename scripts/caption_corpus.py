@@ -113,7 +113,8 @@ def run_parts(left: list[CorpusPart], options: Options, out: str, given: argpars
     roots = os.pathsep.join([str(Path(__file__).parent), str(Path(captioner.__file__).parents[1])])
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [roots, os.environ.get("PYTHONPATH", "")]))}}
     if not ray.is_initialized():
-        ray.init(address=given.address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
+        address = given.address or "local"  # a cluster of one's own: a stale one would be waited for
+        ray.init(address=address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
     context = data.DataContext.get_current()
     context.max_errored_blocks = -1  # a part that kills its workers costs itself
     context.enable_progress_bars = False
