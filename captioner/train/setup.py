@@ -176,7 +176,7 @@ def usual_workers(store: FeatureStore | None, processes: int) -> int:
 def about_validation(config: Config, clips: int) -> str:
     """On which clips `best` is chosen."""
     if not clips or not config.train.validate_every:
-        return "nothing: it is the end of training (no validation part; data.val_share holds clips out)"
+        return "nothing, it is the end of training (data.val_share holds clips out, train.validate_every validates)"
     if has_split(config.data.manifest, "val"):
         return f"{clips} clips of the manifest's validation part"
     return f"{clips} training clips held out by group (data.val_share={config.data.val_share:g})"
