@@ -55,9 +55,9 @@ def test_words_for_one_emotion_lie_close() -> None:
 
 @pytest.mark.slow
 def test_recognisers_learn_the_lessons_a_little() -> None:
-    sound = measure_sound(0, 120, 3)
+    sound = measure_sound(0, 256, 9)
     assert sound["sound alone"] > sound["commonest"] + 0.05
-    rules = measure_rules(0, 96, 1)
+    rules = measure_rules(0, 64, 1)
     assert set(rules) >= {"LGF", "late mean", "audio alone", "video alone"}
-    votes = measure_votes(0, 96, 1)
+    votes = measure_votes(0, 64, 1)
     assert all(np.isfinite(value) for value in votes.values()) and len(SHOWN) == 3
