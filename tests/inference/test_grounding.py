@@ -44,7 +44,7 @@ def test_nobody_is_claimed_where_nobody_is(model: Captioner) -> None:
             continue
         assert caption.text.startswith("No face can be seen."), (kind, caption.text)
         assert (caption.confidence, caption.claims, caption.phrases) == (0.0, [], []), kind
-    assert len(wrong) <= 1, wrong  # a lamp, now and then, is a face to every network here
+    assert {kind for kind, _ in wrong} <= {"lamps", "fronts"}, wrong  # they look like faces to every network here
 
 
 @pytest.mark.parametrize("style", ["faces", "plain"])
