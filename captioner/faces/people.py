@@ -11,8 +11,7 @@ from captioner.faces.track import Followed, Rules, square_of
 # Odds of a face that the landmark network gives on average over a life: .997 and more of 116 faces, moving photos and
 # synthetic clips; .95 to .99 of what it takes for faces in writing.
 SURE = 0.985
-DOUBTED = 0.3  # odds of the finder up to which a track must be surer still, and last
-SURER = 0.995
+DOUBTED = 0.3  # odds of the finder up to which a track must last
 LONG = 8  # frames
 LOST = 30  # frames for which somebody may be lost in one shot and be found again close by
 ALIKE = 0.55  # likeness at which two tracks are one person wherever they are
@@ -31,7 +30,7 @@ def is_face(track: Followed, least: int) -> bool:
     sure, found = float(np.mean(track.scores)), float(np.mean(track.odds))
     if len(track.at) < least or sure < SURE:
         return False
-    return found > DOUBTED or (sure > SURER and len(track.at) >= LONG)
+    return found > DOUBTED or len(track.at) >= LONG
 
 
 def join_tracks(tracks: Sequence[Followed], cuts: Sequence[int]) -> list[Followed]:

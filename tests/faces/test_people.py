@@ -32,7 +32,7 @@ def track(
         (0.99, 0.8, 20, True), (0.99, 0.5, 4, True),
         (0.9, 0.9, 50, False),  # a pattern: the finder is sure of it, the landmarks find no hold
         (0.97, 0.1, 50, False),  # a tree: the landmarks settle, the finder sees nothing
-        (0.997, 0.1, 50, True), (0.99, 0.1, 5, False),  # a profile lasts
+        (0.99, 0.1, 50, True), (0.99, 0.1, 5, False),  # a profile lasts
         (0.99, 0.8, 3, False),  # a glimpse
     ],
 )  # fmt: skip
