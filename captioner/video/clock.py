@@ -36,6 +36,7 @@ class Survey:
 def survey_of(container: InputContainer, stream: Any, source: VideoSource) -> Survey:
     """Exact times from the packets where that is cheap or the header is silent, else as the header says."""
     fps = float(stream.average_rate or stream.guessed_rate or 25)
+    fps = fps if 0.01 <= fps <= 10_000 else 25.0  # no camera has another; a damaged header may say years
     base = float(stream.time_base)
     stated = stream.duration * base if stream.duration else (container.duration or 0) / av.time_base
     if stated > 0 and (source.size is None or source.size > SCAN_BYTES):

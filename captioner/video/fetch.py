@@ -287,6 +287,8 @@ def fetch_once(address: str, private: bool | None = None, most: int | None = Non
 def _cause(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server says {error.code} {said_in_a_line(Exception(error.reason))}"
+    if isinstance(error, UnicodeError):
+        return "its host cannot be a name of the net"
     reason = getattr(error, "reason", error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({reason.verify_message})"

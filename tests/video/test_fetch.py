@@ -154,6 +154,10 @@ def test_playlists_bring_pieces_of_their_own_host_alone(site: str) -> None:
     assert "names 1 pieces" in refusal(f"{site}/self.m3u8")
 
 
+def test_names_that_no_host_can_have() -> None:
+    assert "its host cannot be a name of the net" in refusal(f"http://{'a' * 300}/")
+
+
 def test_secrets_are_not_told(site: str) -> None:
     told = public_name("https://me:pass@host.org/a%20b.mp4?token=S3CRET#f")
     assert re.fullmatch(r"https://host\.org/a%20b\.mp4\?~[0-9a-f]{8}", told)

@@ -43,6 +43,16 @@ def test_a_clock_that_leaps_counts_for_nothing(tmp_path: Path) -> None:
     assert probe(calm).duration == pytest.approx(60, abs=1)
 
 
+def test_a_rate_of_a_picture_in_years_is_no_rate(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream: Any = out.add_stream("mjpeg", rate=Fraction(7, 1565873494))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for _ in range(6):
+            out.mux(stream.encode(av.VideoFrame(64, 48, "yuvj420p")))
+        out.mux(stream.encode(None))
+    assert probe(tmp_path / "a.avi").duration < 60
+
+
 def test_pixels_are_bounded_and_one_key_raises_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = noise_video(tmp_path / "a.mp4", 0)
     monkeypatch.setenv(KEY, "pixels=6000")
