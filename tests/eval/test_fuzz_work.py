@@ -11,7 +11,8 @@ import captioner
 import captioner.cli
 from captioner.video.reading import probe
 from eval.proofs import fuzz
-from eval.proofs.fuzz import KINDS, FuzzOutcome, caption_lines, fuzz_videos, make_sound_video
+from eval.proofs.cases import Case
+from eval.proofs.fuzz import KINDS, FuzzOutcome, fuzz_corpus, make_sound_video, run_commands
 
 
 def test_sound_videos_are_sound(tmp_path: Path) -> None:
@@ -30,13 +31,13 @@ class Worker:
         Worker.begun += 1
         self.process = SimpleNamespace(returncode=None)
 
-    def caption(self, path: Path) -> FuzzOutcome:
-        number = int(path.name[:4])
-        assert path.read_bytes()
+    def run(self, case: Case) -> FuzzOutcome:
+        number = int(case.name[:4])
+        assert case.made is not None and case.made.read_bytes()
         if number % 4 == 3:
             self.process.returncode = -11
-            return FuzzOutcome(path.name, "ends the program (-11)", None, 0.1, 0)
-        return FuzzOutcome(path.name, "a traceback" if number % 3 == 2 else "", 0, 0.1, 9)
+            return FuzzOutcome(case.name, "ends the program (-11)", None, 0.1, 0)
+        return FuzzOutcome(case.name, "a traceback" if number % 3 == 2 else "", 0, 0.1, 9)
 
     def stop(self) -> None: ...
 
@@ -44,29 +45,33 @@ class Worker:
 def test_what_broke_a_promise_is_kept_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fuzz, "CaptionWorker", Worker)
+    monkeypatch.setattr(fuzz, "FuzzWorker", Worker)
     monkeypatch.setattr(fuzz, "KINDS", {name: KINDS[name] for name in ("a.mp4", "d.gif")})
     Worker.begun = 0
-    outcomes = fuzz_videos(tmp_path, 8, 1, None)
+    outcomes = fuzz_corpus("clips", tmp_path, 8, 1, None)
     faulty = [each.name for each in outcomes if each.fault]
     assert [name[:4] for name in faulty] == ["0002", "0003", "0005", "0007"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == faulty  # the sound ones are gone too
+    kept = {path.name for path in (tmp_path / "clips").iterdir() if not path.name.startswith("sound-")}
+    assert kept == set(faulty)  # the sound ones are gone
     assert Worker.begun == 3
-    assert capsys.readouterr().err.splitlines()[0] == f"{tmp_path / faulty[0]}: a traceback"
+    assert capsys.readouterr().err.splitlines()[0].startswith(f"clips {faulty[0]}: a traceback (caption ")
 
 
-def test_a_worker_answers_a_line_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_answers_a_line_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def caption(words: list[str]) -> int:
         if words[0] == "bad.mp4":
             raise RuntimeError("oh")
-        print(captioner.load("ignored"), words[1])
+        print(captioner.load(), words[1])
         return 0
 
     monkeypatch.setattr(captioner, "load", lambda model, device: f"model {model} on {device}")
     monkeypatch.setattr(captioner.cli, "main", caption)
-    monkeypatch.setattr("sys.stdin", io.StringIO("good.mp4\nbad.mp4\n"))
-    assert caption_lines("tiny") == 0
-    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    asked = [json.dumps({"command": ["caption", name, "-q"], "stdin": None}) for name in ("good.mp4", "bad.mp4")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(asked) + "\n"))
+    told = io.StringIO()
+    monkeypatch.setattr("sys.__stdout__", told)
+    assert run_commands("tiny") == 0
+    good, bad = map(json.loads, told.getvalue().splitlines())
     assert (good["code"], good["out"], good["err"]) == (0, "model tiny on cpu -q\n", "")
     assert (bad["code"], bad["err"]) == (None, "Traceback: RuntimeError('oh')")
     assert good["memory"] > 1000 and bad["seconds"] >= 0

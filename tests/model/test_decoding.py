@@ -9,7 +9,9 @@ from torch import Tensor
 
 from captioner.config import DecodeConfig
 from captioner.faces.crops import FaceCrops
-from captioner.inference.captions import SHOWN, bonus_of
+from captioner.inference.captions import bonus_of
+from captioner.inference.claims import Support, Supports
+from captioner.inference.truth import plan_of
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.batch import EncodedClip
@@ -179,26 +181,20 @@ def test_a_search_avoids_what_is_spoken_against() -> None:
     assert any(ids[-1] != SPECIAL.sep for ids in heard)  # it is asked while captions are begun
 
 
-def test_a_reading_is_worth_its_logits_of_the_phrases_named() -> None:
+def test_what_was_measured_speaks_for_and_against_what_is_said() -> None:
     tokenizer = Tokenizer.build(["a man talks. the frown and the open mouth."])
-    judged = torch.full((2, len(PHRASES)), -1.0)
-    judged[1, list(PHRASES).index("frown")] = 2.0
-    view = seen(tiny_model(), 2)
-    assert bonus_of(view, tokenizer, DecodeConfig(beams=4)) is None
-    view.phrase_logits = judged
-    bonus = bonus_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
+    low, high = {name: Support(0.02) for name in PHRASES}, {name: Support(0.02) for name in ACTIONS}
+    phrases, actions = {**low, "frown": Support(0.9)}, {**high, "talks": Support(0.8)}
+    held: list[Supports | None] = [{"phrase": phrases, "action": actions}, None]
+    plans = [plan_of(held[0]), None] if held[0] else []
+    assert bonus_of(tokenizer, DecodeConfig(beams=4), [None, None], [None, None]) is None
+    assert bonus_of(tokenizer, DecodeConfig(beams=1), held, plans) is None
+    bonus = bonus_of(tokenizer, DecodeConfig(beams=4), held, plans)
     assert bonus is not None
-    assert bonus_of(view, tokenizer, DecodeConfig(beams=1)) is None
-    ids = tokenizer.encode("a man talks. the frown and the open mouth.", 30)
-    assert sorted(bonus(0, ids)) == pytest.approx([-1.0 + SHOWN, -1.0 + SHOWN])  # nothing is shown
-    assert sorted(bonus(1, ids)) == pytest.approx([-1.0 - SHOWN, 2.0 - SHOWN])
+    said = bonus(0, tokenizer.encode("a man talks. the frown and the open mouth.", 30))
+    assert sorted(said)[1:] == pytest.approx([0.0, 1.0, 1.0])  # nobody measured whether it is a man
+    assert -LIMIT / AGAINST <= min(said) < -0.5
     assert bonus(1, tokenizer.encode("a man talks.", 30)) == []
-    view.action_lift = torch.full((2, len(ACTIONS)), -9.0)
-    view.action_lift[1, list(ACTIONS).index("talks")] = 0.8
-    bonus = bonus_of(view, tokenizer, DecodeConfig(beams=4, evidence=0.5))
-    assert bonus is not None
-    assert bonus(1, tokenizer.encode("a man talks.", 30)) == pytest.approx([0.8 / AGAINST])
-    assert bonus(0, tokenizer.encode("a man talks.", 30)) == pytest.approx([-LIMIT / AGAINST])
 
 
 def test_length_penalty_prefers_longer_captions() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import captioner
-from captioner.cli import _parser
+from captioner.cli import caption_parser
 from captioner.errors import ConfigError
 from captioner.inference.results import ActionUnit, Caption, Link, VideoCaptions, restore
 from captioner.output.destination import open_writers
@@ -164,7 +164,7 @@ def test_a_format_is_a_class_and_a_line_of_the_table(monkeypatch: pytest.MonkeyP
         suffix = "md"
 
     monkeypatch.setitem(WRITERS, "md", ListWriter)
-    assert ", md (default: txt)" in " ".join(_parser().format_help().split())
+    assert ", md (default: txt)" in " ".join(caption_parser().format_help().split())
     assert isinstance(open_writers("md")[0], ListWriter)
     with pytest.raises(ConfigError, match=r"unknown format 'mdd' \(did you mean 'md'\?\); allowed: txt, .*, md"):
         open_writers("mdd")
