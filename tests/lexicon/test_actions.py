@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from captioner.lexicon.actions import ACTIONS, find_actions
-from captioner.model.checkpoint import load_checkpoint, locate
+from captioner.model.action_judge import load_action_judge
 from captioner.synth.story.grammar import write_captions
 from captioner.synth.story.tale import StorySettings, sample_story
 from prompts.phrase_scores import PhraseProbes
@@ -57,7 +57,7 @@ def test_a_lift_says_how_much_likelier_an_action_is_than_usual() -> None:
     assert lift.max() < 2.5  # log(1 / .16) and log(1 / .3): no more than certain
 
 
-def test_the_shipped_captioner_judges_every_action() -> None:
-    reading = load_checkpoint(locate("default")).model.visual.reading
-    assert reading.deed_weight.shape[0] == len(ACTIONS)
-    assert reading.deed_weight.any(1).all()
+def test_the_shipped_judge_knows_every_action() -> None:
+    judge = load_action_judge()
+    assert set(judge.names) == set(ACTIONS)
+    assert judge.out.weight.any(1).all()
