@@ -141,7 +141,8 @@ def made_true(
     for one, supports, plan in zip(written, measured, plans, strict=True):
         text = tokenizer.decode(one.ids)
         better = true_text(text, plan, supports, style) if plan and supports else text
-        wanted.append(tokenizer.encode(better, model.config.fusion.max_text)[1:] if better != text else [])
+        ids = tokenizer.encode(better, model.config.fusion.max_text)[1:-1] if better != text else []
+        wanted.append([*ids[: options.max_words or None], special.sep] if ids else [])
     rows = [row for row, ids in enumerate(wanted) if ids]
     if not rows:
         return written

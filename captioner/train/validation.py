@@ -57,6 +57,8 @@ def predict_captions(
     captions: dict[str, Caption] = {}
     for batch in batches_of(data, config, tokenizer, processes or Processes()):
         made = caption_batch(model, tokenizer, pieces, batch.to(device), config.decode)
+        if data.bad is not None:  # found by a loader's worker, whose copy of the data knows it
+            data.bad.update(batch.bad)
         captions.update((i, caption) for i, caption in zip(batch.ids, made, strict=True) if i not in batch.bad)
     model.train(was_training)
     restore_random_state(kept)
