@@ -37,6 +37,7 @@ def test_the_picture_moves_and_the_readme_tells_it_in_words() -> None:
 
 
 @pytest.mark.parametrize("name", VIDEOS)
+@pytest.mark.slow
 def test_an_example_shows_one_face(name: str) -> None:
     assert 2 <= probe(FOLDER / name).duration <= 6
     clip = read_clip(FOLDER / name, 12, short_side=360)

@@ -150,6 +150,7 @@ def test_a_run_ends_with_each_bad_video_told_once(
 
 
 @pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.slow
 def test_too_many_bad_videos_stop_a_run(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cached: bool
 ) -> None:

@@ -107,6 +107,7 @@ def reader() -> DenseReader:
     return DenseReader()
 
 
+@pytest.mark.slow
 def test_a_smile_is_read_as_it_grows(reader: DenseReader) -> None:
     (one,) = reader.read(EXAMPLE)
     assert len(one) > 30 and one.success.all() and one.examined.all()
@@ -120,6 +121,7 @@ def test_a_smile_is_read_as_it_grows(reader: DenseReader) -> None:
     assert 11 not in one.au_ids  # nobody taught it
 
 
+@pytest.mark.slow
 def test_a_file_its_bytes_and_its_frames_are_read_alike(reader: DenseReader) -> None:
     (file,) = reader.read(str(EXAMPLE), end=1.0)
     with EXAMPLE.open("rb") as opened:

@@ -59,6 +59,7 @@ def test_of_up_to_ten_pictures_a_second_the_same_are_sampled(tmp_path: Path, sta
 
 
 @pytest.mark.usefixtures("nobody")
+@pytest.mark.slow
 def test_of_more_the_nearest_are_sampled(tmp_path: Path) -> None:
     for fps in (12, 25, 30, 60):
         path = film(tmp_path / f"{fps}.mp4", 3 * fps, fps)
@@ -126,6 +127,7 @@ def test_a_clip_is_decoded_once_and_so_is_a_film_in_windows(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("nobody")
+@pytest.mark.slow
 def test_windows_are_those_of_two_passes(tmp_path: Path) -> None:
     for fps in (8, 25):
         path = film(tmp_path / f"{fps}.mp4", 9 * fps, fps)

@@ -136,6 +136,7 @@ def test_only_the_plain_integration_knows_its_own_weights() -> None:
         assert (bool((adjusted - own).abs().max() < 1e-5)) == released
 
 
+@pytest.mark.slow
 def test_video_swin_is_torchvisions() -> None:
     torch.manual_seed(0)
     ours, theirs = VideoStream(VideoStreamConfig("swin3d_t"), 8).eval(), swin3d_t(weights=None).eval()

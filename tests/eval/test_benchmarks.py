@@ -263,6 +263,7 @@ def test_strange_arguments_are_usage_errors(world: Path, capsys: pytest.CaptureF
         assert f"unrecognized arguments: {rest[0]}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "_work", os._exit)  # its arguments do not fit: code 1, long before any model
     with pytest.raises(CaptionerError, match=r"process \d of 2 ended with code 1 .*run the same command again"):

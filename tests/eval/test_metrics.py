@@ -92,6 +92,7 @@ def tokenized_by_jar(captions: list[str]) -> list[str]:
 
 
 @needs_golden
+@pytest.mark.slow
 def test_golden_numbers_corpus_and_video() -> None:
     golden = load("golden.json")
     found = score_captions(load("refs.json"), load("hyps.json"))

@@ -206,6 +206,7 @@ def test_windows_follow_each_other(model: Captioner, drawn: list[Path], tmp_path
     assert all(c.evidence is not None for c in whole)
 
 
+@pytest.mark.slow
 def test_a_generator_of_windows_can_be_left_early(model: Captioner, drawn: list[Path]) -> None:
     walk = model.windows(drawn[0], 0.5)
     assert next(walk).start == 0

@@ -113,6 +113,7 @@ def test_tables_have_a_row_a_caption_and_a_row_a_failure(monkeypatch: pytest.Mon
         to_polars(CAPTION)
 
 
+@pytest.mark.slow
 def test_pandas_takes_them() -> None:
     pytest.importorskip("pandas")
     assert to_pandas([CAPTION, CAPTION]).shape == (2, len(COLUMNS))

@@ -83,6 +83,7 @@ def test_dropout_of_text_encoders(arch: str) -> None:
     assert not torch.equal(half(ids, mask), half(ids, mask))
 
 
+@pytest.mark.slow
 def test_clip_as_video_encoder() -> None:
     encoder = VideoEncoder(VideoConfig(arch="clip", size=64, frames=3)).eval()
     assert encoder(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8)).shape == (2, 3, encoder.width)

@@ -71,6 +71,7 @@ def test_captions_are_the_same_whatever_the_order_of_the_lexicon(
     assert told() == usual
 
 
+@pytest.mark.slow
 def test_the_shipped_measures_are_mapped_by_name(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(DEFAULT, tmp_path / "default"))
     shuffled(copy, torch.Generator().manual_seed(0))

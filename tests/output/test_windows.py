@@ -144,6 +144,7 @@ sys.exit(main(["a.mp4", "--window", "1", "-q", "-o", sys.argv[1], "-f", "txt,jso
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_nothing_is_torn(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -91,6 +91,7 @@ def test_all_ways_of_reading_give_the_same_pictures(tmp_path: Path, monkeypatch:
     assert torch.equal(loader.read_ours(longer)[0], own[0])
 
 
+@pytest.mark.slow
 def test_training_steps_against_a_plain_loop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

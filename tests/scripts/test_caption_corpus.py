@@ -21,6 +21,7 @@ def test_what_is_lacking_or_wrong_is_told(
     assert "--part 0, --workers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_second_run_does_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,7 @@ def test_text_for_a_video_costs_one_line(server: Any) -> None:
     assert empty.json()["error"].startswith("'none.mp4' is empty")
 
 
+@pytest.mark.slow
 def test_fifty_uploads_by_eight_clients_are_not_mixed_up(server: Any, clips: list[Path]) -> None:
     def one(number: int) -> tuple[int, int]:
         path = clips[number % len(clips)]

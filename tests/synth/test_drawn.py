@@ -163,6 +163,7 @@ def test_captions_of_portraits_are_true_complete_and_name_no_emotion(portraits: 
             assert "close-up" not in text and "distance" not in text
 
 
+@pytest.mark.slow
 def test_drawn_clips_are_those_of_the_command_and_splits_share_no_face(tmp_path: Path) -> None:
     one = make_drawn_clips(tmp_path / "one", 12, seed=3, size=64)
     options = MakerOptions(

@@ -413,6 +413,7 @@ def test_jobs_run_in_order_and_hand_on_their_errors() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "faces").is_dir(), reason="the photos are not in the repository")
+@pytest.mark.slow
 def test_photos_come_alive(tmp_path: Path) -> None:
     out = tmp_path / "photos"
     make_clips(tiny(out, 3, faces=SHARED / "data" / "faces", height=96, width=96, val=0.33, test=0.33))

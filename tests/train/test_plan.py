@@ -120,6 +120,7 @@ def test_invented_clips_are_taken_by_the_model() -> None:
         assert all(torch.isfinite(loss) for loss in losses.live.values())
 
 
+@pytest.mark.slow
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     text = estimate(draft(RUN, 60, clips=22), torch.device("cpu"), Offer(devices=2, price=3.0))
     lines = {line.strip().split("  ")[0]: line for line in text.splitlines() if line.strip()}

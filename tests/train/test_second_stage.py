@@ -24,6 +24,7 @@ from tests.helpers import CAPTIONS, tiny_batch, tiny_model
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 
 
+@pytest.mark.slow
 def test_the_reward_is_the_toolkits_cider() -> None:
     refs = {f"clip{i}": [caption, CAPTIONS[i - 1]] for i, caption in enumerate(CAPTIONS)}
     hyps = {"clip0": "A woman nods. The open mouth.", "clip1": "A man looks down.", "clip2": "Nobody."}
@@ -63,6 +64,7 @@ def test_better_captions_become_likelier() -> None:
     assert float(policy_loss(even, DrawnCaptions(ids, written, torch.ones(1, 2)))) == 0.0
 
 
+@pytest.mark.slow
 def test_a_stage_of_rewards_raises_them() -> None:
     """A made-up reward, the share of one word: it is drawn more often after some steps."""
     tokenizer = Tokenizer.build(CAPTIONS)

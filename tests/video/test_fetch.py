@@ -110,6 +110,7 @@ def test_redirects_that_are_refused(site: str, location: str, words: str) -> Non
     assert words in refusal(f"{site}/loop")
 
 
+@pytest.mark.slow
 def test_bytes_and_time_are_bounded(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 

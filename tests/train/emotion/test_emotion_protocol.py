@@ -83,6 +83,7 @@ def run_of(clip: Path, root: Path, out: Path, *more: str) -> EmotionRun:
 # -- the whole protocol ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(ROOT / "configs" / "emotion" / "ve8.yaml")
     flags = ["--data.root", str(miniature), "--data.splits", "2", "data.crop=centre"]
@@ -116,6 +117,7 @@ def test_whole_protocol(miniature: Path, clip_folder: Path, tmp_path: Path, caps
     assert "error: train.only names split 2: there are splits 0 to 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ablation_tables(
     miniature: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

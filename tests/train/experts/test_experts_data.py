@@ -333,6 +333,7 @@ def test_the_protocol_of_ferplus() -> None:
 
 
 @pytest.mark.skipif(not (SHARED / "faces").is_dir(), reason="the portraits are not beside the repository")
+@pytest.mark.slow
 def test_portraits_are_aligned() -> None:
     """Eyes are dark, cheeks are bright: where the frame says they are."""
     portraits = read_portraits(SHARED / "faces", 2, 64)

@@ -143,6 +143,7 @@ def made(count: int = 72) -> tuple[EmotionPart, Posed]:
     return EmotionPart(pictures, kinds), Posed(gradients(kinds, 64), frames, aus, emotions, torch.arange(count) // 2)
 
 
+@pytest.mark.slow
 def test_emotions_learn_what_photos_show(tmp_path: Path) -> None:
     """Eight epochs tell bright from dark; then stills of an emotion without photos are told from both."""
     torch.manual_seed(0)
@@ -157,6 +158,7 @@ def test_emotions_learn_what_photos_show(tmp_path: Path) -> None:
     assert went.epoch == 1 and not er.training
 
 
+@pytest.mark.slow
 def test_action_units_learn(tmp_path: Path) -> None:
     """AU 12 is told from brightness; one-sided and unknown labels do no harm."""
     torch.manual_seed(0)

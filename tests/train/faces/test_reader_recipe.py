@@ -87,6 +87,7 @@ def test_the_finder_of_dense_reading_goes_on_from_another(
         recipe(photos, tmp_path, "stages=[widen]")
 
 
+@pytest.mark.slow
 def test_pictures_without_a_face_come_from_all_kinds() -> None:
     pictures = faceless_pictures(55, seed=1)
     assert pictures.images.shape == (55, 1, 192, 192) and not pictures.faces.isfinite().any()
@@ -94,6 +95,7 @@ def test_pictures_without_a_face_come_from_all_kinds() -> None:
     assert len({float(image.float().mean()) for image in pictures.images}) > 50
 
 
+@pytest.mark.slow
 def test_heads_are_turned_to_all_sides_and_marked() -> None:
     pytest.importorskip("anny")
     skins = ROOT.parent / "shared" / "data" / "skins"
