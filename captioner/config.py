@@ -307,9 +307,9 @@ class DecodeConfig:
     """How words are chosen."""
 
     beams: int = 0
-    """Width of the search; 1: greedy, 0: the model's own, 8 where it has a reading (prompts.reading), else 1."""
+    """Width of the search; 1: greedy, 0: the model's own, 8 where it has prompts.reading or measured, else 1."""
     evidence: float = 0.2
-    """Of a model with a reading: what a caption of a search gains by a phrase for each unit of its logit; 0: none."""
+    """What a caption that a search finished gains by each claim measured to hold, and loses by others; 0: nothing."""
     claims: bool = True
     """Of a model with a reading, captioning a video: nothing is claimed that was not measured; false: plain ECPA."""
     max_words: int = 0

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from prompts.au_graph import AUGraph, freeze
 from prompts.er_net import ERNet
-from prompts.phrase_scores import ASPECTS, LIMIT, MeasuredToken, PhraseProbes
+from prompts.phrase_scores import ASPECTS, MeasuredToken, PhraseProbes
 
 # Of an action unit only the frames that show it best count, this share of those with a face: an expression is there for
 # a moment.
 BEST = 0.375
-# A face less high than this share of the picture's short side is told less of, by so much of a logit for each e-fold.
-LEGIBLE, FADING = 0.3, 2.0
 
 
 @dataclass
@@ -113,8 +111,6 @@ class VisualPromptTokens:
     au: Tensor
     au_index: Tensor
     au_scores: Tensor
-    phrase_logits: Tensor | None = None  # (B, P) of the reading
-    action_lift: Tensor | None = None  # (B, A) how much likelier actions are than usual, as a logarithm
 
 
 class VisualPrompts(nn.Module):
@@ -182,12 +178,7 @@ class VisualPrompts(nn.Module):
         chosen = seen.au_nodes.gather(1, index[..., None].expand(-1, -1, seen.au_nodes.shape[-1]))
         face = seen.present[:, None, None]
         er = torch.where(face, self.er_mlp(seen.er)[:, None], self.null_er)
-        phrase_logits = action_lift = None
         if hasattr(self, "reading"):
-            faded = FADING * (seen.height.clamp(min=1e-3) / LEGIBLE).log().clamp(max=0)
-            phrase_logits = self.reading.logits(seen.best_and_swing) + faded[:, None]
-            phrase_logits = phrase_logits.masked_fill(~seen.present[:, None], -LIMIT)
-            action_lift = self.reading.action_lift(seen.best_and_swing).masked_fill(~seen.present[:, None], 0.0)
             read = torch.where(face, self.reading(seen.best_and_swing), self.null_reading)
             er = torch.cat([er, read], 1)
         if hasattr(self, "measured"):
@@ -196,4 +187,4 @@ class VisualPrompts(nn.Module):
             er = torch.cat([er, torch.where(face, self.measured(measured), self.null_reading)], 1)
         named = self.au_fc(chosen) + self.au_name(index) + self.au_strength(top[..., None].clamp(-3, 5))
         au = torch.where(face, self.au_norm(named), self.null_au)
-        return VisualPromptTokens(er, au, index, top, phrase_logits, action_lift)
+        return VisualPromptTokens(er, au, index, top)

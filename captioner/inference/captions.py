@@ -21,7 +21,7 @@ from prompts.action_units import MAIN_AUS
 from prompts.alignment import Matching
 from prompts.phrase_scores import LIMIT
 
-SEARCH = 8  # beams of a model with a reading
+SEARCH = 8  # beams of a model that reads or measures
 
 
 def special_ids(tokenizer: Tokenizer, styles: Sequence[str] = (), style: str = "") -> Special:

@@ -1,7 +1,7 @@
 """What the model takes of clips, one, an item of a data set or a batch of them, and what it holds of an encoded batch.
 
 Axes: B clips, T frames, S pixels, M video tokens, R captions of a clip, L caption pieces, J pieces of the text encoder,
-K action units, C emotions, P phrases, N measures, D width.
+K action units, C emotions, N measures, D width.
 """
 
 from collections.abc import Sequence
@@ -110,8 +110,6 @@ class EncodedClip:
     au_index: Tensor | None  # (B, K) which AUs they are, as places in the graph net's list
     au_scores: Tensor | None  # (B, K) standard scores
     experts: ExpertFeatures | None
-    phrase_logits: Tensor | None = None  # (B, P) of the reading; all low without a face
-    action_lift: Tensor | None = None  # (B, A) log of how much likelier than usual actions are; 0 without a face
 
 
 def features_of_faces(experts: FrozenExperts, faces: FaceCrops) -> ExpertFeatures:

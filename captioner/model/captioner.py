@@ -136,8 +136,6 @@ class EmotionCaptioner(nn.Module):
             au_index=tokens.au_index if tokens is not None else None,
             au_scores=tokens.au_scores if tokens is not None else None,
             experts=features,
-            phrase_logits=tokens.phrase_logits if tokens is not None else None,
-            action_lift=tokens.action_lift if tokens is not None else None,
         )
 
     def prompt_block(self, *prompts: Tensor | None) -> tuple[list[Tensor], dict[str, slice]]:

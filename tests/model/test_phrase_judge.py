@@ -12,6 +12,8 @@ from captioner.errors import CheckpointError
 from captioner.faces.shown import shown_names, still_numbers
 from captioner.lexicon.phrases import PHRASES
 from captioner.model.phrase_judge import (
+    FADING,
+    LEGIBLE,
     PhraseJudge,
     expected_best,
     load_phrase_judge,
@@ -58,8 +60,10 @@ def test_a_folder_gives_the_same_judge_back_and_columns_go_by_name(tmp_path: Pat
 
 def test_small_faces_are_told_less_of() -> None:
     judge = PhraseJudge(("AU4",), ("frown",)).eval()
-    large, small = judge(torch.zeros(2, 3), torch.tensor([0.5, 0.05]))[:, 0]
-    assert small < large
+    heights = torch.tensor([0.9, LEGIBLE, LEGIBLE / 2])
+    large, legible, small = judge(torch.zeros(3, 3), heights)[:, 0].tolist()
+    assert large == legible
+    assert legible - small == pytest.approx(FADING * 0.6931, abs=1e-3)
 
 
 def test_folders_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from prompts.alignment import (
 )
 from prompts.phrase_scores import PhraseProbes, stilled
 from prompts.textual import TextualPrompts, hide_words
-from prompts.visual import FADING, LEGIBLE, ExpertFeatures, VisualPrompts, best_and_swing, best_frames
+from prompts.visual import ExpertFeatures, VisualPrompts, best_and_swing, best_frames
 from tests.helpers import tiny_batch, tiny_model
 
 
@@ -193,19 +193,6 @@ def test_a_reading_stands_beside_the_er_token_and_without_a_face_says_nothing() 
     seen.present[1] = False
     assert torch.equal(prompts(seen).er[1, 1], prompts.null_reading)
     assert torch.equal(prompts(seen).er[0], plain.er[0])
-
-
-def test_of_small_faces_a_reading_is_less_sure() -> None:
-    prompts = VisualPrompts(10, 6, 8, reading=(5, 3, 2)).eval()
-    seen = features()
-    seen.height = torch.tensor([0.9, LEGIBLE])
-    near = prompts(seen).phrase_logits
-    seen.height = torch.tensor([0.9, LEGIBLE / 2])
-    far = prompts(seen).phrase_logits
-    assert near is not None and far is not None
-    assert torch.equal(near[0], far[0])
-    assert torch.allclose(near[1] - far[1], torch.full((3,), FADING * 0.6931), atol=1e-3)
-    assert torch.equal(prompts(seen).er, prompts(features()).er)  # the token tells what was measured
 
 
 def test_fit_scores_standardises() -> None:
