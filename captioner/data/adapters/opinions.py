@@ -4,18 +4,21 @@
     ROOT/Raw/<video_id>/<clip_id>.mp4    as the MMSA toolkit lays them out
     ROOT/[any folder/]<video_id>_<clip_id>.mp4 or <video_id>$_$<clip_id>.mp4
 
-The toolkit's pickles of features are converted, not opened (toolkit_features.py).
+or ROOT is a file of ready features, FILE.safetensors (feature_file.py); pickles of them are converted, not opened
+(toolkit_features.py).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from captioner.data.adapters.feature_file import FeatureFile, is_feature_file
 from captioner.data.adapters.layout import LayoutError, cell_at, check_root, columns, read_rows, walk, wrong_layout
 from captioner.data.adapters.viewer import ListedVideos
-from captioner.data.manifest import Record
+from captioner.data.manifest import SPLITS, Record
 from captioner.emotion.mer_clip.mer_clip_config import SENTIMENTS
 from captioner.files import VIDEO_SUFFIXES
 
@@ -30,6 +33,9 @@ _SIDES = {"train": "train", "valid": "val", "val": "val", "dev": "val", "test": 
 
 def read_opinions(root: Path, dataset: str) -> ListedVideos:
     """Clips with their value and words; those without a video are counted."""
+    if is_feature_file(root):
+        records = FeatureFile(root).records()
+        return ListedVideos(records, [_counts(records, dataset)])
     check_root(root)
     rows, places, path = _table(root, TITLES[dataset])
     videos = _videos(root)
@@ -50,13 +56,16 @@ def read_opinions(root: Path, dataset: str) -> ListedVideos:
     if not records:
         advice = "put them at Raw/video_id/clip_id.mp4"
         raise wrong_layout(TITLES[dataset], root, "the clips that label.csv names", advice)
-    sizes = SEGMENTS[dataset]
-    here = [sum(record.split == side for record in records) for side in ("train", "val", "test")]
-    counts = (" / ".join(map(str, each)) for each in (here, sizes))
-    notices = ["{}: {} clips here, {} published".format(TITLES[dataset], *counts)]
+    notices = [_counts(records, dataset)]
     if missing:
         notices.append(f"{missing} clips of {path.name} have no video and are left out")
     return ListedVideos(records, notices)
+
+
+def _counts(records: Sequence[Record], dataset: str) -> str:
+    here = [sum(record.split == side for record in records) for side in SPLITS]
+    counts = (" / ".join(map(str, each)) for each in (here, SEGMENTS[dataset]))
+    return "{}: {} clips here, {} published".format(TITLES[dataset], *counts)
 
 
 def _table(root: Path, title: str) -> tuple[list[list[str]], dict[str, int], Path]:
@@ -65,7 +74,7 @@ def _table(root: Path, title: str) -> tuple[list[list[str]], dict[str, int], Pat
         places = columns(rows[0], _COLUMNS) if rows else {}
         if {"video", "clip", "label", "mode"} <= set(places):
             return rows[1:], places, path
-    advice = "features in a pickle are converted first: scripts/convert.py opinions FILE.pkl OUT"
+    advice = "features in a pickle are converted first: scripts/convert.py opinions FILE.pkl --out FILE.safetensors"
     raise wrong_layout(title, root, "label.csv with video_id, clip_id, text, label, mode", advice)
 
 

@@ -1,4 +1,8 @@
-"""Pickled feature files of the MMSA toolkit as safetensors. Nothing in a pickle is run: its numbers are read out.
+"""Pickled feature files of CMU-MOSI and CMU-MOSEI as safetensors. Nothing in a pickle is run: its numbers are read out.
+
+    {"train": {"text": (N, 50, 768), "audio": (N, 50, 5), "vision": (N, 50, 20), "regression_labels": (N,),
+               "raw_text": (N,), "id": (N,), ...}, "valid": ..., "test": ...}      aligned_50.pkl of the MMSA toolkit
+    the older manner has "labels" (N, 1, 1), and ids (N, 3) of a video and its seconds
 
 A pickle is a small program. Only what builds dictionaries, lists, text, numbers and numpy's arrays of them is known
 here, by stand-ins of our own; any other name in it is refused before it is looked up.
@@ -21,7 +25,8 @@ from captioner.errors import ManifestError
 from captioner.files import atomic
 
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
-TENSORS = ("text", "audio", "vision", "regression_labels")
+MODALITIES = ("text", "audio", "vision")
+LABELS = ("regression_labels", "labels")
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _PLAIN_KINDS = "biufUSO"
 
@@ -98,10 +103,11 @@ def read_toolkit_pickle(path: str | Path) -> dict[str, dict[str, Any]]:
     except Exception as error:  # a broken pickle raises whatever it runs into
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ManifestError(
-            f"{path} is no pickle of plain numbers and text ({reason}); only feature files of the MMSA toolkit are read"
+            f"{path} is no pickle of plain numbers and text ({reason}); only feature files of CMU-MOSI and CMU-MOSEI "
+            "are read"
         ) from None
     if not isinstance(whole, dict) or not all(isinstance(whole.get(split), dict) for split in SPLITS):
-        raise ManifestError(f"{path} is no feature file of the MMSA toolkit: it must map train, valid and test")
+        raise ManifestError(f"{path} is no feature file of CMU-MOSI or CMU-MOSEI: it must map train, valid and test")
     return {SPLITS[name]: whole[name] for name in SPLITS}
 
 
@@ -109,31 +115,73 @@ def convert_toolkit(path: str | Path, out: str | Path) -> dict[str, int]:
     """Write the numbers of a feature file as safetensors, ids and words as its metadata; clips by split."""
     parts = read_toolkit_pickle(path)
     tensors: dict[str, NDArray[Any]] = {}
-    texts: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
+    counts = {}
     for split, held in parts.items():
-        for name in TENSORS:
-            if name in held:
-                array = np.asarray(held[name])
-                if array.dtype.kind not in "biuf":
-                    raise ManifestError(f"{path}: {name} of {split} holds no numbers")
-                finite = np.nan_to_num(array, posinf=0.0, neginf=0.0)
-                tensors[f"{split}.{name}"] = np.ascontiguousarray(finite, np.float32)
-        for name in ("id", "raw_text"):
-            texts[f"{split}.{name}"] = [str(item) for item in np.asarray(held.get(name, [])).ravel().tolist()]
-    missing = [f"{split}.regression_labels" for split in parts if f"{split}.regression_labels" not in tensors]
-    if missing:
-        raise ManifestError(f"{path} lacks {', '.join(missing)}")
+        labels = next((held[name] for name in LABELS if name in held), None)
+        if labels is None:
+            raise ManifestError(f"{path} lacks {split}.{LABELS[0]}")
+        values = _numbers(labels, f"{path}: {LABELS[0]} of {split}")
+        counts[split] = len(values)
+        if values.size != len(values):
+            raise ManifestError(
+                f"{path}: {LABELS[0]} of {split} has the shape {values.shape}: one number a clip is needed"
+            )
+        tensors[f"{split}.{LABELS[0]}"] = values.reshape(-1)
+        for name in (each for each in MODALITIES if each in held):
+            array = _numbers(held[name], f"{path}: {name} of {split}")
+            _check_count(path, name, split, len(array), len(values))
+            tensors[f"{split}.{name}"] = array
+        for name in (each for each in ("id", "raw_text") if each in held):
+            rows = held[name].tolist() if isinstance(held[name], np.ndarray) else held[name]
+            if not isinstance(rows, list):
+                raise ManifestError(f"{path}: {name} of {split} is no list")
+            _check_count(path, name, split, len(rows), len(values))
+            texts[f"{split}.{name}"] = [_as_text(row, f"{path}: {name} of {split}") for row in rows]
     with atomic(out) as temporary:
         save_file(tensors, temporary, {"texts": json.dumps(texts)})
-    return {split: len(tensors[f"{split}.regression_labels"]) for split in parts}
+    return counts
 
 
-def _settled(value: Any) -> Any:
-    """Stand-ins, at any depth, as what they stand for."""
+def _numbers(value: Any, where: str) -> NDArray[np.float32]:
+    """An array (N, ...) of finite numbers, from an array or a list of numbers or arrays."""
+    deep = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
+    try:
+        array = np.asarray(None if deep else value)
+    except ValueError:  # arrays of unequal shapes
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise ManifestError(f"{where} holds no array of numbers")
+    return np.ascontiguousarray(np.nan_to_num(array, posinf=0.0, neginf=0.0), np.float32)
+
+
+def _check_count(path: str | Path, name: str, split: str, there: int, wanted: int) -> None:
+    if there != wanted:
+        raise ManifestError(
+            f"{path}: {name} of {split} has {there} rows for {wanted} clips: the file is cut or mixed up"
+        )
+
+
+def _as_text(row: Any, where: str) -> str:
+    """An id or a sentence; of an id in parts, all of them."""
+    parts = row if isinstance(row, list) else [row]
+    if any(isinstance(part, list | dict) for part in parts):
+        raise ManifestError(f"{where} holds no texts")
+    return "$_$".join(part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in parts)
+
+
+def _settled(value: Any, known: dict[int, Any] | None = None) -> Any:
+    """Stand-ins, at any depth, as what they stand for; what is referred to often is settled once."""
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
     if isinstance(value, _Array):
-        return value.value()
-    if isinstance(value, Mapping):
-        return {str(key): _settled(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_settled(item) for item in value]
-    return value
+        found = value.value()
+    elif isinstance(value, Mapping):
+        found = {str(key): _settled(item, known) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        found = [_settled(item, known) for item in value]
+    else:
+        return value
+    known[id(value)] = found
+    return found

@@ -26,6 +26,7 @@ from captioner.emotion.clip.vision import VisionTower
 from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, SoundWants, Wants
 from captioner.emotion.mer_clip.label_queries import CrossModalDecoder, LabelEncoder, Tokens
 from captioner.emotion.mer_clip.mer_clip_config import MERClipConfig
+from captioner.emotion.mer_clip.modality_encoders import PictureEncoder, ReadyEncoder, SoundEncoder
 from captioner.errors import CheckpointError, ConfigError
 from captioner.files import missing
 from captioner.model.weights import fill
@@ -34,39 +35,6 @@ from captioner.sound.fronts import SoundFront
 
 VOCABULARY = "text_tokenizer.json"
 Features = Mapping[str, Tensor]
-
-
-class SoundEncoder(nn.Module):
-    """Frames (B, F, C) -> tokens (B, n, W), and which of them are sound (B, n)."""
-
-    def __init__(self, width: int, bands: int, stride: int, layers: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.stride = stride
-        self.join = nn.Conv1d(bands, width, 2 * stride - 1, stride=stride, padding=stride - 1)
-        self.norm = nn.LayerNorm(width)
-        self.layers = nn.ModuleList(_layer(width, heads, dropout) for _ in range(layers))
-
-    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm(F.gelu(self.join(frames.transpose(1, 2)).transpose(1, 2)))
-        mask = torch.arange(x.shape[1], device=x.device) < (lengths[:, None] / self.stride).ceil().clamp(min=1)
-        for layer in self.layers:
-            x = layer(x, src_key_padding_mask=~mask)
-        return x, mask
-
-
-class PictureEncoder(nn.Module):
-    """Frame features (B, T, W) -> tokens (B, T, W), with learned places in time."""
-
-    def __init__(self, width: int, frames: int, layers: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.places = nn.Parameter(torch.randn(frames, width) * 0.02)
-        self.layers = nn.ModuleList(_layer(width, heads, dropout) for _ in range(layers))
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = features + self.places
-        for layer in self.layers:
-            x = layer(x)
-        return x
 
 
 class MERClip(nn.Module):
@@ -82,14 +50,18 @@ class MERClip(nn.Module):
         width, heads, dropout = config.clip.width, config.heads, config.dropout
         self.front = SoundFront(config.heard.front)
         self.text = TextTower(config.clip).requires_grad_(False)
-        self.vision = VisionTower(config.clip) if "vision" in config.order else None
+        heard, seen, ready = config.heard, config.seen, config.ready.shapes(config.order)
+        self.vision = VisionTower(config.clip) if "vision" in config.order and "vision" not in ready else None
         self.label = LabelEncoder(config.label, self.text)
-        heard, seen = config.heard, config.seen
         self.sound = (
-            SoundEncoder(width, heard.front.bands, heard.stride, heard.layers, heads, dropout)
-            if "audio" in config.order else None
+            SoundEncoder(width, self.front.width, heard.stride, heard.layers, heads, dropout)
+            if "audio" in config.order and "audio" not in ready else None
         )  # fmt: skip
         self.pictures = PictureEncoder(width, seen.frames, seen.layers, heads, dropout) if self.vision else None
+        layers = {"text": 0, "audio": heard.layers, "vision": seen.layers}  # text features have seen each other before
+        self.ready = nn.ModuleDict({
+            name: ReadyEncoder(*shape, width, layers[name], heads, dropout) for name, shape in ready.items()
+        })  # fmt: skip
         self.decoder = CrossModalDecoder(config.order, width, heads, dropout, config.answer.temperature)
         ids, ends = self.label.ids(config.labels, self.encode)
         self.register_buffer("label_ids", ids, persistent=False)
@@ -108,8 +80,13 @@ class MERClip(nn.Module):
 
     @property
     def wants(self) -> Wants:
-        """What the modalities of the order need."""
+        """What the modalities of the order need; ready features cannot be made of a clip."""
         config, order = self.config, self.config.order
+        if self.ready:
+            raise ConfigError(
+                f"this recogniser takes ready features ({', '.join(self.ready)}) out of a file, no videos: train one "
+                "on videos, scripts/train.py with their folder as --data.root"
+            )
         sound = SoundWants(config.heard.front.rate, config.heard.seconds, config.heard.front.kind)
         return Wants(
             segments=config.seen.frames if "vision" in order else 0,
@@ -176,8 +153,10 @@ class MERClip(nn.Module):
 
     def tokens(self, features: Features, generator: torch.Generator | None = None) -> dict[str, Tokens]:
         """What each modality of the order says; in training some modalities of some clips are hidden."""
-        said: dict[str, Tokens] = {}
-        if "text" in features:
+        said: dict[str, Tokens] = {
+            name: encoder(features[name].float()) for name, encoder in self.ready.items() if name in features
+        }
+        if "text" in features and "text" not in self.ready:
             mask = features["text_mask"].bool()
             said["text"] = Tokens(features["text"].float(), mask, mask.any(1))
         if "audio" in features and self.sound is not None:
@@ -272,12 +251,6 @@ class MERClip(nn.Module):
     def trained_parameters(self) -> int:
         """How many numbers training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
-
-def _layer(width: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
-    return nn.TransformerEncoderLayer(
-        width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
-    )
 
 
 # Letters, so that a vocabulary made for random weights spells any word.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,8 @@ class SpokenConfig:
 
     keep: Literal["first", "last"] = "first"
     """Of words beyond the text encoder's window."""
+    given: bool = True
+    """Of a feature file its text features, where it has some; false: its sentences, through CLIP's text encoder."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,23 @@ class SeenConfig:
 
     frames: int = 8
     layers: int = 1
+
+
+@dataclass(frozen=True)
+class ReadyConfig:
+    """Ready features in place of clips: [frames, width] of each modality; [] is made from the clip.
+
+    Where data.root is a feature file, what is left out here is taken from it.
+    """
+
+    text: list[int] = field(default_factory=list)
+    audio: list[int] = field(default_factory=list)
+    vision: list[int] = field(default_factory=list)
+
+    def shapes(self, order: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Those of the modalities of an order that are ready."""
+        given = {name: getattr(self, name) for name in order if name in MODALITIES}
+        return {name: (shape[0], shape[1]) for name, shape in given.items() if len(shape) == 2}
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,7 @@ class MERClipConfig:
     spoken: SpokenConfig = field(default_factory=SpokenConfig)
     heard: HeardConfig = field(default_factory=HeardConfig)
     seen: SeenConfig = field(default_factory=SeenConfig)
+    ready: ReadyConfig = field(default_factory=ReadyConfig)
     order: list[str] = field(default_factory=lambda: list(MODALITIES))
     """One block each, in this order; a modality that is left out is not looked at."""
     heads: int = 8
@@ -97,6 +118,9 @@ class MERClipConfig:
         return [
             *out_of_bounds(self, _BOUNDS),
             *broken([
+                *((bool(shape) and (len(shape) != 2 or min(shape) < 1),
+                   f"ready.{name} is {shape}: [frames, width] is needed, or [] to make it from clips")
+                  for name, shape in vars(self.ready).items()),
                 (not self.order or strange or len(set(self.order)) != len(self.order),
                  f"order is {self.order}: one or more of {', '.join(MODALITIES)}, each once"),
                 (known and width % max(1, self.heads),

@@ -27,6 +27,7 @@ from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.emotion.pe_clip.pe_clip_config import PEClipConfig
 from captioner.errors import VideoError
 from captioner.store import Kept
+from captioner.train.emotion.ready_features import ReadyFeatures
 from captioner.train.emotion.run_config import EmotionRun
 from captioner.train.emotion.snippets import draw_snippets
 from captioner.train.fitting import FitConfig
@@ -267,6 +268,11 @@ def feature_cache(run: EmotionRun) -> str:
     return run.data.cache or str(Path(run.train.out) / "features")
 
 
-def open_features(run: EmotionRun, model: Any) -> VideoFeatures | SeenFeatures:
+ClipFeatures = VideoFeatures | SeenFeatures | ReadyFeatures
+
+
+def open_features(run: EmotionRun, model: Any) -> ClipFeatures:
     """How a run's recogniser sees clips."""
+    if getattr(model, "ready", None):
+        return ReadyFeatures(run.data.root, model)
     return VideoFeatures(run, model) if isinstance(model, PEClip) else SeenFeatures(run, model)

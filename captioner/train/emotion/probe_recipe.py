@@ -41,8 +41,8 @@ from captioner.files import atomic, write_text
 from captioner.store import weights_hash
 from captioner.train.cards import render_card
 from captioner.train.emotion.evidence_store import EvidenceStore
+from captioner.train.emotion.found_splits import mafw_folds
 from captioner.train.emotion.paper_rows import PAPER_ROWS, columns_of
-from captioner.train.emotion.protocol import mafw_folds
 from captioner.train.emotion.run_config import EmotionDataConfig
 from captioner.train.emotion.scores import belief_scores, regression_scores, several_scores
 from captioner.train.emotion.words_config import ProbeRun

@@ -12,7 +12,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from captioner.config_io import to_dict
-from captioner.data.adapters.emotions_set import EMOTIONS6, read_emotions
-from captioner.data.adapters.layout import Videos
-from captioner.data.adapters.mafw import FOLDS, read_mafw
-from captioner.data.adapters.opinions import read_opinions
-from captioner.data.adapters.viewer import VIEWER_SETS, ListedVideos, read_viewer_set
-from captioner.data.manifest import Record, read_manifest
+from captioner.data.manifest import Record
 from captioner.emotion import folder
-from captioner.emotion.clip.opening import find_pair
 from captioner.emotion.contract import RecogniserLosses
-from captioner.emotion.mer_clip.mer_clip_config import SENTIMENT_VALUES, SENTIMENTS
 from captioner.emotion.pe_clip.pe_clip import PEClip
 from captioner.emotion.registry import kind_of
-from captioner.errors import ConfigError, ManifestError
-from captioner.files import atomic, missing, write_text
-from captioner.lexicon.emotions import MAFW_LABELS
+from captioner.errors import ConfigError
+from captioner.files import atomic, write_text
 from captioner.train.cards import render_card
 from captioner.train.emotion import plots
-from captioner.train.emotion.clip_features import SeenFeatures, VideoFeatures, feature_cache, moved, open_features
+from captioner.train.emotion.clip_features import (
+    ClipFeatures,
+    SeenFeatures,
+    feature_cache,
+    moved,
+    open_features,
+)
+from captioner.train.emotion.found_splits import Split, find_splits, seen_persons, settle_labels
 from captioner.train.emotion.opinion_scores import opinions_of
 from captioner.train.emotion.optimising import (
     accumulated,
@@ -49,24 +48,15 @@ from captioner.train.emotion.optimising import (
     pace_of,
     wanted_answers,
 )
-from captioner.train.emotion.pair import PERSONS
 from captioner.train.emotion.photos import TRAIN, VALIDATION, Photos, photo_loss, photo_scores
-from captioner.train.emotion.run_config import EmotionDataConfig, EmotionRun
+from captioner.train.emotion.ready_features import with_ready
+from captioner.train.emotion.run_config import EmotionRun
 from captioner.train.emotion.scores import belief_scores
-from captioner.train.emotion.splits import official_split, random_split, shared_groups
+from captioner.train.emotion.splits import shared_groups
 from captioner.train.emotion.summary import draw_plots, protocol_report, summarise
 from captioner.train.fitting import FitConfig, fit
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Split:
-    """Clips of one run and which of them train and test."""
-
-    records: list[Record]
-    train: list[int]
-    test: list[int]
 
 
 @dataclass
@@ -88,93 +78,13 @@ class Tested:
         return belief_scores(self.probs, self.truth)
 
 
-# -- videos and splits ----------------------------------------------------------------------------------------
-
-
-def find_splits(
-    data: EmotionDataConfig, without: Collection[str] = ()
-) -> tuple[tuple[str, ...], list[Split], list[str]]:
-    """Category names, the splits, and what is to be reported; of a manifest, clips `without` some groups."""
-    if not data.root:
-        raise ConfigError("data.root is missing: give the dataset's folder, as in --data.root DIR")
-    root = Path(data.root)
-    if data.dataset == "mafw":
-        return MAFW_LABELS, *mafw_folds(root, data)
-    if data.dataset == "manifest":
-        listed = ListedVideos([r for r in read_manifest(root) if r.emotion and (r.group or r.id) not in without])
-        names = tuple(sorted({str(record.emotion) for record in listed.records}))
-        listed.notices.append(f"{root.name}: {len(listed.records)} clips with an emotion")
-    elif data.dataset == "emotions":
-        listed, names = read_emotions(root, data.variant), EMOTIONS6
-    elif data.dataset in ("mosi", "mosei"):
-        listed, names = read_opinions(root, data.dataset), SENTIMENTS
-    else:
-        listed = read_viewer_set(root, data.dataset, data.group)
-        names = VIEWER_SETS[data.dataset].labels
-    if data.protocol == "official":
-        pairs = [official_split(listed.records)]
-    else:
-        pairs = [random_split(listed.records, data.test_share, seed, data.by_group) for seed in range(data.splits)]
-    splits = [Split(listed.records, train, test) for train, test in pairs]
-    if data.by_group and not any(record.group for record in listed.records):
-        raise ManifestError(
-            "data.by_group is set, but no video has a group: set data.group, or add a list with a column 'group'"
-        )
-    return names, splits, listed.notices
-
-
-def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[str]]:
-    """MAFW's own folds; clips whose video or label is missing are left out and counted."""
-    videos, splits, notices = Videos(root), [], []
-    for fold in range(1, min(data.splits, FOLDS) + 1):
-        records, absent = [], 0
-        for item in read_mafw(root, fold).items:
-            path = videos.find(item.names)
-            if path is None or item.emotion not in MAFW_LABELS:
-                absent += 1
-                continue
-            records.append(Record(item.id, path, item.split, emotion=item.emotion))
-        splits.append(Split(records, *official_split(records)))
-        notices.append(f"MAFW, fold {fold}: {len(records)} clips, {absent} without video or label left out")
-    return splits, notices
-
-
-def seen_persons(run: EmotionRun) -> set[str]:
-    """The persons whom the run's CLIP pair has learned from and the run is to leave out."""
-    if not run.data.unseen:
-        return set()
-    if run.data.dataset != "manifest":
-        raise ConfigError(f"data.unseen is for data.dataset=manifest, here it is {run.data.dataset}: leave it out")
-    path = find_pair(run.emotion.clip.source) / PERSONS
-    if not path.is_file():
-        raise ConfigError(
-            f"data.unseen is set, but {missing(path)}: scripts/train.py, recipe pair, writes it into a pair's folder"
-        )
-    return set(path.read_text(encoding="utf-8").split("\n"))
-
-
-def settle_labels(run: EmotionRun, labels: Sequence[str]) -> Any:
-    """The recogniser's configuration with the dataset's categories."""
-    given = run.emotion.labels or list(labels)
-    if set(given) != set(labels):
-        raise ConfigError(
-            f"emotion.labels are [{', '.join(given)}], the dataset has [{', '.join(labels)}]: "
-            f"leave emotion.labels out, or only change their order"
-        )
-    config: Any = run.emotion
-    if answers_numbers(config) and not config.answer.values:
-        values = [SENTIMENT_VALUES[SENTIMENTS.index(label)] for label in given if label in SENTIMENTS]
-        return replace(config, labels=given, answer=replace(config.answer, values=values))
-    return replace(config, labels=given)
-
-
 # -- one split ------------------------------------------------------------------------------------------------
 
 
 def train_split(
     run: EmotionRun,
     model: Any,
-    data: VideoFeatures | SeenFeatures,
+    data: ClipFeatures,
     split: Split,
     number: int,
     photos: Photos | None = None,
@@ -225,7 +135,7 @@ def train_split(
     return [sum(costs[at : at + each]) / count for at in range(0, len(costs), each)]
 
 
-def judged(run: EmotionRun, model: Any, data: VideoFeatures | SeenFeatures, records: Sequence[Record]) -> float:
+def judged(run: EmotionRun, model: Any, data: ClipFeatures, records: Sequence[Record]) -> float:
     """How good an epoch is: the share of right labels, or less the mean error of opinions."""
     probs, _ = predict_beliefs(run, model, data, records)
     if answers_numbers(model.config):
@@ -244,7 +154,7 @@ def open_photos(run: EmotionRun, model: Any) -> tuple[Photos | None, Photos | No
 
 
 def predict_beliefs(
-    run: EmotionRun, model: Any, data: VideoFeatures | SeenFeatures, records: Sequence[Record]
+    run: EmotionRun, model: Any, data: ClipFeatures, records: Sequence[Record]
 ) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, E) of clips; their labels are not looked at."""
     device, batch = next(model.parameters()).device, run.train.batch
@@ -254,7 +164,7 @@ def predict_beliefs(
     beliefs = []
     for at in range(0, len(records), batch):
         some = records[at : at + batch]
-        seen = data.batch(some) if draw is None or isinstance(data, VideoFeatures) else data.drawn(some, draw)
+        seen = data.drawn(some, draw) if draw is not None and isinstance(data, SeenFeatures) else data.batch(some)
         beliefs.append(model.predict(moved(seen, device)))
     return torch.cat([b.probs for b in beliefs]).cpu(), torch.cat([b.features for b in beliefs]).cpu()
 
@@ -368,7 +278,7 @@ def run_protocol(run: EmotionRun, device: torch.device) -> dict[str, Any]:
     wrong = [number for number in run.train.only if not 0 <= number < len(splits)]
     if wrong:
         raise ConfigError(f"train.only names split {wrong[0]}: there are splits 0 to {len(splits) - 1}")
-    config = settle_labels(run, names)
+    config = with_ready(run.data, settle_labels(run, names))
     torch.manual_seed(run.train.seed)
     shared = kind_of(config.kind).open(config)
     chosen = run.train.only or range(len(splits))

@@ -1,23 +1,18 @@
 """AV-CANet's and MER-CLIP's protocols on miniatures in the data sets' own layouts; how weights are changed."""
 
-import pickle
 from pathlib import Path
-from typing import Any
 
-import convert
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from captioner.data.adapters.emotions_set import EMOTIONS6, read_emotions
 from captioner.data.adapters.layout import LayoutError
 from captioner.data.adapters.opinions import read_opinions
-from captioner.data.adapters.toolkit_features import convert_toolkit, read_toolkit_pickle
 from captioner.emotion.folder import load_recogniser
 from captioner.emotion.looking import SnippetSampling, look
-from captioner.errors import ConfigError, ManifestError
+from captioner.errors import ConfigError
 from captioner.train.emotion.opinion_scores import opinion_scores
 from captioner.train.emotion.optimising import accumulated, published_factor
 from captioner.train.emotion.protocol import run_protocol
@@ -158,43 +153,6 @@ def test_scores_of_opinions() -> None:
     scores = opinion_scores(said, wanted)
     assert scores["Acc-2 non-negative"] == pytest.approx(0.8) and scores["Acc-2 positive"] == pytest.approx(0.75)
     assert scores["Acc-7"] == pytest.approx(3 / 5) and scores["MAE"] == pytest.approx((1 + 0.6 + 0.1 + 1 + 6) / 5)
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return (print, ("a pickle ran",))
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_a_toolkits_pickle_is_read_without_running_it(
-    tmp_path: Path, protocol: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    random = np.random.default_rng(0)
-    part = {
-        "raw_text": np.array(["so good", "so bad"], dtype=object), "id": ["a$_$1", "a$_$2"],
-        "audio": random.standard_normal((2, 5, 5)), "vision": np.asfortranarray(random.standard_normal((2, 4, 20))),
-        "regression_labels": np.array([1.2, -3.0], dtype=np.float32), "count": np.float64(2.0),
-    }  # fmt: skip
-    path = tmp_path / "aligned_50.pkl"
-    path.write_bytes(pickle.dumps({"train": part, "valid": part, "test": part}, protocol=protocol))
-    read = read_toolkit_pickle(path)
-    assert np.array_equal(read["val"]["vision"], part["vision"]) and read["train"]["id"] == part["id"]
-    assert convert.main(["opinions", str(path), "--out", str(tmp_path / "out.safetensors")]) == 0
-    assert "train: 2 clips, val: 2 clips, test: 2 clips" in capsys.readouterr().out
-    with safe_open(str(tmp_path / "out.safetensors"), "np") as file:
-        assert np.allclose(file.get_tensor("test.audio"), part["audio"]) and "so bad" in file.metadata()["texts"]
-    path.write_bytes(pickle.dumps({"train": part, "valid": part, "test": part | {"x": Evil()}}, protocol=protocol))
-    with pytest.raises(ManifestError, match="no pickle of plain numbers") as fault:
-        convert_toolkit(path, tmp_path / "none.safetensors")
-    assert "\n" not in str(fault.value) and "ran" not in capsys.readouterr().out
-    assert not (tmp_path / "none.safetensors").exists()
-
-
-@pytest.mark.parametrize("data", [b"", b"\x80\x04no", pickle.dumps([1]), pickle.dumps({"train": 1})])
-def test_what_is_no_feature_file_is_one_line(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "a.pkl").write_bytes(data)
-    with pytest.raises(ManifestError, match=r"a\.pkl"):
-        read_toolkit_pickle(tmp_path / "a.pkl")
 
 
 def test_four_batches_of_a_step_are_one_large_batch() -> None:
