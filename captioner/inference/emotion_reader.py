@@ -125,11 +125,13 @@ class EmotionReader:
             evidence = [gather_evidence(clip, self.wants, tracks, span, person) for person in meant]
             yield from self._told(source, evidence, people, len(tracks) if self.wants.reads_faces else None)
 
-    def listen(self, model: str) -> None:
-        """From now on what is said is heard, by a speech-to-text model of that name or folder."""
+    def listen(self, model: str, language: str = "", *, offline: bool = False) -> None:
+        """From now on what is said is heard, by a speech-to-text model of that name or folder; kept by file."""
         if not self.wants.words:
             raise ConfigError(f"{self.name or 'this recogniser'} reads no words: leave --listen out")
-        self.listener = Listener(Path.home() / ".cache" / "captioner" / "words", model)
+        listener = Listener(Path.home() / ".cache" / "captioner" / "words", model, language, offline)
+        listener.open()
+        self.listener = listener
 
     def _said(self, source: Any, start: float, end: float | None) -> str | None:
         """What the listener understood; None where nobody listens, or nothing can be kept of the source."""

@@ -98,7 +98,7 @@ class EmotionRunner:
             reader = EmotionReader.from_pretrained(options.recogniser, device=options.device)
             self._check(reader)
             if options.listen is not None:
-                reader.listen(options.listen)
+                reader.listen(options.listen, offline=options.offline)
             bar = progress(len(left), False, options.quiet)
             for each in left:
                 if not self._believe(each, reader, paths, formats, bar.say):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, said_in_a_line
 from captioner.sound.audio import Sound, read_spans
 from captioner.sound.spectra import log_mel, mfcc
 from captioner.store import Kept
@@ -70,14 +70,15 @@ class SoundFront:
 def _speech(source: str) -> Any:
     """A speech model of transformers, safetensors only."""
     from transformers import AutoModel
+    from transformers.utils import logging as says
 
+    says.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(source, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of the hub, of safetensors: each has its own
         raise CheckpointError(
-            f"the sound front {source!r} cannot be opened ({reason}): name a wav2vec2, HuBERT or WavLM with "
-            "safetensors weights, by hub name or folder"
+            f"the sound front {source!r} cannot be opened ({said_in_a_line(error)}): name a wav2vec2, HuBERT or "
+            "WavLM with safetensors weights, by hub name or folder"
         ) from None
     return model.eval().requires_grad_(False)
 

@@ -1,11 +1,13 @@
 """Speech to text, only when it is asked for by the name of a model: `--listen MODEL`.
 
-faster-whisper where it is installed and MODEL is one of its folders, else any speech model of transformers.
+faster-whisper where it is installed and MODEL is one of its folders, names or sizes (small, large-v3, ...); else any
+speech model of transformers, by hub name or folder. A size without faster-whisper is OpenAI's of that size.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import import_module
@@ -17,13 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.errors import CheckpointError
+from captioner.errors import CheckpointError, ConfigError, said_in_a_line
+from captioner.files import missing
 from captioner.sound.audio import RATE, Sound, sound_blocks
 from captioner.sound.speech import find_speech
 from captioner.sound.subtitles import Cue
 from captioner.store import Kept
 
 BLOCK = 300.0  # seconds of sound in memory
+SIZES = ("tiny", "base", "small", "medium", "large", "large-v2", "large-v3", "turbo")
 LONGEST = 28.0  # seconds handed to a model at once; Whisper hears 30
 VERSION = 1
 
@@ -33,9 +37,14 @@ class Listener(Kept[list[Cue]]):
 
     name = "words"
 
-    def __init__(self, folder: str | Path, model: str, language: str = "") -> None:
-        self.model, self.language = model, language
+    def __init__(self, folder: str | Path, model: str, language: str = "", offline: bool = False) -> None:
+        """language: as in `en`; "": the model finds out. offline: nothing is fetched."""
+        self.model, self.language, self.offline = model, language, offline
         super().__init__(folder, {"version": VERSION, "model": model, "language": language})
+
+    def open(self) -> None:
+        """Open the model now, so that a wrong name is found before the first file."""
+        _ = self.transcriber
 
     def compute(self, video: Path) -> list[Cue]:
         """From the sound; nothing where there is none."""
@@ -51,10 +60,15 @@ class Listener(Kept[list[Cue]]):
     @cached_property
     def transcriber(self) -> Any:
         """A function from samples at 16 kHz to text."""
-        folder = Path(self.model)
-        if find_spec("faster_whisper") is not None and (folder / "model.bin").is_file():
-            return _faster_whisper(self.model, self.language)
-        return _transformers(self.model, self.language)
+        name, offline = self.model, self.offline or bool(os.environ.get("HF_HUB_OFFLINE"))
+        converted = (Path(name) / "model.bin").is_file() or "faster-whisper" in name.rpartition("/")[2].lower()
+        if find_spec("faster_whisper") is not None and (converted or name in SIZES):
+            return _faster_whisper(name, self.language, offline)
+        if name.count(os.sep) > 1 and not Path(name).is_dir():  # no hub name has so many
+            raise CheckpointError(f"--listen: {missing(Path(name))}; give a model's hub name, or its folder")
+        if converted:
+            raise ConfigError(f"--listen {name}: this is a model of faster-whisper: pip install faster-whisper")
+        return _transformers(f"openai/whisper-{name}" if name in SIZES else name, self.language, offline)
 
     def pack(self, result: list[Cue]) -> dict[str, Tensor]:
         """The cues as JSON bytes."""
@@ -81,9 +95,9 @@ def stretches(spans: tuple[tuple[float, float], ...]) -> Iterator[tuple[float, f
         yield start, end
 
 
-def _faster_whisper(model: str, language: str) -> Any:
+def _faster_whisper(model: str, language: str, offline: bool) -> Any:
     try:
-        whisper = import_module("faster_whisper").WhisperModel(model, device="cpu", local_files_only=True)
+        whisper = import_module("faster_whisper").WhisperModel(model, device="cpu", local_files_only=offline)
     except Exception as error:  # the library raises whatever its engine raises
         raise _refused(model, error) from None
 
@@ -94,16 +108,18 @@ def _faster_whisper(model: str, language: str) -> Any:
     return transcribe
 
 
-def _transformers(model: str, language: str) -> Any:
+def _transformers(model: str, language: str, offline: bool) -> Any:
     """Whisper and its kind write, wav2vec2 and its kind spell."""
-    transformers = import_module("transformers")
+    transformers, says = import_module("transformers"), import_module("transformers.utils.logging")
+    says.disable_progress_bar()
+    says.set_verbosity_error()
     try:
-        config = transformers.AutoConfig.from_pretrained(model)
+        config = transformers.AutoConfig.from_pretrained(model, local_files_only=offline)
         writes = bool(getattr(config, "is_encoder_decoder", False))
         kind = transformers.AutoModelForSpeechSeq2Seq if writes else transformers.AutoModelForCTC
-        net = kind.from_pretrained(model, use_safetensors=True).eval()
-        processor = transformers.AutoProcessor.from_pretrained(model)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        net = kind.from_pretrained(model, use_safetensors=True, local_files_only=offline).eval()
+        processor = transformers.AutoProcessor.from_pretrained(model, local_files_only=offline)
+    except Exception as error:  # of the hub, of safetensors, of tokenizers: each has its own
         raise _refused(model, error) from None
 
     @torch.no_grad()
@@ -120,8 +136,7 @@ def _transformers(model: str, language: str) -> Any:
 
 
 def _refused(model: str, error: Exception) -> CheckpointError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return CheckpointError(
-        f"--listen {model}: it cannot be opened ({reason}); name a speech-to-text model of transformers (Whisper, "
-        "wav2vec2 with a vocabulary) with safetensors weights, or a folder of faster-whisper"
+        f"--listen {model}: it cannot be opened ({said_in_a_line(error)}); name a speech-to-text model of "
+        "transformers (Whisper, wav2vec2 with a vocabulary) with safetensors weights, or one of faster-whisper"
     )

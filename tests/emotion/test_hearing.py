@@ -11,6 +11,7 @@ from captioner.emotion.looking import look
 from captioner.emotion.registry import kind_of
 from captioner.errors import ConfigError
 from captioner.inference.emotion_reader import EmotionReader
+from captioner.sound.listening import Listener
 from captioner.sound.subtitles import Cue
 from tests.emotion.test_av_canet import model as av_canet
 from tests.emotion.test_mer_clip import model as mer_clip
@@ -49,7 +50,10 @@ def test_beliefs_of_clips_of_any_length(tmp_path: Path, seconds: float, heard: b
         assert found.probs.isfinite().all() and found.heard is not None and bool(found.heard[0]) == heard
 
 
-def test_a_reader_says_what_it_went_by_and_hears_words_when_asked(tmp_path: Path) -> None:
+def test_a_reader_says_what_it_went_by_and_hears_words_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listener, "open", lambda self: None)
     path = film(tmp_path / "a.mp4", tone(2.0))
     reader = EmotionReader(mer_clip(), "mer")
     moment = reader.moments(path)[0]

@@ -1,5 +1,6 @@
 """MER-CLIP (reconstructed): a plain reference, labels that may be others, modalities that may lack."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from captioner.config_io import build_config, to_dict
 from captioner.emotion.clip.clip_config import ClipConfig
 from captioner.emotion.contract import EvidenceBatch
 from captioner.emotion.folder import load_recogniser, save_recogniser
+from captioner.emotion.mer_clip.label_queries import CrossModalDecoder
 from captioner.emotion.mer_clip.mer_clip import MERClip, build_mer_clip
 from captioner.emotion.mer_clip.mer_clip_config import (
     AnswerConfig,
@@ -51,9 +53,12 @@ def clips(count: int = 3) -> EvidenceBatch:
     return EvidenceBatch(frames, sounds=tuple(Sound(wave, 16_000) for wave in waves), words=words[:count])
 
 
-def plain_scores(net: MERClip, said: dict[str, Tensor], anchors: Tensor) -> Tensor:
-    """The decoder once more, in formulas: one clip's tokens (n, W) by modality -> a score for each label (C,)."""
-    w = {name: value.detach() for name, value in net.decoder.state_dict().items()}
+def plain(
+    decoder: CrossModalDecoder, heads: int, said: dict[str, Tensor], anchors: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The decoder once more, in formulas: one clip's tokens (n, W) by modality -> a score for each label (C,), and
+    where the clip lies in the labels' space after each modality (W,)."""
+    w = {name: value.detach() for name, value in decoder.state_dict().items()}
 
     def norm(x: Tensor, name: str) -> Tensor:
         centred = x - x.mean(-1, keepdim=True)
@@ -62,41 +67,68 @@ def plain_scores(net: MERClip, said: dict[str, Tensor], anchors: Tensor) -> Tens
     def attend(x: Tensor, y: Tensor, name: str) -> Tensor:
         matrices, biases = w[f"{name}.in_proj_weight"].chunk(3), w[f"{name}.in_proj_bias"].chunk(3)
         q, k, v = (z @ m.T + b for z, m, b in zip((x, y, y), matrices, biases, strict=True))
-        size, out = q.shape[1] // net.config.heads, []
+        size, out = q.shape[1] // heads, []
         for at in range(0, q.shape[1], size):
             part = slice(at, at + size)
-            shares = (q[:, part] @ k[:, part].T / math.sqrt(size)).softmax(-1)
-            out.append(shares @ v[:, part])
+            out.append((q[:, part] @ k[:, part].T / math.sqrt(size)).softmax(-1) @ v[:, part])
         return torch.cat(out, 1) @ w[f"{name}.out_proj.weight"].T + w[f"{name}.out_proj.bias"]
 
     def feed(x: Tensor, name: str) -> Tensor:
         inner = x @ w[f"{name}.0.weight"].T + w[f"{name}.0.bias"]
-        inner = 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2)))
-        return inner @ w[f"{name}.3.weight"].T + w[f"{name}.3.bias"]
+        return 0.5 * inner * (1 + torch.erf(inner / math.sqrt(2))) @ w[f"{name}.3.weight"].T + w[f"{name}.3.bias"]
 
-    queries = anchors + w["kind"]
-    for modality in net.config.order:
+    def scores(x: Tensor) -> Tensor:
+        answers = x @ w["project.weight"].T + w["project.bias"]
+        return (answers / answers.norm(dim=1, keepdim=True) * anchors).sum(1) / w["log_temperature"].exp()
+
+    queries, places = anchors + w["kind"], {}
+    for modality in decoder.order:
         if modality in said:
             block = f"blocks.{modality}"
             own = norm(queries, f"{block}.norm1")
             queries = queries + attend(own, own, f"{block}.own")
             queries = queries + attend(norm(queries, f"{block}.norm2"), said[modality], f"{block}.cross")
             queries = queries + feed(norm(queries, f"{block}.norm3"), f"{block}.feed")
-    answers = queries @ w["project.weight"].T + w["project.bias"]
-    answers = answers / answers.norm(dim=1, keepdim=True)
-    return (answers * anchors).sum(1) / w["log_temperature"].exp()
+            mean = scores(queries).softmax(0) @ queries
+            places[modality] = mean / mean.norm()
+    return scores(queries), places
 
 
 @torch.no_grad()
-def test_the_decoder_is_the_plain_reference() -> None:
-    net = model()
+@pytest.mark.parametrize("order", [["text", "audio", "vision"], ["vision", "text"], ["audio"]])
+def test_the_decoder_is_the_plain_reference(order: list[str]) -> None:
+    net = model(order=order)
     batch = replace(clips(), sounds=(clips().sounds[0], None, clips().sounds[2]), words=("glad", "so so", ""))
     features = net.features(batch)
-    logits, tokens, anchors = net(features), net.tokens(features), net.anchors()
+    tokens, anchors, found = net.tokens(features), net.anchors().double(), net.predict(features).probs
+    decoder = copy.deepcopy(net.decoder).double()
+    whole = {name: replace(one, states=one.states.double()) for name, one in tokens.items()}
+    queries, after = decoder(anchors, whole)
     for row in range(3):
-        said = {name: one.states[row][one.mask[row]] for name, one in tokens.items() if one.present[row]}
-        assert (plain_scores(net, said, anchors) - logits[row]).abs().max() < 1e-5 * logits.abs().max() + 1e-6
-    assert [int(tokens[name].present.sum()) for name in net.config.order] == [2, 2, 3]
+        said = {name: one.states[row][one.mask[row]] for name, one in whole.items() if one.present[row]}
+        wanted, places = plain(decoder, net.config.heads, said, anchors)
+        assert (wanted - decoder.score(queries, anchors)[row]).abs().max() < 1e-6
+        assert (wanted.softmax(0) - found[row]).abs().max() < 1e-6  # in 32 bits too
+        for name, place in places.items():
+            assert (place - decoder.shared(after[name], anchors)[row]).abs().max() < 1e-6
+    there = {"text": 2, "audio": 2, "vision": 3}
+    assert [int(tokens[name].present.sum()) for name in order] == [there[name] for name in order]
+
+
+@torch.no_grad()
+def test_losses_are_the_plain_formulas() -> None:
+    net = model(answer=AnswerConfig("regression", [-2.0, 0.0, 2.0], align=0.3, bins=0.4))
+    features, wanted, bins = net.features(clips()), torch.tensor([-1.7, 0.4, 2.0]), torch.tensor([0, 1, 2])
+    tokens, anchors = net.tokens(features), net.anchors()
+    rows = [plain(net.decoder, 4, {n: t.states[r][t.mask[r]] for n, t in tokens.items()}, anchors) for r in range(3)]
+    probs = torch.stack([scores for scores, _ in rows]).softmax(1)
+    distance = ((probs * torch.tensor([-2.0, 0, 2])).sum(1) - wanted).abs().mean()
+    near = [torch.stack([places[name] for _, places in rows]) @ anchors.T / 0.07 for name in net.config.order]
+    align = -torch.stack([one.log_softmax(1)[range(3), bins].mean() for one in near]).mean()
+    task = distance - 0.4 * probs.log()[range(3), bins].mean()
+    losses = net.losses(features, wanted)
+    assert float(losses.task) == pytest.approx(float(task), abs=1e-5)
+    assert float(losses.total) == pytest.approx(float(task + 0.3 * align), abs=1e-5)
 
 
 @torch.no_grad()

@@ -1,17 +1,22 @@
 """What nets take in of a sound, and speech models of transformers by name."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from captioner.emotion.mer_clip.mer_clip_config import HeardConfig
 from captioner.errors import CheckpointError
 from captioner.sound import Sound, read_spans
-from captioner.sound.fronts import FrontConfig, SoundFront, SpanFrames, segment_spans, span_frames
-from captioner.sound.listening import Listener
-from captioner.sound.subtitles import Cue
+from captioner.sound.fronts import FrontConfig, SoundFront, SpanFrames, _speech, segment_spans, span_frames
+from tests.emotion.test_av_canet import clips as av_clips
+from tests.emotion.test_av_canet import model as av_canet
+from tests.emotion.test_av_canet import tiny as av_config
+from tests.emotion.test_mer_clip import clips as mer_clips
+from tests.emotion.test_mer_clip import model as mer_clip
+from tests.sound import speech_models
 from tests.sound.voices import film, spoken, tone
 
 
@@ -39,57 +44,30 @@ def test_kept_frames_are_those_of_the_file(tmp_path: Path) -> None:
     assert span_frames([Sound(np.zeros(100, np.float32), 16_000)], kept.front, 20).shape == (0, 20, 64)
 
 
-@pytest.fixture(scope="module")
-def speller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random wav2vec2 that spells."""
-    from transformers import (
-        Wav2Vec2Config,
-        Wav2Vec2CTCTokenizer,
-        Wav2Vec2FeatureExtractor,
-        Wav2Vec2ForCTC,
-        Wav2Vec2Processor,
-    )
-
-    folder = tmp_path_factory.mktemp("speller")
-    vocabulary = {name: place for place, name in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFG"])}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(folder)
-    torch.manual_seed(3)
-    config = Wav2Vec2Config(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(8, 8), num_feat_extract_layers=2,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-    )  # fmt: skip
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
-def test_a_speech_model_by_folder(speller: Path) -> None:
-    front = SoundFront(FrontConfig("speech", source=str(speller)))
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_a_speech_model_by_folder(kind: str, tmp_path: Path) -> None:
+    folder = getattr(speech_models, kind)(tmp_path)
+    front = SoundFront(FrontConfig("speech", source=str(folder)))
     frames = front(torch.from_numpy(tone(0.5))[None])
     assert front.width == 16 and frames.shape[0] == 1 and frames.shape[2] == 16 and frames.isfinite().all()
+    first = SoundFront(FrontConfig("speech", source=str(folder), layer=0))(torch.from_numpy(tone(0.5))[None])
+    assert first.shape == frames.shape and not torch.equal(first, frames)
     with pytest.raises(CheckpointError, match="cannot be opened"):
-        SoundFront(FrontConfig("speech", source=str(speller / "none")))(torch.zeros(1, 800))
-
-
-@pytest.mark.slow
-def test_listening_hears_only_speech_and_keeps_it(speller: Path, tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4", spoken(1, silence=1.0))
-    listener = Listener(tmp_path / "store", str(speller))
-    cues = listener.load(path)
-    assert all(isinstance(cue, Cue) and 0.5 < cue.start < cue.end for cue in cues)
-    again = Listener(tmp_path / "store", str(speller))
-    assert again.load(path) == cues and "transcriber" not in vars(again)  # read, not heard again
-    assert Listener(tmp_path / "store", str(speller)).load(film(tmp_path / "b.mp4", None)) == []
-    listener.transcriber = lambda wave: f" it lasts\n{len(wave)} "
-    assert listener.compute(path)[0].text.startswith("it lasts")
-
-
-@pytest.mark.slow
-def test_a_model_that_is_none_is_one_line(tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4", spoken(1))
-    with pytest.raises(CheckpointError, match="--listen") as fault:
-        Listener(tmp_path / "store", str(tmp_path)).load(path)
+        SoundFront(FrontConfig("speech", source=str(tmp_path / "none")))(torch.zeros(1, 800))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    _speech.cache_clear()
+    with pytest.raises(CheckpointError, match="cannot be opened") as fault:
+        SoundFront(FrontConfig("speech", source=str(folder)))(torch.zeros(1, 800))
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.slow
+def test_recognisers_learn_from_a_speech_models_states(tmp_path: Path) -> None:
+    front = FrontConfig("speech", source=str(speech_models.hubert(tmp_path)))
+    av = av_canet(audio=replace(av_config().audio, front=front))
+    mer = mer_clip(heard=HeardConfig(front, seconds=1.0, layers=1))
+    for net, given in ((av, av_clips()), (mer, mer_clips())):
+        net.train()
+        net.losses(net.features(given), torch.tensor([0, 1, 2])).total.backward()
+        assert net.eval().predict(net.features(given)).probs.isfinite().all()
