@@ -126,6 +126,8 @@ def add_caption_flags(group: argparse._ArgumentGroup) -> None:
     styles = "plain (whole sentences), faces (as MAFW lists them) or feelings, where the model knows them"
     add("--style", help=f"{styles} (default: plain, else the model's first)")
     add("--neutral", action="store_true", help="call nobody woman or man")
+    add("--habits", choices=("mafw", "none"), default="none",
+        help="mafw: name what faces show as often as MAFW's annotators do (default: as surely as it is seen)")
     add("--events", type=_named, metavar="NAME|FOLDER", help="who tells what happens: a public captioner; not measured")
     add("--window", type=_seconds, metavar="SECONDS",
         help="a caption for every so many seconds or shot; 0: one for all (default: 10 beyond 30 s)")  # fmt: skip

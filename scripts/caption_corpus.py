@@ -56,7 +56,7 @@ def asked_of(options: Options) -> dict[str, Any]:
     """What the flags ask of a captioner."""
     asked: dict[str, Any] = {
         "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
-        "neutral": options.neutral, "people": options.people, "batch": options.batch,
+        "neutral": options.neutral, "habits": options.habits, "people": options.people, "batch": options.batch,
     }  # fmt: skip
     return asked | ({"events": options.events} if options.events else {})
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # units and 4 % of the others.
 SEEN = 0.6
 
+SURE = 0.5  # probability below which a claim is marked as doubtful
+
 _OF_THE_FILE = ("source", "duration", "model")  # the same for all captions of a file
 _NOT_PLAIN = ("evidence", "shot")
 
@@ -67,6 +69,11 @@ class ToldClaim:
     end: int
     probability: float | None  # None: nothing was measured that speaks for or against it
     source: str = ""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is more likely false than true, by what was measured."""
+        return self.probability is not None and self.probability < SURE
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,16 @@ class Caption:
     def _repr_html_(self) -> str:
         return in_notebook(self)
 
+    def claim_of(self, link: Link) -> ToldClaim | None:
+        """The claim that a facial phrase makes, where something was measured that speaks for or against it."""
+        known = (each for each in self.claims if each.kind == "phrase" and each.probability is not None)
+        return next((each for each in known if each.start < link.end and link.start < each.end), None)
+
+    def doubts(self, link: Link) -> bool:
+        """Whether a facial phrase is doubtful: by its claim's probability, else by the action unit behind it."""
+        claim = self.claim_of(link)
+        return claim.doubtful if claim else not link.seen
+
     def save(self, path: str | Path) -> None:
         """Write a file in the format that its suffix names: txt, json, jsonl, csv, srt, vtt or html.
 
@@ -285,8 +302,9 @@ def in_notebook(caption: Caption) -> str:
     cut, at = [], 0
     for link in sorted(caption.phrases, key=lambda each: each.start):
         told = f"{link.name}, best seen at {link.second:.1f} s" if link.second is not None else link.name
-        told += "" if link.seen else "; not confirmed"
-        style = "solid" if link.seen else "dotted"
+        claim, doubtful = caption.claim_of(link), caption.doubts(link)
+        told += f"; {claim.probability:.0%} likely" if claim else "; not confirmed" if doubtful else ""
+        style = "dotted" if doubtful else "solid"
         cut.append(escape(caption.text[at : link.start]))
         words = escape(caption.text[link.start : link.end])
         cut.append(f'<span title="{escape(told)}" style="border-bottom:2px {style} currentColor">{words}</span>')

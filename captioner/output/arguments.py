@@ -27,6 +27,7 @@ class Options:
     offline: bool = False
     style: str | None = None
     neutral: bool = False
+    habits: str = "none"
     events: str | None = None
     window: float | None = None
     people: int = 0
@@ -49,7 +50,7 @@ class Options:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides which captions come out, beside the model."""
-        names = ("beams", "max_words", "style", "neutral", "window", "people", "faces", "events")
+        names = ("beams", "max_words", "style", "neutral", "habits", "window", "people", "faces", "events")
         return {name: getattr(self, name) for name in names}
 
 
@@ -63,6 +64,7 @@ def check_emotion_options(options: Options) -> None:
         return
     captions: dict[str, Any] = {"--style": options.style, "--beams": options.beams, "--max-words": options.max_words}
     captions |= {"-m/--model": options.model, "--faces": options.faces, "--neutral": options.neutral or None}
+    captions |= {"--habits": options.habits if options.habits != "none" else None}
     for flag, value in captions.items():
         if value is not None:
             raise ConfigError(f"{flag} is of captions: leave it out with --emotions (--with NAME names a recogniser)")

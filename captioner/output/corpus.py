@@ -144,7 +144,8 @@ class CorpusStore:
             for name in self.done():
                 self.files.rm(f"{self.path}/{name}.parquet")
         elif self.files.exists(place) and (before := self.files.cat(place).decode()) != text:
-            changed = [key for key, value in json.loads(before).items() if settings.get(key) != value]
+            known = json.loads(before)
+            changed = [key for key in sorted({*known, *settings}) if settings.get(key) != known.get(key)]
             told = f"{self.path} was begun with another {', '.join(changed)}"
             raise ConfigError(f"{told}: give another folder or --overwrite")
         self.files.pipe(place, text.encode())

@@ -8,7 +8,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from captioner.inference.results import SEEN, AUCurve, Caption, Evidence, Link, Person, Picture, Portrait
+from captioner.inference.results import (
+    SEEN,
+    AUCurve,
+    Caption,
+    Evidence,
+    Link,
+    Person,
+    Picture,
+    Portrait,
+    ToldClaim,
+)
 from captioner.lexicon.plain_names import plain_unit
 from captioner.lexicon.units import region_of
 from captioner.output.charts import moving_boxes, people_curves
@@ -16,14 +26,19 @@ from captioner.output.charts import moving_boxes, people_curves
 MANY = 4  # captions from which on a page keeps less of each
 MOST_BARS, FEW_BARS = 5, 3
 MOST_FRAMES = 8
+_KINDS = {
+    "phrase": "face", "action": "what is done", "other": "what the other does", "people": "how many",
+    "gender": "who", "other gender": "who the other is", "feeling": "what it looks like", "voice": "voice",
+}  # fmt: skip
 SMALL_SIDE, SMALL_QUALITY = 72, 50  # short side and JPEG's quality of the one frame that each of many captions keeps
 
 
 class TextPart(NamedTuple):
-    """A piece of a caption, and the number of the phrase that it is."""
+    """A piece of a caption, the number of the phrase that it is, and how likely it is where that is doubtful."""
 
     text: str
     link: int | None
+    doubt: str = ""
 
 
 def caption_context(caption: Caption, name: str, many: bool = False) -> dict[str, Any]:
@@ -33,7 +48,7 @@ def caption_context(caption: Caption, name: str, many: bool = False) -> dict[str
     context: dict[str, Any] = {
         "id": name,
         "text": caption.text,
-        "parts": parts(caption.text, caption.phrases),
+        "parts": parts(caption),
         "where": f"person {caption.person}, {span}" if caption.person else span,
         "start": f"{caption.start:.1f}", "end": f"{caption.end:.1f}",
         "from": f"{caption.start:.3f}", "to": f"{caption.end:.3f}",
@@ -41,7 +56,9 @@ def caption_context(caption: Caption, name: str, many: bool = False) -> dict[str
         "doubts": doubts(caption),
         "evidence": evidence is not None,
         "beliefs": _beliefs(caption, many),
-        "phrases": [_phrase(each, evidence, many) for each in caption.phrases],
+        "phrases": [_phrase(each, caption, many) for each in caption.phrases],
+        "claims": [] if many else _claims(caption),
+        "confidence": "" if caption.confidence is None else f"{caption.confidence:.0%}",
         "frames": [], "people": [], "tables": [], "boxes": "",
     }  # fmt: skip
     if evidence is None:
@@ -56,14 +73,39 @@ def caption_context(caption: Caption, name: str, many: bool = False) -> dict[str
     return context
 
 
-def parts(text: str, links: Sequence[Link]) -> list[TextPart]:
-    """The text cut at its phrases."""
-    cut, at = [], 0
-    for number, each in enumerate(links):
-        cut += [TextPart(text[at : each.start], None), TextPart(text[each.start : each.end], number)]
-        at = each.end
+def parts(caption: Caption) -> list[TextPart]:
+    """The text cut at its phrases, and at what else is doubtful in it."""
+    text, at = caption.text, 0
+    spans: list[tuple[int, int, int | None, str]] = []
+    for number, link in enumerate(caption.phrases):
+        spans.append((link.start, link.end, number, _doubt_of(caption, link)))
+    for claim in caption.claims:
+        if claim.doubtful and not any(claim.start < end and start < claim.end for start, end, *_ in spans):
+            spans.append((claim.start, claim.end, None, f"{claim.probability:.0%} likely"))
+    cut = []
+    for start, end, number, doubt in sorted(spans, key=lambda span: span[0]):
+        cut += [TextPart(text[at:start], None), TextPart(text[start:end], number, doubt)]
+        at = end
     cut.append(TextPart(text[at:], None))
     return [part for part in cut if part.text]
+
+
+def _doubt_of(caption: Caption, link: Link) -> str:
+    """What is said of a doubtful phrase; "" of one that is not."""
+    claim = caption.claim_of(link)
+    return "" if not caption.doubts(link) else f"{claim.probability:.0%} likely" if claim else "not confirmed"
+
+
+def _claims(caption: Caption) -> list[dict[str, Any]]:
+    """All that was measured of what the caption says, in its order, each with how likely it is."""
+    known = [each for each in caption.claims if each.probability is not None]
+    return [
+        {
+            "text": each.text, "kind": _KINDS.get(each.kind, each.kind), "value": f"{each.probability:.0%}",
+            "width": f"{80 * (each.probability or 0):.1f}", "doubtful": each.doubtful,
+        }
+        for each in sorted(known, key=lambda each: each.start)
+    ]  # fmt: skip
 
 
 def _facts(caption: Caption) -> list[str]:
@@ -79,12 +121,10 @@ def _facts(caption: Caption) -> list[str]:
 
 
 def doubts(caption: Caption) -> str:
-    """One line that names what the caption says and no measurement confirms; empty where there is none."""
-    unsure = list(dict.fromkeys(link.text for link in caption.phrases if not link.seen))
-    if not unsure:
-        return ""
-    words = " and ".join(f"“{text}”" for text in unsure)
-    return f"Doubtful: {words}. Nothing measured in the video confirms it."
+    """One line that names what the caption says and measurements hardly confirm; empty where there is none."""
+    unsure = dict.fromkeys((part.text, part.doubt) for part in parts(caption) if part.doubt)
+    words = " and ".join(f"“{text}” ({doubt})" for text, doubt in unsure)
+    return f"Doubtful: {words}." if words else ""
 
 
 def _beliefs(caption: Caption, many: bool) -> list[dict[str, Any]]:
@@ -134,27 +174,29 @@ def _box(person: Person, place: int) -> dict[str, Any] | None:
     return {"captioned": person.captioned, "x": x0, "y": y0, "width": round(x1 - x0, 4), "height": round(y1 - y0, 4)}
 
 
-def _phrase(link: Link, evidence: Evidence | None, many: bool) -> dict[str, Any]:
+def _phrase(link: Link, caption: Caption, many: bool) -> dict[str, Any]:
+    evidence = caption.evidence
     face = evidence.portraits.get(link.au) if evidence and not many else None
     region, points = region_of(link.au)
     return {
         "text": link.text,
         "name": f"{plain_unit(link.au, link.name)} (action unit {link.au})",
         "region": region,
-        "reason": reason(link),
-        "seen": link.seen,
+        "reason": reason(link, caption.claim_of(link)),
+        "doubtful": caption.doubts(link),
         "second": None if link.second is None else f"{link.second:.3f}",
         "face": _face(face, points) if face else None,
     }
 
 
-def reason(link: Link) -> str:
-    """One or two sentences on what a phrase rests on."""
+def reason(link: Link, claim: ToldClaim | None = None) -> str:
+    """One or two sentences on what a phrase rests on, and how likely it is where its claim was measured."""
+    likely = f"{claim.probability:.0%} likely by all that was measured. " if claim else ""
     if link.score is None or link.second is None:
-        return "From the wording alone: nothing measures this movement in this video."
+        return likely.strip() or "From the wording alone: nothing measures this movement in this video."
     who = "the face reader" if link.source == "face reader" else "the network that watches facial movements"
-    told = f"Clearest at {link.second:.1f} s: {link.score:.0%} of what {who} can give."
-    if link.seen:
+    told = f"{likely}Clearest at {link.second:.1f} s: {link.score:.0%} of what {who} can give."
+    if link.seen or claim:
         return told
     return f"{told} That is too {'short' if link.score >= SEEN else 'little'} to confirm it."
 

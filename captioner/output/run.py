@@ -100,7 +100,7 @@ class CaptionRun:
         log.info("device: %s", model.device)
         asked: dict[str, Any] = {
             "beams": options.beams or 0, "max_words": options.max_words, "style": options.style or "",
-            "neutral": options.neutral, "people": options.people,
+            "neutral": options.neutral, "habits": options.habits, "people": options.people,
             "evidence": bool(self.outputs and self.outputs.needs_evidence),
         }  # fmt: skip
         if options.events:

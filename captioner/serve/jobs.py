@@ -41,6 +41,7 @@ class CaptionWish:
 
     style: str = ""
     neutral: bool = False
+    habits: str = "none"
     people: int = 0
     window: float | None = None
     beams: int = 0
@@ -218,7 +219,7 @@ class JobBoard:
         settings = {
             "device": str(self.model.device), "beams": wish.beams or None, "max_words": wish.max_words,
             "style": wish.style or None, "window": (wish.window or LONGEST_SCENE) if timed else None,
-            "neutral": wish.neutral, "people": wish.people, "faces": None,
+            "neutral": wish.neutral, "habits": wish.habits, "people": wish.people, "faces": None,
         }  # fmt: skip
         return {"model": self.model.checkpoint.name, "version": __version__, "settings": settings}
 
@@ -257,6 +258,7 @@ def checked_wish(model: Any, values: dict[str, Any]) -> CaptionWish:
         beams=_number(values, "beams", 1, 32) or 0,
         max_words=_number(values, "max_words", 1, 100),
         neutral=flag(values.get("neutral")),
+        habits=_habits(values.get("habits")),
     )
     model.options(**keywords_of(wish))
     return wish
@@ -264,13 +266,20 @@ def checked_wish(model: Any, values: dict[str, Any]) -> CaptionWish:
 
 def keywords_of(wish: CaptionWish) -> dict[str, Any]:
     """A wish as the captioner's keywords."""
-    asked: dict[str, Any] = {"style": wish.style, "neutral": wish.neutral, "people": wish.people, "evidence": True}
-    return asked | {"beams": wish.beams, "max_words": wish.max_words}
+    asked: dict[str, Any] = {"style": wish.style, "neutral": wish.neutral, "habits": wish.habits, "people": wish.people}
+    return asked | {"beams": wish.beams, "max_words": wish.max_words, "evidence": True}
 
 
 def flag(value: Any) -> bool:
     """Whether a field of a form or of JSON says yes."""
     return value is not None and str(value).lower() not in ("false", "0", "no", "")
+
+
+def _habits(given: Any) -> str:
+    habits = str(given or "none")
+    if habits not in ("mafw", "none"):
+        raise CaptionerError(f"habits must be mafw or none, not {habits[:40]!r}")
+    return habits
 
 
 def _number(values: dict[str, Any], name: str, least: int, most: int) -> int | None:

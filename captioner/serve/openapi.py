@@ -14,6 +14,7 @@ DESCRIPTION = (
 _OPTIONS: dict[str, Any] = {
     "style": {"type": "string", "description": "One of the model's styles; empty: its first."},
     "neutral": {"type": "boolean", "description": "Call nobody woman or man."},
+    "habits": {"type": "string", "enum": ["none", "mafw"], "description": "mafw: as often as its annotators name it."},
     "people": {"type": "integer", "minimum": 0, "maximum": 16, "description": "A caption for each of so many people."},
     "window": {"type": "number", "description": "A caption for every so many seconds; beyond 30 s always by scenes."},
     "beams": {"type": "integer", "minimum": 1, "maximum": 32, "description": "Width of the search."},

@@ -7,7 +7,7 @@
 
 
 
-_shtab_caption_option_strings=(-m --model --faces -d --device --batch --offline --style --neutral --events --window --people --beams --max-words --emotions --with --listen -o --output -f --format --overwrite -q --quiet -v --verbose --serve --port --host --max-mb --list-models --version -h --help)
+_shtab_caption_option_strings=(-m --model --faces -d --device --batch --offline --style --neutral --habits --events --window --people --beams --max-words --emotions --with --listen -o --output -f --format --overwrite -q --quiet -v --verbose --serve --port --host --max-mb --list-models --version -h --help)
 
 _shtab_caption_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_caption__m_COMPGEN=_shtab_compgen_files
@@ -15,7 +15,7 @@ _shtab_caption___model_COMPGEN=_shtab_compgen_files
 _shtab_caption__o_COMPGEN=_shtab_compgen_dirs
 _shtab_caption___output_COMPGEN=_shtab_compgen_dirs
 
-
+_shtab_caption___habits_choices=(mafw none)
 
 _shtab_caption_pos_0_nargs='*'
 _shtab_caption___offline_nargs=0

