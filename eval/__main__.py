@@ -4,14 +4,13 @@ import argparse
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError, unknown
+from captioner.errors import CaptionerError, Terminated, unknown
 from captioner.files import write_text
 from eval.io import read_entries
 from eval.metrics import ScoreError
@@ -40,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         return commands[options.command](options)
+    except Terminated as stopped:
+        print(stopped, file=sys.stderr)
+        return 143
     except CaptionerError as error:
         # An id or a label may hold a line end.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    except subprocess.CalledProcessError as error:
-        print("error: a training run failed (see above); the same command goes on from there", file=sys.stderr)
-        return error.returncode if error.returncode > 0 else 1
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,13 +1,12 @@
-"""The runs behind an ablation's rows: captioners trained by scripts/train.py and scored, PE-CLIP's protocol."""
+"""The runs behind an ablation's rows: captioners trained and scored, PE-CLIP's protocol."""
 
 import json
 import logging
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 import captioner
 from captioner.config import Config
-from captioner.config_io import load_config
+from captioner.config_io import load_config, to_dict
 from captioner.data.dataset import EpochOrder
 from captioner.data.manifest import Record, read_manifest
 from captioner.emotion.prior import EmotionPrior
@@ -30,7 +29,7 @@ from captioner.train.emotion.run_config import load_emotion_run
 from captioner.train.emotion.words_config import WordsRun
 from captioner.train.engine import PlainEngine
 from captioner.train.processes import Processes
-from captioner.train.setup import prepare_run
+from captioner.train.setup import prepare_run, train_captioner
 from eval.ablation import (
     PRIOR_COLUMNS,
     AblationFamily,
@@ -42,7 +41,8 @@ from eval.ablation import (
     score_table,
 )
 from eval.checkpoint import CheckpointScores, score_checkpoint
-from eval.repository import script_path
+from eval.report import validation_scores
+from eval.rewards import CiderReward
 from eval.speed.timing import median_spent, time_in_turns
 from eval.words_runs import run_words_rows, words_table
 from prompts.au_graph import AUGraph
@@ -109,13 +109,43 @@ def run_rows(
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
     """What the runs of every row with every seed left, a few at a time, and the seconds of an iteration of each row."""
     words = {row.name: row_overrides(row.changes, options) for row in table.rows}  # once, before runs share experts
-    with ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {
-            row.name: [pool.submit(_run_row, row.changes, words[row.name], s, options) for s in range(options.seeds)]
-            for row in table.rows
-        }
-        runs = {name: [job.result() for job in jobs] for name, jobs in waiting.items()}
+    folders = {row.name: changes_that_count(row.changes, options) for row in table.rows}
+    # seeds outside: an interrupted table has whole comparisons
+    places = [(name, seed) for seed in range(options.seeds) for name in words]
+    calls = [partial(_run_row, run_folder(folders[n], s), [*words[n], f"train.seed={s}"], options) for n, s in places]
+    found = dict(zip(places, _in_workers(options.jobs, calls), strict=True))
+    runs = {name: [found[name, seed] for seed in range(options.seeds)] for name in words}
     return runs, iteration_seconds(words, options)
+
+
+def _in_workers(jobs: int, calls: Sequence[Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What calls return, in their order; several processes load the libraries once for all their calls."""
+    if jobs < 2:
+        return [call() for call in calls]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker) as pool:
+        waiting = [pool.submit(call) for call in calls]
+        try:
+            return [job.result() for job in waiting]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def changes_that_count(changes: Sequence[str], options: AblationOptions) -> list[str]:
+    """Without those that the configuration says anyway, so that rows that are the same share a run."""
+    asked = [change for change in changes if change != UNTRAINED]
+    usual = load_config(Config, options.config, list(options.overrides))
+    own = load_config(Config, options.config, [*asked, *options.overrides])
+    told = [change for change in asked if _value(usual, change) != _value(own, change)]
+    return [*told, *(change for change in changes if change == UNTRAINED)]
+
+
+def _value(config: Config, change: str) -> Any:
+    """What a configuration says where a change would change it."""
+    return reduce(getattr, change.partition("=")[0].split("."), config)
 
 
 def row_overrides(changes: Sequence[str], options: AblationOptions) -> list[str]:
@@ -140,12 +170,13 @@ def run_folder(changes: Sequence[str], seed: int) -> str:
     return "-".join(names or ["full"]) + f"-seed{seed}"
 
 
-def _run_row(changes: Sequence[str], words: Sequence[str], seed: int, options: AblationOptions) -> dict[str, Any]:
-    def keep(records: list[Record], found: CheckpointScores) -> dict[str, Any]:
-        refs = {record.id: list(record.captions) for record in records if record.captions}
-        return {"scores": found.scores, "refs": refs, "hyps": {i: found.captions[i].text for i in refs}}
+def _run_row(folder: str, words: list[str], options: AblationOptions) -> dict[str, Any]:
+    return _trained_once(folder, words, options, _scores_and_captions)
 
-    return _trained_once(run_folder(changes, seed), [*words, f"train.seed={seed}"], options, keep)
+
+def _scores_and_captions(records: list[Record], found: CheckpointScores) -> dict[str, Any]:
+    refs = {record.id: list(record.captions) for record in records if record.captions}
+    return {"scores": found.scores, "refs": refs, "hyps": {i: found.captions[i].text for i in refs}}
 
 
 def _trained_once(
@@ -157,17 +188,19 @@ def _trained_once(
     """What is kept of a run's scores on the test clips; it is trained and scored unless that has been done."""
     out = options.out / folder
     result = out / RESULT
+    config = load_config(Config, options.config, [*words, f"train.out={out}"])
+    settings = json.loads(json.dumps(to_dict(replace(config, train=replace(config.train, out="")))))
     if result.exists():
         kept: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        if kept.get("settings", settings) != settings:
+            raise ConfigError(f"{out} holds a run of other settings: delete it, or name another folder by --out")
         return kept
-    words = [*words, f"train.out={out}"]
-    config = load_config(Config, options.config, words)
-    command = [sys.executable, str(script_path("train.py")), str(options.config), *words]
-    subprocess.run(command, check=True)  # a finished run returns at once
+    torch.set_num_threads(config.train.threads or 1)
+    train_captioner(config, validation_scores, CiderReward)  # a finished run returns at once
     records = read_manifest(config.data.manifest, split="test")
     train = read_manifest(config.data.manifest, split="train", check_files=False)
     kept = keep(records, score_checkpoint(captioner.load(out / "last"), records, train, cache=config.data.cache))
-    write_text(result, json.dumps(kept, indent=1) + "\n")
+    write_text(result, json.dumps({**kept, "settings": settings}, indent=1) + "\n")
     return kept
 
 
@@ -206,20 +239,21 @@ def run_prior_rows(
     manifest = options.out / "manifest.jsonl"
     write_style(options.clips, manifest, family.style, options.most)
 
-    def keep(records: list[Record], found: CheckpointScores) -> dict[str, Any]:
-        return {name: found.scores[name] for name in PRIOR_COLUMNS if name in found.scores}
-
     runs: dict[str, list[dict[str, Any]]] = {row.name: [] for row in table.rows}
     for seed in range(options.seeds):  # seeds outside: an interrupted table has whole comparisons
         for row in table.rows:
             words = [f"data.manifest={manifest}", *row.changes, *options.overrides, f"train.seed={seed}"]
-            runs[row.name].append(_trained_once(run_folder(row.changes, seed), words, options, keep))
+            runs[row.name].append(_trained_once(run_folder(row.changes, seed), words, options, _prior_scores))
     torch.set_num_threads(1)
     configs = (load_config(Config, options.config, [*row.changes, *options.overrides]) for row in table.rows)
     source = next((config.model.emotion_prior_source for config in configs if config.model.emotion_prior), None)
     if source is None:
         raise ConfigError(f"table {table.name}: no row has a model.emotion_prior, which the others are compared with")
     return runs, prior_accuracy(source, list(read_manifest(manifest, split="test")))
+
+
+def _prior_scores(records: list[Record], found: CheckpointScores) -> dict[str, Any]:
+    return {name: found.scores[name] for name in PRIOR_COLUMNS if name in found.scores}
 
 
 def write_style(clips: Path, out: Path, style: str, most: int) -> None:
