@@ -37,6 +37,11 @@ class Special:
     pad: int
     never: tuple[int, ...] = ()
 
+    @property
+    def unwritten(self) -> list[int]:
+        """Ids that no caption holds behind its first."""
+        return [self.cls, self.mask, self.pad, *self.never]
+
 
 # What speaks for each thing that a caption of a clip says, whole or just begun; below 0: what speaks against it.
 Bonus = Callable[[int, list[int]], list[float]]
@@ -53,16 +58,18 @@ def decode_captions(
     options: DecodeConfig,
     bonus: Bonus | None = None,
     begun: Sequence[Sequence[int]] = (),
+    chances: Tensor | None = None,
 ) -> list[Written]:
     """One caption a clip of the memory; `bonus` steers a beam search and its choice among the finished ones.
 
-    begun: of each clip the ids with which a searched caption has to begin.
+    begun: of each clip the ids with which a searched caption has to begin. chances: of a sample, (B, words) numbers
+    from 0 to 1 that choose the words, in place of those that follow from `options.seed`.
     """
     longest = options.max_words + 1 if options.max_words else fusion.config.max_text - 1
     longest = min(longest, fusion.config.max_text - 1)  # ids after [CLS], [SEP] among them
     if options.beams > 1:
         return beam_search(fusion, memory, special, options, longest, bonus, begun)
-    return greedy(fusion, memory, special, options, longest)
+    return greedy(fusion, memory, special, options, longest, chances)
 
 
 def next_log_probs(
@@ -70,7 +77,7 @@ def next_log_probs(
 ) -> Tensor:
     """(rows, V) log-probabilities of the next id: specials other than [SEP] and repeated n-grams are out."""
     logits = fusion.step(last, special.mask, cache).float()
-    logits[:, [special.cls, special.mask, special.pad, *special.never]] = -torch.inf
+    logits[:, special.unwritten] = -torch.inf
     if no_repeat:
         for row, ids in enumerate(histories):
             logits[row, repeats(ids, no_repeat)] = -torch.inf
@@ -86,12 +93,19 @@ def repeats(ids: list[int], n: int) -> list[int]:
 
 
 def greedy(
-    fusion: Fusion, memory: Memory, special: Special, options: DecodeConfig, longest: int
+    fusion: Fusion,
+    memory: Memory,
+    special: Special,
+    options: DecodeConfig,
+    longest: int,
+    chances: Tensor | None = None,
 ) -> list[Written]:
     """The likeliest word each time, or a drawn one when sampling."""
     batch = memory.states.shape[0]
     cache = fusion.start(memory, longest)
-    generator = torch.Generator(device=memory.states.device).manual_seed(options.seed)
+    if options.sample and chances is None:
+        chances = torch.rand(batch, longest, generator=torch.Generator().manual_seed(options.seed))
+    chances = chances.to(memory.states.device) if chances is not None else None
     written = [Written([special.cls], [], finished=False) for _ in range(batch)]
     last = torch.full((batch,), special.cls, device=memory.states.device)
     for place in range(longest):
@@ -100,7 +114,8 @@ def greedy(
         if place == longest - 1:
             last = torch.full_like(last, special.sep)  # no room left: the caption ends here
         else:
-            last = draw_token(log_probs, options, generator) if options.sample else log_probs.argmax(-1)
+            drawn = chances is not None and options.sample
+            last = draw_token(log_probs, options, chances[:, place]) if drawn else log_probs.argmax(-1)
         picked = log_probs.gather(1, last[:, None])[:, 0].tolist()
         for row, (token, value) in enumerate(zip(last.tolist(), picked, strict=True)):
             if not written[row].finished:
@@ -112,13 +127,15 @@ def greedy(
     return written
 
 
-def draw_token(log_probs: Tensor, options: DecodeConfig, generator: torch.Generator) -> Tensor:
-    """One id a row from the smallest set of words that holds `top_p` of the probability."""
+def draw_token(log_probs: Tensor, options: DecodeConfig, chances: Tensor) -> Tensor:
+    """One id a row, by its chance (B,), from the smallest set of words that holds `top_p` of the probability."""
     probs = (log_probs / options.temperature).softmax(-1)
     ordered, places = probs.sort(-1, descending=True)
     ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= options.top_p, 0.0)
-    choice = torch.multinomial(ordered, 1, generator=generator)
-    return places.gather(1, choice)[:, 0]
+    reached = ordered.cumsum(-1)
+    choice = torch.searchsorted(reached, chances[:, None] * reached[:, -1:], right=True)
+    most = (ordered > 0).sum(-1, keepdim=True) - 1  # rounding may lead past the last word
+    return places.gather(1, choice.minimum(most))[:, 0]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from captioner.data.inputs import read_inputs
 from captioner.data.loader import BAD_LIST, BadVideos
 from captioner.data.manifest import Record, read_manifest
 from captioner.errors import CheckpointError, ConfigError, VideoError
+from captioner.inference.captions import special_ids
 from captioner.inference.predictor import pick_device
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES, phrase_names
@@ -117,8 +118,10 @@ def set_critic(engine: Engine, run: PreparedRun, rewards: RewardMaker | None) ->
     """From now on the engine's loss is that of drawn captions and their rewards."""
     if rewards is None or not isinstance(engine, PlainEngine):
         raise ConfigError("train.reward: nobody here says what a caption is worth; start scripts/train.py")
-    records = run.data.records
-    engine.critic = SelfCritic(run.model.tokenizer, records, rewards, run.config.train.reward_samples)
+    special = special_ids(run.model.tokenizer, run.model.config.styles)
+    engine.critic = SelfCritic(
+        run.model.tokenizer, special, run.data.records, rewards, run.config.train.reward_samples
+    )
 
 
 def estimate_run(config: Config, gpus: int, price: float) -> str:

@@ -21,6 +21,7 @@ from eval.metrics import score_captions
 from eval.rewards import CiderReward
 from tests.helpers import CAPTIONS, tiny_batch, tiny_model
 
+SPECIAL = Special(cls=2, sep=3, mask=4, pad=0)
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 
 
@@ -37,15 +38,14 @@ def test_the_reward_is_the_toolkits_cider() -> None:
 def test_all_next_words_at_once_are_those_one_by_one() -> None:
     model = tiny_model()
     memory = model.see(tiny_batch(model.config)).memory
-    special = Special(cls=2, sep=3, mask=4, pad=0)
     options = DecodeConfig(sample=True, no_repeat=0, seed=3)
-    drawn = decode_captions(model.fusion, memory, special, options)
+    drawn = decode_captions(model.fusion, memory, SPECIAL, options)
     for row, caption in enumerate(drawn):
         ids = torch.tensor([caption.ids[:-1]])
         keys, values = ([each[row : row + 1] for each in part] for part in (memory.keys, memory.values))
         one = replace(memory, keys=keys, values=values, states=memory.states[row : row + 1])
-        logits = model.fusion.next_words(ids, special.mask, one)[0]
-        logits[:, [special.cls, special.mask, special.pad]] = -torch.inf
+        logits = model.fusion.next_words(ids, SPECIAL.mask, one)[0]
+        logits[:, SPECIAL.unwritten] = -torch.inf
         picked = logits.log_softmax(-1).gather(1, torch.tensor(caption.ids[1:])[:, None])[:, 0]
         last = len(picked) - (len(caption.ids) == model.config.fusion.max_text)  # an end without room is not drawn
         torch.testing.assert_close(picked[:last], torch.tensor(caption.log_probs)[:last], atol=1e-4, rtol=1e-4)
@@ -77,7 +77,7 @@ def test_a_stage_of_rewards_raises_them() -> None:
     def worth(ids: list[str], captions: list[str]) -> list[float]:
         return [caption.lower().split().count("frown") / max(1, len(caption.split())) for caption in captions]
 
-    engine.critic = SelfCritic(tokenizer, records, lambda refs: worth, 8)  # type: ignore[arg-type, return-value]
+    engine.critic = SelfCritic(tokenizer, SPECIAL, records, lambda refs: worth, 8)  # type: ignore[arg-type, return-value]
     torch.manual_seed(0)
     rewards = []
     for _ in range(40):
