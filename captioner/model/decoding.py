@@ -103,9 +103,9 @@ def greedy(
     """The likeliest word each time, or a drawn one when sampling."""
     batch = memory.states.shape[0]
     cache = fusion.start(memory, longest)
-    if options.sample and chances is None:
+    if chances is None:
         chances = torch.rand(batch, longest, generator=torch.Generator().manual_seed(options.seed))
-    chances = chances.to(memory.states.device) if chances is not None else None
+    chances = chances.to(memory.states.device)
     written = [Written([special.cls], [], finished=False) for _ in range(batch)]
     last = torch.full((batch,), special.cls, device=memory.states.device)
     for place in range(longest):
@@ -114,8 +114,7 @@ def greedy(
         if place == longest - 1:
             last = torch.full_like(last, special.sep)  # no room left: the caption ends here
         else:
-            drawn = chances is not None and options.sample
-            last = draw_token(log_probs, options, chances[:, place]) if drawn else log_probs.argmax(-1)
+            last = draw_token(log_probs, options, chances[:, place]) if options.sample else log_probs.argmax(-1)
         picked = log_probs.gather(1, last[:, None])[:, 0].tolist()
         for row, (token, value) in enumerate(zip(last.tolist(), picked, strict=True)):
             if not written[row].finished:

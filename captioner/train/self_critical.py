@@ -97,7 +97,7 @@ def without_graph(memory: Memory) -> Memory:
 
 
 def policy_loss(logits: Tensor, drawn: DrawnCaptions) -> Tensor:
-    """Minus the log-probability of each drawn word, weighted by how much better its caption is than its rivals; summed."""
+    """The sum of minus the log-probability of each drawn word, times how much better its caption is than its rivals."""
     samples = drawn.rewards.shape[1]
     others = (drawn.rewards.sum(1, keepdim=True) - drawn.rewards) / max(1, samples - 1)
     advantage = (drawn.rewards - others).flatten()  # (B * S,)
