@@ -11,6 +11,7 @@ has 4,000 of Excitation, 3,000 of Neutral and all others, `test` 5,000 in propor
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,14 +87,15 @@ def _lists(root: Path) -> dict[str, str]:
         if side is None:
             continue
         for number, line in enumerate(read_text(path).splitlines(), start=1):
-            words = line.split()
-            if not words:
+            # names may hold spaces; a number at the end is the label
+            name = re.sub(r"\s+\d+$", "", line.strip())
+            if not name:
                 continue
-            folder, _, stem = words[0].replace("\\", "/").rpartition("/")
+            folder, _, stem = name.replace("\\", "/").rpartition("/")
             label = class_of(folder.rpartition("/")[2])
             if label is None or not stem:
                 raise LayoutError(f"{path}:{number}: {line!r} is no 'class/id label'; classes: {', '.join(EMOTIONS6)}")
             key = f"{label}/{Path(stem).stem if Path(stem).suffix.lower() in VIDEO_SUFFIXES else stem}".lower()
             if sides.setdefault(key, side) != side:
-                raise LayoutError(f"{path}:{number}: {words[0]} is on two sides")
+                raise LayoutError(f"{path}:{number}: {name} is on two sides")
     return sides

@@ -30,8 +30,8 @@ _CLIP = re.compile(r"(\d{4,6})(\.\w{2,4})?")
 _LATIN = re.compile(r"[A-Za-z]{2,}")
 
 
-def read_mafw(root: Path, fold: int = 1) -> Collected:
-    """The clips of one fold; neutral ones have no caption."""
+def read_mafw(root: Path, fold: int = 1, captioned: bool = True) -> Collected:
+    """The clips of one fold; neutral ones have no caption. captioned: without any caption the folder is refused."""
     lists, multi = _fold_lists(root, fold), _multi_labels(root)
     captions: dict[str, str] = {}
     labels: dict[str, str] = {}
@@ -51,7 +51,7 @@ def read_mafw(root: Path, fold: int = 1) -> Collected:
     unlabelled = [clip for clip in sides if clip not in labels]
     if unlabelled:
         notices.append(f"{len(unlabelled)} clips without an emotion label (first {unlabelled[0]})")
-    if not any(captions.get(clip) for clip in sides):
+    if captioned and not any(captions.get(clip) for clip in sides):
         advice = "take the lists in with_caption from the dataset's owners, or descriptive_text.xlsx"
         raise wrong_layout("MAFW", root, "English captions in the fold lists or in descriptive_text", advice)
     items = [_item(clip, split, labels.get(clip), captions.get(clip, ""), multi) for clip, split in sides.items()]

@@ -70,7 +70,7 @@ def mafw_folds(root: Path, data: EmotionDataConfig) -> tuple[list[Split], list[s
     videos, splits, notices = Videos(root), [], []
     for fold in range(1, min(data.splits, FOLDS) + 1):
         records, absent = [], 0
-        for item in read_mafw(root, fold).items:
+        for item in read_mafw(root, fold, captioned=False).items:
             path = videos.find(item.names)
             if path is None or item.emotion not in MAFW_LABELS:
                 absent += 1

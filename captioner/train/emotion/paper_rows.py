@@ -1,4 +1,4 @@
-"""What EmotionCLIP's paper prints, to stand beside what was measured here: other runs, for orientation."""
+"""What papers print for data sets of EmotionCLIP's, and for MAFW: other runs, for orientation."""
 
 PAPER_ROWS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "bold": (
@@ -32,7 +32,9 @@ PAPER_ROWS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     ),
     "mafw": (
         ("UAR %", "accuracy %"),
-        (("T-ESFL", "33.28", "48.18"), ("DFER-CLIP", "38.89", "52.55"), ("HiCMAE, with sound", "42.65", "56.17")),
+        (("wav2vec 2.0, sound alone", "21.59", "29.69"), ("HuBERT, sound alone", "25.00", "32.60"),
+         ("T-ESFL", "33.28", "48.18"), ("DFER-CLIP", "38.89", "52.55"), ("HiCMAE, with sound", "42.65", "56.17"),
+         ("CLAIP-Emo, with sound", "", "61.18")),
     ),
 }  # fmt: skip
 """Columns and rows by data set. The paper's own row for LIRIS-ACCEDE was not at hand; MAFW's are of other papers."""

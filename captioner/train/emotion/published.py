@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from captioner.train.emotion.paper_rows import PAPER_ROWS, columns_of
+
 # AV-CANet, tables 4 and 6: accuracy and weighted F1 in %. Where its lists are missing the splits are other ones.
 AV_CANET: dict[str, tuple[tuple[str, float, float], ...]] = {
     "emotions": (
@@ -22,19 +26,26 @@ AV_CANET: dict[str, tuple[tuple[str, float, float], ...]] = {
 }  # fmt: skip
 
 
-def published_rows(kind: str, dataset: str, variant: str, top1: float, weighted_f1: float) -> list[str]:
-    """Lines of Markdown: the paper's rows and, last, what was measured here."""
-    if kind == "mer_clip":
-        return ["", "MER-CLIP is reconstructed from its abstract: there are no rows of its paper to quote."]
-    name = f"{dataset} {variant}" if dataset == "emotions" and variant != "all" else dataset
-    if kind != "av_canet" or name not in AV_CANET:
+def published_rows(kind: str, dataset: str, variant: str, scores: Mapping[str, float]) -> list[str]:
+    """Lines of Markdown: the paper's rows and, last, what was measured here, by the scores of summary.json."""
+    if kind not in ("av_canet", "mer_clip"):
         return []
-    rows = [*AV_CANET[name], ("**measured here**", 100 * top1, 100 * weighted_f1)]
-    return [
-        "",
-        "Beside the paper, whose split and clips are other ones unless its own lists were read:",
-        "",
-        "| | ACC | WA-F1 |",
-        "|---|---|---|",
-        *(f"| {row} | {accuracy:.2f} | {score:.2f} |" for row, accuracy, score in rows),
-    ]
+    lines = []
+    if kind == "mer_clip":
+        lines += ["", "MER-CLIP is reconstructed from its abstract: there are no rows of its paper to quote."]
+    if dataset == "mafw":
+        head, rows = PAPER_ROWS["mafw"]
+        ours = ("**measured here**", *columns_of("mafw", dict(scores)))
+        return [*lines, "", "Beside other papers on MAFW, mean of five folds:", "", *_table(head, [*rows, ours])]
+    name = f"{dataset} {variant}" if dataset == "emotions" and variant != "all" else dataset
+    if kind == "mer_clip" or name not in AV_CANET:
+        return lines
+    told = [(row, f"{accuracy:.2f}", f"{score:.2f}") for row, accuracy, score in AV_CANET[name]]
+    ours = ("**measured here**", f"{100 * scores['top1']:.2f}", f"{100 * scores['WA-F1']:.2f}")
+    about = "Beside the paper, whose split and clips are other ones unless its own lists were read:"
+    return ["", about, "", *_table(("ACC", "WA-F1"), [*told, ours])]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [("", *head), ("---",) * (len(head) + 1), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]

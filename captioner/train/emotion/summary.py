@@ -114,8 +114,7 @@ def protocol_report(run: EmotionRun, summary: dict[str, Any]) -> str:
         "| | " + " | ".join(labels) + " | recall |",
         "|---" * (len(labels) + 2) + "|",
         *rows,
-        *published_rows(
-            run.emotion.kind, run.data.dataset, run.data.variant, summary["top1"], summary["scores"]["WA-F1"][0]
-        ),
+        *published_rows(run.emotion.kind, run.data.dataset, run.data.variant,
+                        {name: mean for name, (mean, _) in summary["scores"].items()}),
     ]
     return "\n".join(lines) + "\n"
