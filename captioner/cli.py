@@ -162,7 +162,7 @@ def _add_serve(group: argparse._ArgumentGroup) -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if not text.isdecimal() or len(text) > 9 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is needed, not {text!r}")
     return int(text)
 
@@ -180,7 +180,7 @@ def _named(text: str) -> str:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed, not {text!r}")
     return int(text)
 

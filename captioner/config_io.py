@@ -1,6 +1,8 @@
 """From YAML files, `key=value` overrides and config.json to checked dataclasses: every fault named, on one line."""
 
+import contextlib
 import dataclasses
+import reprlib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -14,6 +16,8 @@ import yaml
 from captioner.errors import ConfigError, unknown
 
 T = TypeVar("T")
+# What reading YAML raises: a date such as 2020-13-45 is a ValueError, brackets thousands deep are a RecursionError.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def check(faults: Sequence[str]) -> None:
@@ -92,7 +96,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if tree is None:
         return {}
@@ -108,7 +112,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"cannot use {override!r}: overrides look like fusion.layers=6")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except _NO_YAML:
         value = text
     node = tree
     *parents, last = key.split(".")
@@ -145,7 +149,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     """A value as its field's type, or one line that says what was given and what is allowed."""
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: {key} is {value!r}, but it is a group of keys")
+            raise ConfigError(f"{where}: {key} is {_shown(value)}, but it is a group of keys")
         return build_config(hint, value, where, f"{key}.")  # type: ignore[arg-type]
     if hint is Any:
         return value
@@ -155,7 +159,8 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
             return "off"
         if value in arguments:
             return value
-        raise ConfigError(f"{where}: " + unknown(f"{key}", value, map(str, arguments)))
+        given = value if isinstance(value, str) else _shown(value)
+        raise ConfigError(f"{where}: " + unknown(key, given, arguments))
     if origin in (Union, UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -170,22 +175,24 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
 
 def _convert_scalar(hint: Any, value: Any, where: str, key: str) -> Any:
     """A number, word or switch; 1 is not a switch, and 2.5 is not a whole number."""
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 3e-4 as a word
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)  # YAML 1.1 reads 3e-4 as a word
     if hint is str and value is None:
         return ""
     if hint is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, hint if isinstance(hint, type) else object) and (hint is bool or not isinstance(value, bool)):
+    kind = get_origin(hint) or hint
+    if isinstance(value, kind) and (hint is bool or not isinstance(value, bool)):
         return value
-    wanted = getattr(hint, "__name__", None) or get_origin(hint).__name__
+    wanted = kind.__name__
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    raise ConfigError(f"{where}: {key} is {value!r}, but {names.get(wanted, f'a {wanted}')} is needed")
+    raise ConfigError(f"{where}: {key} is {_shown(value)}, but {names.get(wanted, f'a {wanted}')} is needed")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; repr itself fails on deep nesting, and has no end."""
+    return repr(value) if isinstance(value, str) and len(value) <= 80 else reprlib.repr(value)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

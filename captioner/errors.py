@@ -9,7 +9,7 @@ from difflib import get_close_matches
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 
-_ADDRESS = re.compile(r"(?P<scheme>https?://)(?P<user>[^/?#]*@)?(?P<place>[^?#]*)(?P<rest>.*)", re.S | re.I)
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/?#]*@)?(?P<place>[^?#]*)(?P<rest>.*)", re.S | re.I)
 
 
 class CaptionerError(Exception):
@@ -59,6 +59,11 @@ def unknown(kind: str, given: object, allowed: Iterable[str]) -> str:
 def said_in_a_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def is_address(source: str) -> bool:
+    """Whether a source is to be fetched from the web."""
+    return source.lower().startswith(("http://", "https://"))
 
 
 def public_name(source: str) -> str:

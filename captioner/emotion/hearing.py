@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from captioner.errors import is_address
 from captioner.sound import Sound, read_sound, read_spans
 from captioner.sound.audio import open_sound
 from captioner.sound.fronts import segment_spans
@@ -56,4 +57,4 @@ def _is_file(source: Any) -> bool:
 
 
 def _is_local(source: str | Path) -> bool:
-    return not str(source).startswith(("http://", "https://"))
+    return not is_address(str(source))

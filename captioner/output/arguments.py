@@ -1,6 +1,7 @@
 """What the arguments of the command mean: its options, and the videos that its inputs name."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from captioner.errors import CaptionerError, ConfigError, public_name
+from captioner.errors import CaptionerError, ConfigError, is_address, public_name
 from captioner.files import VIDEO_SUFFIXES, missing
 
 STDIN = "-"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 LONGEST_LIST = 50_000_000  # letters of a list of inputs; a device that never ends is not read on
 
 
@@ -97,8 +99,10 @@ def _expand_one(argument: str) -> list[Input]:
     if argument == STDIN:
         return [Input(STDIN, Path("stdin"))]
     try:
-        if argument.startswith(("http://", "https://")):
+        if is_address(argument):
             return [Input(public_name(argument), Path(_named(argument)), address=argument)]
+        if _SCHEME.match(argument) and not os.path.exists(argument):
+            raise ValueError("of addresses those of http and https are fetched")
         if "\0" in argument:
             raise ValueError("a name holds no zero byte")
         os.fsencode(argument)  # half of a surrogate pair, from a file of names, is no name

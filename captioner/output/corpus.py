@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from captioner.errors import CaptionerError, ConfigError, VideoError
+from captioner.errors import CaptionerError, ConfigError, VideoError, is_address
 from captioner.files import VIDEO_SUFFIXES
 from captioner.inference.background import Failed
 from captioner.inference.results import Caption
@@ -50,7 +50,7 @@ def corpus_parts(inputs: Sequence[str], size: int) -> list[CorpusPart]:
             clips += _paths_in_parquet(each)
         elif each.endswith((".jsonl", ".json")):
             clips += _paths_in_manifest(each)
-        elif "://" in each and not each.startswith(("http://", "https://")):
+        elif "://" in each and not is_address(each):
             clips += _in_store(each)
         else:
             clips += [_whole(one.address or one.source) for one in expand([each])]
@@ -234,7 +234,7 @@ def _members(part: CorpusPart, folder: Path) -> Iterator[Iterable[tuple[str, str
 
 
 def _local(clip: str, folder: Path) -> tuple[str, str, str]:
-    if "://" not in clip or clip.startswith(("http://", "https://")):
+    if "://" not in clip or is_address(clip):
         return clip, clip, ""
     target = folder / ("clip" + PurePosixPath(clip).suffix)
     try:

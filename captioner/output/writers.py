@@ -113,7 +113,7 @@ class SubtitleWriter(Writer):
         for caption in video.segments:
             until = caption.end if video.timed else max(caption.end, video.duration)
             span = (caption.start, max(until, caption.start + CUE_LEAST))
-            cues.setdefault(span, []).append(self.escape(person(caption) + caption.text))
+            cues.setdefault(span, []).append(self.escape(person(caption) + one_line(caption.text)))
         return self.head() + "\n".join(
             f"{number}\n{self._time(start)} --> {self._time(end)}\n" + "\n".join(lines) + "\n"
             for number, ((start, end), lines) in enumerate(cues.items(), 1)
@@ -121,7 +121,7 @@ class SubtitleWriter(Writer):
 
     def escape(self, text: str) -> str:
         """Text that cannot be taken for marks."""
-        return text
+        return text.replace("-->", "->")
 
     def _time(self, seconds: float) -> str:
         whole, milli = divmod(round(seconds * 1000), 1000)
@@ -190,7 +190,12 @@ WRITERS: dict[str, type[Writer]] = {
 def line(caption: Caption, video: VideoCaptions) -> str:
     """One caption as a line of text."""
     span = f"{clock(caption.start)}-{clock(caption.end)} " if video.timed else ""
-    return span + person(caption) + caption.text
+    return span + person(caption) + one_line(caption.text)
+
+
+def one_line(text: str) -> str:
+    """What a captioner said as one line: the words of a foreign one may hold anything."""
+    return printable(" ".join(text.split()))
 
 
 def person(caption: Caption) -> str:

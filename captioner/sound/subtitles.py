@@ -17,7 +17,7 @@ from captioner.video.source import VideoSource, open_container, real_pictures
 SUFFIXES = (".srt", ".vtt")
 LARGEST = 32 << 20  # bytes; more is no subtitle file
 # 00:01:02,345 --> 00:01:04.5; hours may be left out, settings may follow
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIME = r"(?:(\d{1,5}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
 _TAGS = re.compile(r"<[^>\n]{0,80}>|\{\\[^}\n]{0,80}\}")
 _ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\ufeff]")

@@ -23,7 +23,7 @@ from functools import lru_cache, partial
 from typing import Any, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
-from captioner.errors import VideoError, public_name, said_in_a_line
+from captioner.errors import VideoError, is_address, public_name, said_in_a_line
 from captioner.stopping import heed_stop
 from captioner.version import __version__
 from captioner.video.input_limits import limits, raised
@@ -45,7 +45,7 @@ class _Guard:
         self.until = time.monotonic() + limits().download_seconds
         self.left = most if most is not None else int(limits().download_mb * (1 << 20))
         self.most = self.left
-        self.secure = address.startswith("https://")
+        self.secure = address.lower().startswith("https://")
         self.open: list[socket.socket] = []
         self.late = False
         self.watch = threading.Timer(limits().download_seconds, self.abort)
@@ -111,9 +111,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self.guard = guard
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not newurl.startswith(("http://", "https://")):
+        if not is_address(newurl):
             raise Refused("it is redirected to what is no web address")
-        if self.guard.secure and not newurl.startswith("https://"):
+        if self.guard.secure and not newurl.lower().startswith("https://"):
             raise Refused("it is redirected from https to http")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 import av
 from av.container import InputContainer
 
-from captioner.errors import VideoError, public_name
+from captioner.errors import VideoError, is_address, public_name
 from captioner.files import missing
 from captioner.video.fetch import Fetched, fetch
 from captioner.video.input_limits import limits, raised
@@ -25,9 +26,13 @@ _threads = 0  # that decode a video; 0: FFmpeg chooses
 
 
 def one_thread() -> None:
-    """From now on this process decodes with one thread: for one of several that decode side by side."""
+    """From now on this process decodes with one thread: for one of several that decode side by side.
+
+    A forked one never frees the decoders that it inherits: it would wait for their threads, which it has not.
+    """
     global _threads
     _threads = 1
+    gc.freeze()
 
 
 class VideoSource:
@@ -35,14 +40,14 @@ class VideoSource:
 
     def __init__(self, source: str | Path | BinaryIO) -> None:
         given = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "<stream>"))
-        self.name = public_name(given)
+        self.name, self._given = public_name(given), given
         self.size: int | None = None
         self._data: BinaryIO | None = None
         self._fetched: Fetched | None = None
         if not isinstance(source, str | Path):
             self._data = source if source.seekable() else held(source, self.name)
             self.size = self._data.seek(0, os.SEEK_END)
-        elif given.startswith(("http://", "https://")):
+        elif is_address(given):
             self._fetched = fetch(given)
             self.size = self._fetched.size
         else:
@@ -79,7 +84,7 @@ class VideoSource:
         if self._fetched is not None:
             yield self._fetched.reader()
             return
-        with open(self.name, "rb") as file:
+        with open(self._given, "rb") as file:
             yield file
 
     def fault(self, error: Exception) -> str:

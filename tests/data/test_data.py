@@ -13,6 +13,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from captioner.config import DataConfig, TrainConfig
 from captioner.data.dataset import ClipDataset, EpochOrder, Place, without_face
+from captioner.data.feature_store import lone_worker
 from captioner.data.manifest import Record
 from captioner.faces import EXPRESSION_NAMES, FaceReader, FaceTrack
 from captioner.faces import crops as crops_module
@@ -97,7 +98,8 @@ def test_of_a_face_that_is_not_seen_nothing_is_said(records: list[Record], token
 def test_workers_change_nothing(records: list[Record], tokenizer: Tokenizer) -> None:
     data = dataset(records, tokenizer)
     order = EpochOrder(len(data), 2, seed=3, epoch=1)
-    batches = [list(DataLoader(data, batch_sampler=order, num_workers=n, collate_fn=collate)) for n in (0, 2)]
+    workers = {"collate_fn": collate, "worker_init_fn": lone_worker}
+    batches = [list(DataLoader(data, batch_sampler=order, num_workers=n, **workers)) for n in (0, 2)]
     for a, b in zip(*batches, strict=True):
         assert a.ids == b.ids
         assert torch.equal(a.frames, b.frames)
