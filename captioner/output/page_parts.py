@@ -97,14 +97,17 @@ def _doubt_of(caption: Caption, link: Link) -> str:
 
 
 def _claims(caption: Caption) -> list[dict[str, Any]]:
-    """All that was measured of what the caption says, in its order, each with how likely it is."""
-    known = [each for each in caption.claims if each.probability is not None]
+    """All that was measured of what the caption says, in its order, once each, with how likely it is."""
+    known: dict[tuple[str, str], ToldClaim] = {}
+    for each in sorted(caption.claims, key=lambda each: each.start):
+        if each.probability is not None:
+            known.setdefault((each.kind, each.name), each)  # "her" says again what "woman" said
     return [
         {
             "text": each.text, "kind": _KINDS.get(each.kind, each.kind), "value": f"{each.probability:.0%}",
             "width": f"{80 * (each.probability or 0):.1f}", "doubtful": each.doubtful,
         }
-        for each in sorted(known, key=lambda each: each.start)
+        for each in known.values()
     ]  # fmt: skip
 
 
@@ -195,8 +198,10 @@ def reason(link: Link, claim: ToldClaim | None = None) -> str:
     if link.score is None or link.second is None:
         return likely.strip() or "From the wording alone: nothing measures this movement in this video."
     who = "the face reader" if link.source == "face reader" else "the network that watches facial movements"
-    told = f"{likely}Clearest at {link.second:.1f} s: {link.score:.0%} of what {who} can give."
-    if link.seen or claim:
+    if claim:
+        return f"{likely}Clearest at {link.second:.1f} s."
+    told = f"Clearest at {link.second:.1f} s: {link.score:.0%} of what {who} can give."
+    if link.seen:
         return told
     return f"{told} That is too {'short' if link.score >= SEEN else 'little'} to confirm it."
 

@@ -158,6 +158,7 @@ def test_claims_tell_how_likely_they_are_and_decide_what_is_doubtful() -> None:
     claims = [
         ToldClaim("gender", "man", "man", 2, 5, 0.99), ToldClaim("action", "nod", "nods", 6, 10, 0.44),
         ToldClaim("phrase", "frown", "frown", 16, 21, 0.31), ToldClaim("phrase", "closed_eyes", "eyes", 37, 41, 0.8),
+        ToldClaim("gender", "man", "the", 12, 15, 0.98),
         ToldClaim("camera", "close", "close", 0, 1, None),
     ]  # fmt: skip
     found = check(html(caption(claims=claims, confidence=0.1)))
@@ -170,6 +171,7 @@ def test_claims_tell_how_likely_they_are_and_decide_what_is_doubtful() -> None:
     for row in ("“man” who 99%", "“nods” what is done 44%, doubtful", "That all of it holds: 10%."):
         assert row in found.text
     assert "camera" not in found.text  # nothing was measured of it
+    assert found.text.count("who 9") == 1  # a second word for the same person claims nothing more
     notebook = caption(claims=claims)._repr_html_()
     assert "31% likely" in notebook and notebook.count("dotted") == 1
 
