@@ -11,6 +11,7 @@ stores that fsspec opens. The same command goes on where one was stopped; a clip
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -114,15 +115,17 @@ def run_parts(left: list[CorpusPart], options: Options, out: str, given: argpars
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, [roots, os.environ.get("PYTHONPATH", "")]))}}
     if not ray.is_initialized():
         address = given.address or "local"  # a cluster of one's own: a stale one would be waited for
-        ray.init(address=address, runtime_env=environment, log_to_driver=False, include_dashboard=False)
+        quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+        ray.init(address=address, runtime_env=environment, include_dashboard=False, **quiet)
     context = data.DataContext.get_current()
     context.max_errored_blocks = -1  # a part that kills its workers costs itself
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its lines would run into our bar
     workers = min(given.workers, len(left))
     rows = [{"name": part.name, "clips": list(part.clips), "tar": part.tar} for part in left]
     made = data.from_items(rows, override_num_blocks=len(rows)).map(
         CorpusWorker, fn_constructor_kwargs={"options": options, "out": out}, num_cpus=given.cpus, num_gpus=given.gpus,
-        concurrency=(1, workers),  # a lost node shrinks the pool, and what it had is done by another
+        compute=data.ActorPoolStrategy(min_size=1, max_size=workers),  # a lost node's parts are done by another
     )  # fmt: skip
     failed = 0
     with tqdm(total=len(rows), unit="part", disable=not sys.stderr.isatty()) as bar:

@@ -116,7 +116,7 @@ def _flat(run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, value in run.items():
         if isinstance(value, Mapping):
             yield from _flat(value)
-        elif value:
+        elif value and value != "none":
             yield str(key).replace("_", " "), str(value)
 
 

@@ -32,7 +32,7 @@ from captioner.serve.serve_limits import ServeLimits
 from captioner.version import __version__
 
 WEB = Path(__file__).parent / "web"
-BEAT = 0.1  # seconds between looks at a job that somebody watches
+BEAT = 0.05  # seconds between looks at a job that somebody watches
 
 
 class Service:
