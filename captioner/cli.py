@@ -134,7 +134,7 @@ def add_caption_flags(group: argparse._ArgumentGroup) -> None:
         help="a caption for every so many seconds or shot; 0: one for all (default: 10 beyond 30 s)")  # fmt: skip
     add("--people", type=_positive, default=0, metavar="N", help="a caption for each of the N most dominant people")
     add("--beams", type=_positive, metavar="N", help="width of the search; 1: greedy (default: the model's)")
-    add("--max-words", type=_positive, metavar="N", help="longest caption, in pieces of words (default: the model's own)")
+    add("--max-words", type=_positive, metavar="N", help="longest caption, in pieces of words (default: the model's)")
 
 
 def _add_emotions(group: argparse._ArgumentGroup) -> None:
