@@ -48,7 +48,7 @@ def decibels(power: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def mel_filters(rate: int, window: int, bands: int) -> Tensor:
     """Slaney's triangles (M, window / 2 + 1), of equal area, from 0 Hz to half the rate."""
-    bins = torch.linspace(0, rate / 2, window // 2 + 1, dtype=torch.float64)
+    bins = torch.arange(window // 2 + 1, dtype=torch.float64) * rate / window  # of an odd window none at half the rate
     edges = _hertz(torch.linspace(0.0, float(_mels(rate / 2)), bands + 2, dtype=torch.float64))
     widths = edges[1:] - edges[:-1]
     slopes = edges[:, None] - bins[None]
