@@ -35,11 +35,12 @@ def test_the_manual_page_is_troff(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 @pytest.mark.slow
 def test_the_documentation_builds(tmp_path: Path) -> None:
     pytest.importorskip("pdoc", reason="pdoc is not installed")
-    command = [sys.executable, "-m", "pdoc", "captioner", "!captioner.share", "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "captioner.share", "docs", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     text = (tmp_path / "captioner.html").read_text()
     for name in ("load", "list_models", "to_pandas", "Failed", "Captioner"):
         assert f'id="{name}"' in text
+    assert "counts as false and has a <code>reason</code>" in text  # of Captioner.caption, not a bare name
 
 
 @pytest.mark.slow

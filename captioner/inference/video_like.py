@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import torch
 
-VideoLike: TypeAlias = "str | Path | BinaryIO | np.ndarray | torch.Tensor"
+VideoLike: TypeAlias = str | Path | BinaryIO | np.ndarray | torch.Tensor
 _WANTED = "a path, an address, a file opened with 'rb', or frames uint8 (T, H, W, 3)"
 
 

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -84,12 +85,16 @@ class JobBoard:
 
     def __init__(self, model: Any, limits: ServeLimits, counters: Counters) -> None:
         self.model, self.limits, self.counters = model, limits, counters
-        self.folder = Path(mkdtemp(prefix="captioner-serve-"))
         self.jobs: OrderedDict[str, CaptionJob] = OrderedDict()
         self.arriving = 0
         self._queue: queue.Queue[CaptionJob | None] = queue.Queue()
         self._lock = threading.Lock()
         self._worker = threading.Thread(target=self._work, name="captioning", daemon=True)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where uploads lie, from the first one on."""
+        return Path(mkdtemp(prefix="captioner-serve-"))
 
     def start(self) -> None:
         """Begin to work."""
@@ -102,7 +107,8 @@ class JobBoard:
         self._queue.put(None)
         if self._worker.is_alive():
             self._worker.join(timeout=10)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if "folder" in self.__dict__:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def waiting(self) -> int:

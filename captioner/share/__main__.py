@@ -1,11 +1,16 @@
-"""Write the manual page and the completions anew, after a flag was changed: `python -m captioner.share`."""
+"""Write the manual page and the completions anew, after a flag was changed: `python -m captioner.share`.
+
+`python -m captioner.share docs FOLDER` writes the pages of the Python interface.
+"""
 
 import argparse
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import captioner
 from captioner.cli import EXAMPLES, caption_parser
 from captioner.files import write_text
 from captioner.version import __version__
@@ -54,5 +59,16 @@ def main() -> None:
         write_text(FOLDER / name, text)
 
 
+def write_docs(folder: str) -> None:
+    """Pages of all modules, by pdoc; what the package imports late is imported now, or it would be a bare name."""
+    pdoc: Any = import_module("pdoc")
+    for name in captioner.__all__:
+        setattr(captioner, name, getattr(captioner, name))
+    pdoc.pdoc("captioner", "!captioner.share", output_directory=Path(folder))
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["docs"] and len(sys.argv) == 3:
+        write_docs(sys.argv[2])
+    else:
+        main()

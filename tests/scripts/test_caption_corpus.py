@@ -1,5 +1,7 @@
 """Captioning a corpus with Ray: flags, faults, and a run on workers of this machine."""
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,37 @@ def test_workers_caption_a_folder(tmp_path: Path) -> None:
     assert sorted((Path(row["file"]).name, row["error"] is None) for row in rows) == [
         ("0.mp4", True), ("1.mp4", True), ("2.mp4", True), ("bad.mp4", False),
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_node_costs_no_clip(tmp_path: Path) -> None:
+    ray: Any = pytest.importorskip("ray", reason="the extra [scale] is not installed")
+    parquet: Any = pytest.importorskip("pyarrow.parquet", reason="the extra [scale] is not installed")
+    utilities: Any = pytest.importorskip("ray.cluster_utils")
+    for number in range(8):
+        noise_video(tmp_path / "clips" / f"{number}.mp4", number)
+    out = tmp_path / "out"
+    cluster = utilities.Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    left: list[int] = []  # parts that were missing when the node was killed
+
+    def kill() -> None:
+        until = time.monotonic() + 240
+        while len(list(out.glob("part-*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        left.append(8 - len(list(out.glob("part-*"))))
+        cluster.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    command = [str(tmp_path / "clips"), "-o", str(out), "--part", "1", "--workers", "2", "--beams", "1"]
+    try:
+        assert caption_corpus.main([*command, "--address", cluster.address]) == 0
+        killer.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert left[0] > 0
+    rows = [row["file"] for path in out.glob("*.parquet") for row in parquet.read_table(path).to_pylist()]
+    assert sorted(Path(row).name for row in rows) == [f"{number}.mp4" for number in range(8)]

@@ -165,6 +165,8 @@ def test_secrets_are_not_told(site: str) -> None:
     assert public_name("https://h/a?x=1") != public_name("https://h/a?x=2")
     assert public_name("https://h/a.mp4") == "https://h/a.mp4" and public_name("a?b.mp4") == "a?b.mp4"
     assert "S3CRET" not in refusal(f"{site}/a?token=S3CRET")
+    told = refusal("http://me:S3CRET@10.0.0.1/a.mp4")
+    assert "S3CRET" not in told and "names and passwords are not taken" in told
 
 
 def test_the_table_of_limits_is_documented_and_one_key_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
