@@ -68,7 +68,7 @@ class VideoHashes:
             if known is not None and known[0] == stamp:
                 return known[1]
             with open(name, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
+                digest = hashlib.file_digest(file, "sha256")
         except FileNotFoundError:
             raise VideoError(missing(video)) from None
         except OSError as error:
@@ -86,13 +86,6 @@ class VideoHashes:
                 file.write(line.encode())
         except OSError as error:
             log.debug("%s: %s", self.path, error)
-
-
-def _digest(file: Any) -> Any:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest
 
 
 class Part(Generic[T]):

@@ -3,10 +3,12 @@
     python scripts/prove.py engines configs/tiny.yaml [--steps 50 --processes 1,2,4] [key=value ...]
     python scripts/prove.py kills configs/tiny.yaml [--kills 20 --steps 60] [key=value ...]
     python scripts/prove.py stops configs/tiny.yaml [--steps 12] [key=value ...]
+    python scripts/prove.py torn [--kills 20] [--seed 1]
     python scripts/prove.py fuzz [--corpora clips,files,models,scores,addresses] [--files 20] [--seed 0] [--keep DIR]
 
-engines, kills and stops train in CPU processes, without dropout (processes draw their own), on drawn clips; everything
-is written under --out (a new folder by default), where a run that came to its end before is not made again.
+torn kills `caption` and the writing of checkpoints at random moments; fuzz tries hostile input. engines, kills and
+stops train in CPU processes, without dropout (processes draw their own), on drawn clips; everything is written under
+--out (a new folder by default), where a run that came to its end before is not made again.
 """
 
 import contextlib
@@ -49,6 +51,18 @@ def check_stops(parser: ArgumentParser, arguments: list[str]) -> int:
     """SIGTERM, a truncated newest checkpoint, a full disk; the run goes on in other processes, under other engines."""
     _, runs = _runs(parser, arguments, 12)
     return stops.prove_stops(runs)
+
+
+def check_torn(parser: ArgumentParser, arguments: list[str]) -> int:
+    """SIGKILL at random moments of a film by windows, of many clips with their journal, of the writing of checkpoints:
+    no file is torn, and the same command goes on to the outputs of a run left alone."""
+    parser.add_argument("--kills", type=int, default=20, help="of each (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    options = parser.parse_args(arguments)
+    from eval.proofs.torn import prove_untorn  # it loads the captioner
+
+    with tempfile.TemporaryDirectory() as folder:
+        return prove_untorn(Path(folder), options.kills, options.seed)
 
 
 def _runs(parser: ArgumentParser, arguments: list[str], steps: int) -> tuple[Namespace, TrainingRuns]:
@@ -96,7 +110,9 @@ def check_inputs(parser: ArgumentParser, arguments: list[str]) -> int:
     return 1 if faults else 0
 
 
-COMMANDS = {"engines": check_engines, "kills": check_kills, "stops": check_stops, "fuzz": check_inputs}
+COMMANDS = {
+    "engines": check_engines, "kills": check_kills, "stops": check_stops, "torn": check_torn, "fuzz": check_inputs,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Supply chain: licences of all that installing this package brings are on the list; NOTICE names what wheels hold."""
 
 import re
-import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
@@ -10,11 +10,6 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from tests.helpers import ROOT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it there
 
 # As packages write them: SPDX expressions, trove classifiers, free words. Weak copyleft of libraries is allowed
 # where they are used as they come; strong copyleft is not, but for what NOTICE explains.

@@ -21,7 +21,7 @@ from captioner.faces import warp
 from captioner.faces.points import EXPRESSION_NAMES
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from captioner.faces.points import NETWORK_NAMES
 from captioner.faces.reader import Sighting
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 _LEAST = 8.0  # pixels, side of a face
 _YAW = NETWORK_NAMES.index("yaw")

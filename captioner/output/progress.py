@@ -25,7 +25,7 @@ def aside() -> Iterator[None]:
             bar.refresh()
 
 
-class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 knows no StreamHandler[Any]
+class LineHandler(logging.StreamHandler[Any]):
     """Log lines on standard error, above the bars."""
 
     def emit(self, record: logging.LogRecord) -> None:

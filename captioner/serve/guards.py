@@ -118,7 +118,7 @@ class Guards:
             nonlocal count, more
             try:
                 message = await asyncio.wait_for(receive(), self.limits.stall if more else None)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise refused(408, f"nothing came for {self.limits.stall:.0f} s") from None
             count += len(message.get("body", b""))
             more = bool(message.get("more_body"))

@@ -17,11 +17,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, BinaryIO, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from captioner.errors import VideoError, is_address, public_name, said_in_a_line
 from captioner.stopping import heed_stop
@@ -30,6 +31,7 @@ from captioner.video.input_limits import limits, raised
 
 BLOCK = 1 << 18  # bytes
 KEPT, FRESH = 4, 300.0  # addresses kept for who opens them again, and for how many seconds
+_AGENT = f"captioner/{__version__}"
 _KEY_WORDS = ("#EXT-X-KEY", "#EXT-X-SESSION-KEY")
 
 
@@ -46,6 +48,7 @@ class _Guard:
         self.left = most if most is not None else int(limits().download_mb * (1 << 20))
         self.most = self.left
         self.secure = address.lower().startswith("https://")
+        self.login = _login(address)
         self.open: list[socket.socket] = []
         self.late = False
         self.watch = threading.Timer(limits().download_seconds, self.abort)
@@ -98,6 +101,14 @@ class _Guard:
             raise Refused(told if own else f"{told}; {raised('download_mb')}")
 
 
+def _login(address: str) -> tuple[tuple[str, str], str] | None:
+    """Of an address with a user and password: the scheme and host that are told them, and what they are told."""
+    parts = urlsplit(address)
+    user, at, place = parts.netloc.rpartition("@")
+    said = b64encode(unquote_to_bytes(user)).decode()
+    return ((parts.scheme.lower(), place), f"Basic {said}") if at else None
+
+
 def _is_public(text: str) -> bool:
     number = ipaddress.ip_address(text.partition("%")[0])
     number = getattr(number, "ipv4_mapped", None) or number
@@ -115,7 +126,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise Refused("it is redirected to what is no web address")
         if self.guard.secure and not newurl.lower().startswith("https://"):
             raise Refused("it is redirected from https to http")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        parts = urlsplit(newurl)
+        place = parts.netloc.rpartition("@")[2]  # a name and password of the server's own choice are not sent
+        return super().redirect_request(req, fp, code, msg, headers, parts._replace(netloc=place).geturl())
 
 
 @lru_cache(maxsize=1)
@@ -181,7 +194,11 @@ class Fetched:
 
     def _append(self, address: str, guard: _Guard) -> str:
         """All of an address behind what is there; the address that redirects led to."""
-        asked = urllib.request.Request(address, headers={"User-Agent": f"captioner/{__version__}"})
+        parts = urlsplit(address)
+        place = parts.netloc.rpartition("@")[2]
+        asked = urllib.request.Request(parts._replace(netloc=place).geturl(), headers={"User-Agent": _AGENT})
+        if guard.login and (parts.scheme.lower(), place) == guard.login[0]:
+            asked.add_unredirected_header("Authorization", guard.login[1])
         with _opener(guard).open(asked, timeout=guard.seconds()) as answer:
             stated = answer.headers.get("Content-Length", "")
             promised = int(stated) if stated.isdecimal() else 0

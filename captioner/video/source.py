@@ -20,6 +20,8 @@ from captioner.video.input_limits import limits, raised
 
 # A playlist must not make FFmpeg open other files or addresses; what it has no word for is refused while it probes.
 _LOCAL = {"protocol_whitelist": "none"}
+# Tags that are not UTF-8 are no fault; PyAV takes care of them itself from version 19 on.
+_OLD_TAGS = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _OPENED = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 DECODED_MB = 256  # that the frames of all decoding threads may take
 _threads = 0  # that decode a video; 0: FFmpeg chooses
@@ -103,11 +105,13 @@ class VideoSource:
 def open_container(source: VideoSource) -> Iterator[InputContainer]:
     """The container of a source, whatever streams it has."""
     container: Any
+    # What FFmpeg logs takes the interpreter's lock, and who frees a decoder holds it while its threads end: for ever.
+    # Older versions of torchvision switch logging on when they are imported.
+    av.logging.set_level(None)
     try:
         bounds = limits()
         options = _LOCAL | _most_pixels()  # for what is decoded while it is opened, too
-        # old tags are not UTF-8
-        given: dict[str, Any] = {"timeout": bounds.read_seconds, "metadata_errors": "replace", "options": options}
+        given: dict[str, Any] = {"timeout": bounds.read_seconds, "options": options, **_OLD_TAGS}
         with source.open() as file, av.open(file, **given) as container:
             yield container
     except av.error.FFmpegError as error:

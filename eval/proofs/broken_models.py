@@ -52,8 +52,9 @@ def broken_models(folder: Path, clip: Path, seed: int, count: int) -> Iterator[C
         base = SHIPPED / DEFAULT if name.startswith("config") and number % 2 else small
         place = _copied(base, folder / f"{number:03d}-{name}")
         change(place, rng)
+        named = place.with_name("m" * 300) if name == "folder-name" else place
         codes = (2,) if name not in _HARMLESS else (0, 1, 2)  # 1: a random captioner may find no word
-        yield Case(place.name, ["caption", str(clip), "-q", "-m", str(place)], codes, place)
+        yield Case(place.name, ["caption", str(clip), "-q", "-m", str(named)], codes, place)
 
 
 def _copied(base: Path, place: Path) -> Path:
@@ -153,7 +154,7 @@ def _value(state: dict[str, torch.Tensor], name: str, rng: np.random.Generator) 
 
 
 def _kind(state: dict[str, torch.Tensor], name: str, rng: np.random.Generator) -> None:
-    kinds = (torch.int8, torch.bool, torch.int64, torch.float8_e5m2, torch.uint8, torch.complex64)
+    kinds = (torch.int8, torch.bool, torch.int64, torch.float8_e5m2, torch.uint8, torch.complex64, torch.float64)
     state[name] = state[name].to(kinds[rng.integers(len(kinds))])
 
 
@@ -258,6 +259,7 @@ _CHANGES: dict[str, _Change] = {
     "pieces-other": _vocabulary(lambda tree: tree["model"]["vocab"].pop("[MASK]")),
     "card-bytes": _text("CARD.md", b"\xff\xfe\x00", b"\x1b[2J" * 9),
     "card-pipe": _replaced("CARD.md", "pipe"),
+    "folder-name": lambda place, rng: None,
     "foreign": _text("text_tokenizer.json", *_TEXTS),
 }
 _HARMLESS = frozenset(("config-value", "card-bytes", "pieces-other"))  # some of these change no caption

@@ -15,3 +15,5 @@ class Case:
     made: Path | None = None
     """The file or folder that it is about; removed where no promise was broken."""
     stdin: Path | None = None
+    lines: int = 2
+    """It may take to tell what failed; the last sums several inputs up."""

@@ -121,7 +121,8 @@ class FuzzWorker:
             return FuzzOutcome(case.name, fault, None, took, 0)
         self.limit = LONGEST
         told = json.loads(line)
-        return FuzzOutcome(case.name, broken_promises(told, case.codes), told["code"], told["seconds"], told["memory"])
+        fault = broken_promises(told, case.codes, case.lines)
+        return FuzzOutcome(case.name, fault, told["code"], told["seconds"], told["memory"])
 
     def stop(self) -> None:
         """End the process."""
@@ -129,7 +130,7 @@ class FuzzWorker:
         self.process.communicate()
 
 
-def broken_promises(told: dict[str, Any], codes: tuple[int, ...] = (0, 1)) -> str:
+def broken_promises(told: dict[str, Any], codes: tuple[int, ...] = (0, 1), most: int = 2) -> str:
     """Which promises a case broke."""
     lines = told["err"].splitlines(keepends=True)
     found, said = [], "".join(line for line in lines if not line.startswith("[transformers]")).strip()
@@ -140,7 +141,7 @@ def broken_promises(told: dict[str, Any], codes: tuple[int, ...] = (0, 1)) -> st
     # FFmpeg's words reach the user as one line of ours; Python's names of errors are a fault of the program
     if told["code"] and ("Error: " in said or "fault of this program" in said):
         found.append(f"an unexplained error: {said}")
-    if told["code"] and said.count("\n") > 1:  # the second line sums several inputs up
+    if told["code"] and said.count("\n") >= most:
         found.append(f"more than a line: {said}")
     if told["code"] == 0 and not told["out"].strip():
         found.append("nothing said")

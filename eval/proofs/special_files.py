@@ -1,5 +1,6 @@
 """Files that are no plain video, made by kind and seed: stills with EXIF, bombs, clocks, pixels, playlists, pipes."""
 
+import io
 import os
 import socket
 import struct
@@ -33,7 +34,9 @@ def special_files(folder: Path, seed: int, count: int) -> Iterator[Case]:
         place.mkdir()
         path, codes = make(place, np.random.default_rng([seed, number]))
         stdin = path if name == "stdin" else None
-        yield Case(place.name, ["caption", "-" if stdin else str(path), "-q"], codes, place, stdin)
+        given = "-" if stdin else f"@{path}" if name == "list" else str(path)
+        kept = ["-o", str(place / "out"), "-f", "txt,json,csv,html"] if name in _WRITTEN else []
+        yield Case(place.name, ["caption", given, "-q", *kept], codes, place, stdin, 5 if name == "list" else 2)
 
 
 def _scene(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -146,6 +149,51 @@ def _name(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]
     return _film(place / names[rng.integers(len(names))], rng), DONE
 
 
+def _large(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]:
+    """Pictures far beyond any film that are really there, in a few hundred KB."""
+    if rng.random() < 0.5:
+        Image.new("P", (65535, int(rng.integers(700, 1400)))).save(place / "a.gif")
+        return place / "a.gif", REFUSED
+    still, size = io.BytesIO(), (int(rng.integers(9000, 10_000)), 9000)
+    Image.new("L", size, 99).save(still, "jpeg")
+    with av.open(str(place / "a.avi"), "w") as out:
+        stream: Any = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuvj420p"
+        for stamp in range(3):
+            packet = av.Packet(still.getvalue())
+            packet.pts = packet.dts = stamp
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            out.mux(packet)
+    return place / "a.avi", REFUSED
+
+
+def _list(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]:
+    """A list of inputs that mean nothing, and one that is sound."""
+    odd = ("a\0b.mp4", "http://[::1", "x" * 300, "none*.mp4", "\x1b]red.mp4", "s3://a/b?k=S3CRET", "../\ud800.mp4")
+    lines = [odd[rng.integers(len(odd))] for _ in range(3)]
+    lines.insert(int(rng.integers(4)), str(_film(place / "sound.mkv", rng)))
+    (place / "list.txt").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    return place / "list.txt", REFUSED
+
+
+def _long_name(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]:
+    """Names of 255 bytes, as long as file systems allow, with outputs to be named after them."""
+    letter = ("a", "é", "漢", "=")[rng.integers(4)]
+    return _film(place / (letter * (251 // len(letter.encode())) + ".mkv"), rng), DONE
+
+
+def _journal(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]:
+    """A folder of outputs whose journal another program wrote."""
+    lines = (
+        b"[" * 3000 + b"]" * 3000, b'{"a":' * 3000 + b"1" + b"}" * 3000, b'{"source": []}', b"\xff\x00", b"9" * 5000,
+        b'{"source": "a.mkv", "state": null, "record": {}}', b"[" * 200_000,
+    )  # fmt: skip
+    (place / "out").mkdir()
+    kept = b"\n".join(lines[place_] for place_ in rng.permutation(len(lines)))
+    (place / "out" / ".caption.jsonl").write_bytes(kept)
+    return _film(place / "a.mkv", rng), DONE
+
+
 def _stdin(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]]:
     kind = rng.integers(3)
     if kind == 0:
@@ -166,4 +214,6 @@ def _other(place: Path, rng: np.random.Generator) -> tuple[Path, tuple[int, ...]
 _KINDS: dict[str, _Make] = {
     "still": _still, "bomb": _bomb, "aspect": _aspect, "clock": _clock, "pixels": _pixels, "small": _small,
     "playlist": _playlist, "no-file": _no_file, "folder": _folder, "name": _name, "stdin": _stdin, "other": _other,
+    "large": _large, "list": _list, "long-name": _long_name, "journal": _journal,
 }  # fmt: skip
+_WRITTEN = ("name", "long-name", "journal")  # kinds whose outputs are written too

@@ -169,6 +169,25 @@ def test_secrets_are_not_told(site: str) -> None:
     assert "S3CRET" not in told and "names and passwords are not taken" in told
 
 
+def test_a_password_is_told_to_the_host_of_the_address_alone(site: str, tmp_path: Path) -> None:
+    data, told = noise_video(tmp_path / "a.mp4", 0).read_bytes(), {}
+
+    def page(answer: Any) -> None:
+        told[answer.headers["Host"] + answer.path] = answer.headers["Authorization"]
+        answer.send_response(302 if "away" in answer.path else 200)
+        answer.send_header("Location", site.replace("127.0.0.1", "me:pass@localhost") + "/b.mp4")
+        answer.end_headers()
+        answer.wfile.write(b"#EXTM3U\n#EXTINF:1,\n/c.mp4\n" if "list" in answer.path else data)
+
+    Site.pages = dict.fromkeys(("/a.mp4", "/away", "/b.mp4", "/c.mp4", "/list"), page)
+    for name in ("a.mp4", "away", "list"):
+        assert VideoSource(site.replace("//", "//me:p%40ss@") + f"/{name}").size == len(data)
+    here, other = site.removeprefix("http://"), site.removeprefix("http://").replace("127.0.0.1", "localhost")
+    mine = "Basic bWU6cEBzcw=="
+    known = dict.fromkeys((f"{here}/a.mp4", f"{here}/away", f"{here}/list", f"{here}/c.mp4"), mine)
+    assert told == {**known, f"{other}/b.mp4": None}
+
+
 def test_the_table_of_limits_is_documented_and_one_key_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     table = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", (ROOT / "SECURITY.md").read_text(), re.M)
     assert {name: float(value.replace(",", "")) for name, value in table} == vars(Limits())
