@@ -305,7 +305,7 @@ def _cause(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"the server says {error.code} {said_in_a_line(Exception(error.reason))}"
     if isinstance(error, http.client.InvalidURL):  # its own words would repeat a password
-        return "what stands before its first slash is no host and port (names and passwords are not taken)"
+        return "what stands before its first slash is no host and port"
     if isinstance(error, UnicodeError):
         return "its host cannot be a name of the net"
     reason = getattr(error, "reason", error)
