@@ -92,7 +92,7 @@ def write_pages(model: captioner.Captioner, folder: Path, readme: Path) -> None:
 def alternative(shown: captioner.Caption) -> str:
     """What the picture shows, in words."""
     units = ", ".join(f"{each.name} at {each.second:.1f} s" for each in shown.phrases if each.second is not None)
-    return f"A clip of a face, beside it its caption, “{shown.text}”, and the action units that it rests on: {units}."
+    return f"A clip of a face, beside it its caption, “{shown.text}”, and the movements that it rests on: {units}."
 
 
 def say_again(page: str, model: captioner.Captioner, folder: Path) -> str:
