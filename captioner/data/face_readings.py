@@ -27,6 +27,7 @@ from captioner.faces.face_reading import FaceReading, FaceReadings, Floats, roll
 from captioner.faces.points import EXPRESSION_NAMES
 from captioner.faces.reader import Follower, Sighting, dominance_of, upright_maps
 from captioner.faces.shown import value_names
+from captioner.files import SHIPPED
 from captioner.model.appearance import Appearance, AppearanceNet, shipped_appearance
 from captioner.model.experts import Experts, load_experts
 from captioner.stopping import heed_stop
@@ -179,7 +180,7 @@ class DenseReader:
 
     def __init__(self, reader: str = "builtin", device: torch.device | str = "cpu") -> None:
         self.reader = open_reader(reader, dense=True)
-        self.examiner = Examiner(load_experts("experts"), device, shipped_appearance())
+        self.examiner = Examiner(load_experts(SHIPPED / "experts"), device, shipped_appearance())
         self.values = value_names(self.examiner.au_ids, EXPRESSION_NAMES, self.examiner.emotions)
 
     def read(self, source: Any, start: float = 0.0, end: float | None = None, fps: float = 25.0) -> FaceReadings:

@@ -63,9 +63,9 @@ def save_action_judge(judge: ActionJudge, folder: Path, card: str) -> None:
     write_text(folder / "CARD.md", card)
 
 
-def load_action_judge(folder: str | Path = "actions") -> ActionJudge:
-    """The judge of a folder, or of a shipped name; columns are laid by name, unknown or lacking ones are an error."""
-    place = Path(folder) if Path(folder).is_dir() else SHIPPED / str(folder)
+def load_action_judge(folder: str | Path = SHIPPED / "actions") -> ActionJudge:
+    """The judge of a folder, by default the shipped one; columns are laid by name, none may be unknown or lack."""
+    place = Path(folder)
     try:
         config = read_object(place / "config.json")
         names, numbers, hidden = tuple(config["actions"]), list(config["numbers"]), int(config["hidden"])

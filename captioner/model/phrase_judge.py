@@ -116,9 +116,9 @@ def save_phrase_judge(judge: PhraseJudge, folder: Path, card: str) -> None:
     write_text(folder / "CARD.md", card)
 
 
-def load_phrase_judge(folder: str | Path = "phrases") -> PhraseJudge:
-    """The judge of a folder, or of a shipped name; phrases that no caption can name are an error."""
-    place = Path(folder) if Path(folder).is_dir() else SHIPPED / str(folder)
+def load_phrase_judge(folder: str | Path = SHIPPED / "phrases") -> PhraseJudge:
+    """The judge of a folder, by default the shipped one; phrases that no caption can name are an error."""
+    place = Path(folder)
     try:
         config = json.loads((place / "config.json").read_text(encoding="utf-8"))
         kind, names, values = config["kind"], list(map(str, config["phrases"])), list(map(str, config["values"]))

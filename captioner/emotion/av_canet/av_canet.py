@@ -24,6 +24,7 @@ from captioner.emotion.av_canet.streams import AudioStream, VideoStream, start_s
 from captioner.emotion.belief import EmotionBelief
 from captioner.emotion.contract import EvidenceBatch, RecogniserKind, RecogniserLosses, SoundWants, Wants
 from captioner.errors import ConfigError
+from captioner.files import SHIPPED
 from captioner.model.experts import load_experts
 from captioner.model.weights import fill
 from captioner.sound import Sound
@@ -165,7 +166,7 @@ def build_av_canet(config: AVCANetConfig, shared: None = None) -> AVCANet:
     """An untrained AV-CANet; frozen trunks of faces are the shipped experts', Video Swin may start from a file."""
     model = AVCANet(config)
     if model.video is not None and model.video.faces is not None:
-        model.video.faces.start_from(load_experts("experts"))
+        model.video.faces.start_from(load_experts(SHIPPED / "experts"))
     if model.video is not None and model.video.swin is not None and config.video.pretrained:
         start_swin(model.video.swin, Path(config.video.pretrained))
     return model.eval()

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from captioner.errors import ConfigError
-from captioner.files import atomic
+from captioner.train.figures import new_figure, save_figure
 
 PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 LEAST = 4  # points below which t-SNE and the silhouette mean nothing
@@ -36,7 +35,7 @@ def confusion_plot(path: Path, counts: np.ndarray, labels: Sequence[str], title:
     """Counts (K, K), rows the truth, as percentages of each row."""
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 1.5 + 0.6 * len(labels)
-    figure, axes = _figure(side + 1, side)
+    figure, axes = new_figure(side + 1, side)
     image = axes.imshow(shares, vmin=0, vmax=100, cmap="Blues")
     for row, column in np.ndindex(*shares.shape):
         colour = "white" if shares[row, column] > 50 else "black"
@@ -45,7 +44,7 @@ def confusion_plot(path: Path, counts: np.ndarray, labels: Sequence[str], title:
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="predicted", ylabel="truth", title=title)
     figure.colorbar(image, label="% of the truth", fraction=0.046)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def silhouette(features: np.ndarray, labels: np.ndarray) -> float | None:
@@ -64,22 +63,11 @@ def tsne_plot(path: Path, features: np.ndarray, labels: np.ndarray, names: Seque
         2, perplexity=perplexity, init="pca", random_state=0, metric="cosine", learning_rate="auto"
     )
     plane = tsne.fit_transform(features)
-    figure, axes = _figure(6.0, 6.0)
+    figure, axes = new_figure(6.0, 6.0)
     colours = import_module("matplotlib").colormaps["tab20"]
     for place, name in enumerate(names):
         chosen = labels == place
         axes.scatter(*plane[chosen].T, s=12, label=name, color=colours(place % 20))
     axes.set(xticks=[], yticks=[], title=title)
     axes.legend(fontsize=7, loc="best")
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure in inches without a window behind it."""
-    figure = import_module("matplotlib.figure").Figure((width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, path)

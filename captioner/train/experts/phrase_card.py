@@ -1,8 +1,16 @@
 """The card of the judges of facial phrases."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from captioner.model.phrase_judge import PhraseJudge
+from captioner.train.figures import can_draw, new_figure, save_figure
+
+log = logging.getLogger(__name__)
+
+DRAWN = ("frown", "smile", "open_mouth", "raised_brows", "wide_eyes")
+PICTURE = "reliability.png"
 
 
 def phrase_card(
@@ -29,7 +37,25 @@ def phrase_card(
         f"- `habits: mafw` adds to the logits, so that phrases are named as often as by MAFW's annotators: "
         f"{', '.join(habits)}.", "",
         f"{scores['stills']:.0f} clear faces of FER+'s validation part (real photos), against the emotions that show "
-        "the phrase; ECE against the chance that the table gives them:", "",
+        "the phrase; ECE against the chance that the table gives them, and a landmarker's word on mouths:", "",
+        f"![How often it holds what the judges say so surely]({PICTURE})", "",
         "| phrase | AUC | ECE |", "|---|---|---|", *real, "",
         "| phrase | synthetic clips with it | precision | recall |", "|---|---|---|---|", *table, "",
     ])  # fmt: skip
+
+
+def draw_reliability(folder: Path, curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> None:
+    """A picture beside the card: mean chance said and mean truth of each bin, as large as its number of faces."""
+    if not can_draw():
+        log.warning("%s is not drawn: pip install 'captioner[eval]'", PICTURE)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = new_figure(4.2, 4.2)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for name in (name for name in DRAWN if curves[name]):
+        said, held, count = zip(*curves[name], strict=True)
+        axes.plot(said, held, linewidth=1.2, label=name.replace("_", " "))
+        axes.scatter(said, held, s=[4 + 2 * each**0.5 for each in count])
+    axes.set(xlabel="said to be so probable", ylabel="share of the faces", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=8)
+    save_figure(figure, folder / PICTURE)
