@@ -47,8 +47,10 @@ class CorpusWorker:
         """Caption one part and write it; a second worker that does so again leaves the same file."""
         part = CorpusPart(row["name"], tuple(row["clips"]), row["tar"])
         began = time.monotonic()
-        rows = caption_part(self.model, part, asked_of(self.options), self.options.window)
+        attempts = self.store.attempts(part)
+        rows = caption_part(self.model, part, asked_of(self.options), self.options.window, attempts)
         self.store.write(part, rows)
+        attempts.end()
         failed = sum(each["error"] is not None for each in rows)
         return {"name": part.name, "rows": len(rows), "failed": failed, "seconds": time.monotonic() - began}
 
@@ -118,7 +120,7 @@ def run_parts(left: list[CorpusPart], options: Options, out: str, given: argpars
         quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
         ray.init(address=address, runtime_env=environment, include_dashboard=False, **quiet)
     context = data.DataContext.get_current()
-    context.max_errored_blocks = -1  # a part that kills its workers costs itself
+    context.max_errored_blocks = -1  # a part that fails costs itself
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its lines would run into our bar
     workers = min(given.workers, len(left))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from captioner.config import ModelConfig
 from captioner.config_io import load_config
@@ -13,6 +14,7 @@ from captioner.faces.crops import FaceCrops
 from captioner.model.batch import NO_LABEL, Batch
 from captioner.model.captioner import EmotionCaptioner
 from captioner.model.tokenizer import Tokenizer
+from captioner.output.animation import DESCRIPTION
 from captioner.synth.actors import DrawnActor
 from captioner.synth.film.stage import Frame, film_story
 from captioner.synth.identity import DRAWN_AUS, sample_face
@@ -91,3 +93,9 @@ def heed_control_c() -> None:
 def with_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     """The config for a tokenizer's vocabulary."""
     return replace(config, vocab_size=tokenizer.vocab_size)
+
+
+def read_description(path: Path) -> str:
+    """The caption that an animation shows."""
+    with Image.open(path) as picture:
+        return str(picture.getexif().get(DESCRIPTION, ""))

@@ -12,9 +12,8 @@ from PIL import Image
 import captioner
 from captioner.faces import open_reader
 from captioner.lexicon.phrases import find_phrases
-from captioner.output.animation import read_description
 from captioner.video.reading import probe, read_clip
-from tests.helpers import ROOT
+from tests.helpers import ROOT, read_description
 
 FOLDER, README = ROOT / "examples", ROOT / "README.md"
 VIDEOS = sorted(path.name for path in FOLDER.glob("*.mp4"))

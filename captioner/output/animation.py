@@ -50,12 +50,6 @@ def write_animation(caption: Caption, video: str | Path, path: Path, quality: in
         )  # fmt: skip
 
 
-def read_description(path: Path) -> str:
-    """The caption that an animation shows."""
-    with Image.open(path) as picture:
-        return str(picture.getexif().get(DESCRIPTION, ""))
-
-
 def draw_moment(caption: Caption, frame: np.ndarray, second: float) -> Image.Image:
     """One picture: the frame (H, W, 3) with its faces, the caption, curves up to this second, emotions."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), PAPER)

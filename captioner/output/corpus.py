@@ -26,6 +26,7 @@ from captioner.output.arguments import expand
 from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
 
 SETTINGS = "settings.json"
+DEATHS = 3  # of workers at one clip, after which it is given up
 COLUMNS_OF_PATHS = ("path", "video", "file", "url")
 _CAPTION = ("file", "person", "start", "end", "duration", "caption", "score", "faces", "emotion", "model", "error")
 
@@ -141,8 +142,8 @@ class CorpusStore:
         self.files.makedirs(self.path, exist_ok=True)
         place, text = f"{self.path}/{SETTINGS}", json.dumps(settings, sort_keys=True, indent=2)
         if overwrite:
-            for name in self.done():
-                self.files.rm(f"{self.path}/{name}.parquet")
+            for path in self.files.glob(f"{self.path}/part-*.parquet") + self.files.glob(f"{self.path}/.part-*.begun"):
+                self.files.rm(path)
         elif self.files.exists(place) and (before := self.files.cat(place).decode()) != text:
             known = json.loads(before)
             changed = [key for key in sorted({*known, *settings}) if settings.get(key) != known.get(key)]
@@ -162,6 +163,34 @@ class CorpusStore:
         with self.files.open(passing, "wb") as file:
             parquet.write_table(_table(rows), file)
         self.files.mv(passing, target)
+
+    def attempts(self, part: CorpusPart) -> Attempts:
+        """What earlier workers of a part were doing when they were lost."""
+        path = f"{self.path}/.{part.name}.begun"
+        try:
+            return Attempts(self.files, path, tuple(self.files.cat(path).decode().split("\n")))
+        except FileNotFoundError:
+            return Attempts(self.files, path, ())
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """At which clips of a part workers were lost; kept beside the parts until the part is written."""
+
+    files: Any
+    path: str
+    lost: tuple[str, ...]
+
+    def begin(self, clip: str) -> bool:
+        """Note that a clip is begun; False where it has cost too many workers already."""
+        clip = clip.encode("utf-8", "backslashreplace").decode().replace("\n", " ")
+        self.files.pipe(self.path, "\n".join([*self.lost, clip]).encode())
+        return self.lost.count(clip) < DEATHS
+
+    def end(self) -> None:
+        """Forget them: the part is whole."""
+        if self.files.exists(self.path):
+            self.files.rm(self.path)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -198,11 +227,15 @@ def _some(result: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(result, name) for name in names}
 
 
-def caption_part(model: Any, part: CorpusPart, asked: Mapping[str, Any], window: float | None) -> list[dict[str, Any]]:
+def caption_part(
+    model: Any, part: CorpusPart, asked: Mapping[str, Any], window: float | None, attempts: Attempts | None = None
+) -> list[dict[str, Any]]:
     """The rows of all clips of a part, in their order; whatever a clip lacks is in its row."""
     with TemporaryDirectory(prefix="captioner-part-") as folder, _members(part, Path(folder)) as clips:
         rows: list[dict[str, Any]] = []
         for name, path, fault in clips:
+            if attempts and not attempts.begin(name):
+                fault = f"{name!r}: {DEATHS} workers ended while they captioned it; is there too little memory?"
             if fault:
                 rows += rows_of(name, Failed(VideoError(fault), name))
                 continue

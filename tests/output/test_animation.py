@@ -11,9 +11,9 @@ from PIL import Image
 from captioner.errors import CaptionerError
 from captioner.inference.results import AUCurve, Caption, Evidence, Link, Person
 from captioner.output import animation
-from captioner.output.animation import draw_moment, read_description, write_animation
+from captioner.output.animation import draw_moment, write_animation
 from captioner.video.reading import write_video
-from tests.helpers import noise_video
+from tests.helpers import noise_video, read_description
 
 TEXT = "A person nods. The raised lip corners."
 SECONDS = (0.0, 0.5, 1.0)

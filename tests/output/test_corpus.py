@@ -92,6 +92,31 @@ def test_a_tar_is_read_member_by_member(folder: Path, model: FakeModel) -> None:
         assert rows[-1]["error"] and name in rows[-1]["error"]
 
 
+def test_a_clip_that_costs_its_workers_is_given_up(folder: Path, model: FakeModel) -> None:
+    store = CorpusStore(str(folder / "out"))
+    part = CorpusPart("part-1", ("clips/a.mp4", "clips/b.mkv", "clips/deep/c.mp4"))
+    store.begin({})
+
+    def deadly(source: str) -> None:
+        if source.endswith("b.mkv"):
+            raise KeyboardInterrupt  # as a worker's end: nothing more is done
+
+    model.hook = deadly
+    for _ in range(corpus.DEATHS):
+        with pytest.raises(KeyboardInterrupt):
+            caption_part(model, part, ASKED, None, store.attempts(part))
+    rows = caption_part(model, part, ASKED, None, attempts := store.attempts(part))
+    assert [row["caption"] for row in rows] == ["Brightness 50.", None, "Brightness 150."]
+    assert rows[1]["error"] == "'clips/b.mkv': 3 workers ended while they captioned it; is there too little memory?"
+    store.write(part, rows)
+    assert store.attempts(part).lost  # until it is told that the part is whole
+    attempts.end()
+    assert store.attempts(part).lost == () and store.done() == {"part-1"}
+    store.attempts(part).begin("x\udcff\n")
+    store.begin({}, overwrite=True)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["settings.json"]
+
+
 def test_parts_appear_whole_and_settings_stay(folder: Path, model: FakeModel) -> None:
     store = CorpusStore(str(folder / "out"))
     store.begin({"style": "", "model": "tiny"})
