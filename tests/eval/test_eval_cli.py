@@ -109,7 +109,7 @@ def test_clips_without_captions_are_no_references(tmp_path: Path) -> None:
         ("", "f.json: empty file"),
         ("[]", "f.json: holds no record"),
         ("7", "f.json: given int 7, allowed JSON lines"),
-        ('{"a": ["x",]}', "f.json:1: not JSON at column 12"),
+        ('{"a": ["x", x]}', "f.json:1: not JSON at column 13"),
         ('{"a": ["x"],\n "a": ["y"]}', "f.json:1: key 'a' stands twice in one object"),
         ('{\n"a": ["x"]\n"b": ["y"]}', "f.json:3: not JSON at column 1"),
         ('{"id": "a", "caption": "x"}\n{"id": "b", "caption": x}', "f.json:2: not JSON at column 24"),
