@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from captioner.config import DecodeConfig
-from captioner.errors import unknown
+from captioner.errors import ConfigError, unknown
 from captioner.inference.manner import PLAIN, TOLD_FROM
+
+HABITS = ("mafw", "none")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class DecodeOptions:
     """mafw: phrases of the face are named as often as MAFW's annotators name them; none: as surely as they are seen."""
     events: str | Path | None = None
     """A public captioner, by hub name or folder, whose sentence about the event takes the place of our own."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("beams", 0), ("max_words", 1), ("people", 0)):
+            given = getattr(self, name)
+            if given is not None and (not isinstance(given, Integral) or given < least):
+                raise ConfigError(f"{name} must be a whole number of at least {least}, not {given!r}")
+        if self.habits not in HABITS:
+            raise ConfigError(unknown("habits", str(self.habits), HABITS))
 
     @property
     def keeps(self) -> bool:

@@ -83,8 +83,8 @@ def parts(caption: Caption) -> list[TextPart]:
         if claim.doubtful and not any(claim.start < end and start < claim.end for start, end, *_ in spans):
             spans.append((claim.start, claim.end, None, f"{claim.probability:.0%} likely"))
     cut = []
-    for start, end, number, doubt in sorted(spans, key=lambda span: span[0]):
-        cut += [TextPart(text[at:start], None), TextPart(text[start:end], number, doubt)]
+    for start, end, which, doubt in sorted(spans, key=lambda span: span[0]):
+        cut += [TextPart(text[at:start], None), TextPart(text[start:end], which, doubt)]
         at = end
     cut.append(TextPart(text[at:], None))
     return [part for part in cut if part.text]

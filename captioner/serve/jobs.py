@@ -264,7 +264,7 @@ def checked_wish(model: Any, values: dict[str, Any]) -> CaptionWish:
         beams=_number(values, "beams", 1, 32) or 0,
         max_words=_number(values, "max_words", 1, 100),
         neutral=flag(values.get("neutral")),
-        habits=_habits(values.get("habits")),
+        habits=str(values.get("habits") or "none"),
     )
     model.options(**keywords_of(wish))
     return wish
@@ -279,13 +279,6 @@ def keywords_of(wish: CaptionWish) -> dict[str, Any]:
 def flag(value: Any) -> bool:
     """Whether a field of a form or of JSON says yes."""
     return value is not None and str(value).lower() not in ("false", "0", "no", "")
-
-
-def _habits(given: Any) -> str:
-    habits = str(given or "none")
-    if habits not in ("mafw", "none"):
-        raise CaptionerError(f"habits must be mafw or none, not {habits[:40]!r}")
-    return habits
 
 
 def _number(values: dict[str, Any], name: str, least: int, most: int) -> int | None:

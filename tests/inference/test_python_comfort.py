@@ -15,7 +15,7 @@ import pytest
 import captioner
 from captioner.errors import CaptionerError, ConfigError, VideoError
 from captioner.inference.background import Failed, asynchronous
-from captioner.inference.decode_options import known_keywords, only_of_the_clip
+from captioner.inference.decode_options import DecodeOptions, known_keywords, only_of_the_clip
 from captioner.inference.results import ActionUnit, Caption, Link
 from captioner.inference.tables import COLUMNS, columns_of, to_pandas, to_polars
 from captioner.inference.video_like import checked
@@ -66,6 +66,12 @@ def test_options_are_named() -> None:
         known_keywords({"beam": 2})
     with pytest.raises(TypeError, match=r"model\.people\(video, 2\)"):
         only_of_the_clip({"people": 2})  # type: ignore[typeddict-unknown-key]
+    for wrong, told in (
+        ({"habits": "maf"}, r"unknown habits 'maf' \(did you mean 'mafw'\?\)"), ({"beams": 0.5}, "beams must be"),
+        ({"max_words": 0}, "max_words must be a whole number of at least 1, not 0"), ({"people": -1}, "people must be"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=told):
+            DecodeOptions(**wrong)
 
 
 def test_what_is_shown_is_short_and_escaped() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from captioner.errors import ConfigError
 from captioner.inference.background import Failed
+from captioner.inference.decode_options import DecodeOptions
 from captioner.inference.results import ActionUnit, Caption
 from captioner.video.reading import read_clip
 
@@ -31,8 +32,9 @@ class FakeModel:
         return self
 
     def options(
-        self, beams: int, max_words: int | None, style: str, neutral: bool, habits: str, people: int, evidence: bool
+        self, beams: int, max_words: int | None, style: str, neutral: bool, habits: Any, people: int, evidence: bool
     ) -> None:
+        DecodeOptions(beams, max_words, habits=habits)
         if style not in ("", "faces"):
             raise ConfigError(f"unknown style {style!r}; allowed: faces")
 

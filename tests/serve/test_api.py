@@ -94,7 +94,7 @@ def test_examples_and_models(server: Any) -> None:
     ({"address": "http://127.0.0.1:1/a.mp4"}, "inside a private network"),
     ({"address": "http://" + "a" * 5000}, "longer than 4,000"),
     ({"example": "smile.mp4", "style": "opera"}, "unknown style 'opera'"),
-    ({"example": "smile.mp4", "habits": "bad"}, "habits must be mafw or none, not 'bad'"),
+    ({"example": "smile.mp4", "habits": "bad"}, "unknown habits 'bad'; allowed: mafw, none"),
     ({"example": "smile.mp4", "people": -1}, "people must be a whole number from 0 to 16"),
     ({"example": "smile.mp4", "people": 10**30}, "people must be a whole number"),
     ({"example": "smile.mp4", "window": "soon"}, "window must be seconds"),
