@@ -13,6 +13,7 @@ from captioner.faces.track import Followed, Rules, square_of
 SURE = 0.985
 DOUBTED = 0.3  # odds of the finder up to which a track must last
 LONG = 8  # frames
+EDGES = 2  # frames at either end of a long life that do not count: who enters or leaves is half out of the picture
 LOST = 30  # frames for which somebody may be lost in one shot and be found again close by
 ALIKE = 0.55  # likeness at which two tracks are one person wherever they are
 SAME_PLACE = 0.2  # and where the second begins close to where the first ends
@@ -27,7 +28,9 @@ def sort_out(tracks: Sequence[Followed], rules: Rules, frames: int, cuts: Sequen
 
 def is_face(track: Followed, least: int) -> bool:
     """Whether detector and landmarks agree, over a whole life, that this is a face."""
-    sure, found = float(np.mean(track.scores)), float(np.mean(track.odds))
+    scores = np.asarray(track.scores)[np.argsort(track.at)]
+    inner = scores[EDGES:-EDGES] if len(scores) >= LONG else scores
+    sure, found = float(np.mean(inner)), float(np.mean(track.odds))
     if len(track.at) < least or sure < SURE:
         return False
     return found > DOUBTED or len(track.at) >= LONG

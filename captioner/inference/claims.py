@@ -135,10 +135,10 @@ def _tables() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
     feelings = {name: words([*each.adjectives, *each.adverbs, *each.nouns]) for name, each in FEELINGS.items()}
     camera = {name: words(SETTINGS[name]) for name in ("zooms in", "zooms out")}
+    dark = words([*SETTINGS["dark"], "the picture is dark"])
     kinds = {
-        "people": _PEOPLE, "gender": _GENDER, "feeling": feelings, "camera": camera,
-        "light": {"dark": words(SETTINGS["dark"])}, "distance": {n: words(SETTINGS[n]) for n in ("far", "near")},
-        "voice": _VOICE,
+        "people": _PEOPLE, "gender": _GENDER, "feeling": feelings, "camera": camera, "light": {"dark": dark},
+        "distance": {n: words(SETTINGS[n]) for n in ("far", "near")}, "voice": _VOICE,
     }  # fmt: skip
     return {
         kind: [(name, re.compile(rf"\b(?:{pattern})\b")) for name, pattern in table.items()]
@@ -169,7 +169,7 @@ def _neutral() -> re.Pattern[str]:
     felt = [re.escape(word) for each in FEELINGS.values() for word in each.adjectives]
     seeming = rf"(?:looks?|seems?|feels?|appears?)(?= (?:{'|'.join(felt)})\b)"
     sides = ["one[ -]+sided", rf"on one side(?: of {them} mouth)?", "one(?= (?:raised|side))"]
-    counted = ["can be seen", "one of them"]
+    counted = ["no face can be seen", "can be seen", "one of them"]
     return re.compile(rf"\b(?:{'|'.join([*map(re.escape, TAILS), *places, *adverbs, seeming, *sides, *counted])})\b")
 
 

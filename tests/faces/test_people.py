@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from captioner.faces.people import LOST, bond, is_face, join_tracks, sort_out
+from captioner.faces.people import LOST, SURE, bond, is_face, join_tracks, sort_out
 from captioner.faces.track import DENSE, Followed
 from tests.faces.mean_face import mean_face, placed
 
@@ -38,6 +38,20 @@ def track(
 )  # fmt: skip
 def test_a_face_is_one_by_both_networks_over_its_life(score: float, odds: float, count: int, face: bool) -> None:
     assert is_face(track(range(count), score=score, odds=odds), DENSE.least) is face
+
+
+def test_who_leaves_is_a_face_though_half_out_of_the_picture_at_last() -> None:
+    leaving = track(range(20))
+    leaving.scores[-1] = 0.4
+    assert np.mean(leaving.scores) < SURE
+    assert is_face(leaving, DENSE.least)
+    found_late = track(range(2, 20))
+    found_late.at += [1, 0]  # looked back
+    found_late.scores += [0.99, 0.4]
+    found_late.marks += found_late.marks[:2]
+    assert is_face(found_late, DENSE.least)
+    leaving.scores[10] = 0.4
+    assert not is_face(leaving, DENSE.least)
 
 
 def test_in_a_short_clip_a_face_need_not_last() -> None:

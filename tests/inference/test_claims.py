@@ -15,6 +15,7 @@ from captioner.inference.claims import (
     not_understood,
     supported,
 )
+from captioner.inference.supports import DIM, NO_FACE
 from captioner.lexicon.actions import ACTIONS
 from captioner.lexicon.phrases import PHRASES
 from captioner.synth.story.grammar import STYLES, write_captions
@@ -89,6 +90,12 @@ def test_the_grammar_says_nothing_that_claims_do_not_understand() -> None:
     ]
     strange = {text: words for text in texts if (words := not_understood(text))}
     assert len(strange) <= 0.01 * len(texts), json.dumps(strange, indent=1)
+
+
+def test_that_nobody_is_there_is_understood_and_darkness_is_claimed() -> None:
+    text = f"{NO_FACE} {DIM}"
+    assert kinds(text) == [("light", "dark")]
+    assert not not_understood(text)
 
 
 def test_true_captions_have_no_faults_where_all_that_is_true_is_measured() -> None:

@@ -68,6 +68,26 @@ def test_sides_swap_in_the_mirror(model: Captioner) -> None:
             assert name not in there, path.name
 
 
+def coming_in(frames: Frames) -> Frames:
+    """The pictures of a clip before a grey wall, which they slide onto from the left in the first half."""
+    count, height, width, _ = frames.shape
+    wall = np.full((count, height, 2 * width, 3), 110, np.uint8)
+    for t, frame in enumerate(frames):
+        left = int(width * (1.5 * min(1.0, 2 * t / count) - 1))
+        first, last = max(0, left), min(2 * width, left + width)
+        wall[t, :, first:last] = frame[:, first - left : last - left]
+    return wall
+
+
+def test_who_comes_in_leaves_when_the_clip_is_played_backwards(model: Captioner) -> None:
+    for path in EXAMPLES:
+        entering = coming_in(read_clip(path, 40).frames)
+        for frames, wanted, other in ((entering, "enters", "leaves"), (entering[::-1], "leaves", "enters")):
+            caption = model.caption(np.ascontiguousarray(frames), fps=13)
+            said = names_said(find_claims(caption.text), "action")
+            assert wanted in said and other not in said, (path.name, caption.text)
+
+
 @pytest.mark.parametrize("style", ["faces", "plain", "feelings"])
 def test_every_claim_of_the_examples_is_supported_and_understood(model: Captioner, style: str) -> None:
     for path in EXAMPLES:
