@@ -109,7 +109,7 @@ def _face_holds(sentence: str, event: str, plan: Plan, supports: Supports) -> bo
     """Whether event and face sentence together name the planned phrases, and nothing else is wrong with the latter."""
     wanted = frozenset(plan.phrases)
     whole = f"{event}. {sentence}." if sentence else f"{event}."
-    return said_of(whole) == wanted and not find_faults(f"a. {sentence}.", supports)
+    return said_of(whole) == wanted and not find_faults(whole, supports)  # nor is anything said twice
 
 
 def event_sentence(plan: Plan) -> str:

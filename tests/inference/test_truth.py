@@ -59,6 +59,7 @@ def test_a_caption_that_holds_stays(text: str) -> None:
         "A woman turns her head to the right. The frown and the open mouth.",
         "A man turns his head to the left. The frown and the open mouth.",
         "A woman turns her head to the left. The smile.",
+        "A woman turns her head to the left while frowning. The frown and the open mouth.",
         "A woman turns her head to the left.",
         "A woman turns her head to the left. The other person talks. The frown and the open mouth.",
         "A woman turns her head to the left. The frown, the open mouth and the raised corners of the cheeks.",
