@@ -106,6 +106,8 @@ class TrainConfig:
     learned from references."""
     reward_samples: int = 4
     """Captions drawn of each clip."""
+    reward_temperature: float = 0.5
+    """Of the words drawn; below 1 what is drawn, and so what is judged, is near what greedy decoding writes."""
     ema: float = 0.0
     """Decay of a moving average of the weights, which is validated and becomes `best`; 0: the weights themselves."""
     tf32: bool = False
@@ -138,6 +140,7 @@ class TrainConfig:
         bounds = {
             "ema": Bound("a decay from 0 to below 1 is needed", lambda decay: 0 <= decay < 1),
             "reward_samples": at_least(2, "2 or more are needed: they are compared with each other"),
+            "reward_temperature": Bound("more than 0 is needed", lambda value: value > 0),
             "batch_per_device": at_least(0, "0 or more is needed"),
         }
         rules = [

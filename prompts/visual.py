@@ -171,6 +171,18 @@ class VisualPrompts(nn.Module):
         self.au_mean.copy_(scores.mean(0))
         self.au_std.copy_(scores.std(0, unbiased=False).clamp(min=1e-3))
 
+    @torch.no_grad()
+    def fit_features(self, er: Tensor) -> None:
+        """Let the first layer of a new MLP take ER features by how they differ between training clips (N clips, F).
+
+        What all faces share is most of a feature, and would drown the rest: it goes into the bias, and the weights
+        are of features with a spread of 1.
+        """
+        first: nn.Linear = self.er_mlp[0]  # type: ignore[assignment]
+        mean, std = er.float().mean(0), er.float().std(0, unbiased=False)
+        first.weight.div_(std.clamp(min=float(std.mean()) / 10 + 1e-6))  # what hardly ever differs stays small
+        first.bias.sub_(first.weight @ mean)
+
     def forward(self, seen: ExpertFeatures, measured: Tensor | None = None) -> VisualPromptTokens:
         """measured (B, M): what judges said beforehand, where the captioner has a token for it."""
         standard = (seen.au_scores - self.au_mean) / self.au_std

@@ -15,7 +15,7 @@ from prompts.visual import ExpertFeatures
 log = logging.getLogger(__name__)
 
 LOOKED_AT = 32  # clips
-SAME = 0.995  # cosine of ER features; untrained ResNet50s have .998 between any two faces
+SAME = 0.995  # cosine of raw ER features; untrained ResNet50s have .998 between any two faces, trained nets .7 to .9
 UNTRAINED = "nothing"  # how `training_data` begins in config.json of experts with random weights
 ADVICE = (
     "make experts of public files by scripts/convert.py (opengraphau, er-resnet50) or train some (recipe experts), and "
@@ -39,20 +39,26 @@ def tell_what_experts_see(seen: Sequence[ExpertFeatures], config: ExpertsConfig)
     if len(faces) < 2:
         log.warning("experts see: %d of %d clips with a face: too few to compare", len(faces), len(seen))
         return
-    er = F.normalize(torch.cat([features.er for features in faces]).float(), dim=-1)
-    first, second = torch.triu_indices(len(faces), len(faces), 1)
-    cosines = (er @ er.t())[first, second]
+    er = torch.cat([features.er for features in faces]).float()
+    cosines, raw = _cosines(er - er.mean(0)), float(_cosines(er).median())
     scores = torch.cat([features.au_scores for features in faces]).float()
     spread = float(scores.std(0, unbiased=False).mean())
     liveliest = scores.std(0, unbiased=False).topk(3).indices.tolist()
     log.info(
-        "experts see: %d of %d clips with a face; cosine of ER features of two clips %.3f (%.3f to %.3f); "
-        "AU scores spread %.3f, most AU%s",
-        len(faces), len(seen), float(cosines.median()), float(cosines.min()), float(cosines.max()), spread,
+        "experts see: %d of %d clips with a face; cosine of ER features of two clips about their mean %.3f "
+        "(%.3f to %.3f), with what all faces share %.3f; AU scores spread %.3f, most AU%s",
+        len(faces), len(seen), float(cosines.median()), float(cosines.min()), float(cosines.max()), raw, spread,
         ", AU".join(str(list(MAIN_AUS)[place]) for place in liveliest),
     )  # fmt: skip
-    if float(cosines.median()) > SAME and config.untrained != "allowed":
+    if raw > SAME and config.untrained != "allowed":
         raise ConfigError(
-            f"the experts see the same in all faces (cosine of ER features {float(cosines.median()):.4f}, more than "
-            f"{SAME}), which teaches nothing: {ADVICE}"
+            f"the experts see the same in all faces (cosine of ER features {raw:.4f}, more than {SAME}), which teaches "
+            f"nothing: {ADVICE}"
         )
+
+
+def _cosines(rows: torch.Tensor) -> torch.Tensor:
+    """Of every pair of rows."""
+    first, second = torch.triu_indices(len(rows), len(rows), 1)
+    normal = F.normalize(rows, dim=-1)
+    return (normal @ normal.t())[first, second]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from captioner.config import DecodeConfig
+from captioner.config import DecodeConfig, TrainConfig
 from captioner.data.manifest import Record
 from captioner.model.batch import Batch
 from captioner.model.captioner import CaptionLosses, EmotionCaptioner
@@ -37,9 +37,10 @@ class SelfCritic:
     """The loss of a batch by the rewards of captions drawn from the model as it is."""
 
     def __init__(
-        self, tokenizer: Tokenizer, special: Special, records: Sequence[Record], maker: RewardMaker, samples: int
+        self, tokenizer: Tokenizer, special: Special, records: Sequence[Record], maker: RewardMaker, train: TrainConfig
     ) -> None:
-        self.tokenizer, self.special, self.samples = tokenizer, special, samples
+        self.tokenizer, self.special = tokenizer, special
+        self.samples, self.temperature = train.reward_samples, train.reward_temperature
         self.reward = maker({record.id: record.captions for record in records})
 
     def losses(
@@ -68,12 +69,13 @@ class SelfCritic:
         logits = model.fusion.next_words(drawn.ids[:, :-1], self.special.mask, memory)
         logits[..., self.special.unwritten] = -torch.inf
         model.train(was_training)
-        return drawn, policy_loss(logits, drawn)
+        return drawn, policy_loss(logits / self.temperature, drawn)
 
     @torch.no_grad()
     def draw(self, model: EmotionCaptioner, memory: Memory, ids: Sequence[str], seed: int) -> DrawnCaptions:
         """Captions drawn word by word, and their rewards."""
-        options, room = DecodeConfig(sample=True, beams=1, no_repeat=0), model.config.fusion.max_text
+        options = DecodeConfig(sample=True, beams=1, no_repeat=0, temperature=self.temperature)
+        room = model.config.fusion.max_text
         chances = torch.cat([_chances(key, seed, self.samples, room) for key in ids])
         written = decode_captions(model.fusion, memory, self.special, options, chances=chances)
         owners = [key for key in ids for _ in range(self.samples)]

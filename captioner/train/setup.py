@@ -119,9 +119,7 @@ def set_critic(engine: Engine, run: PreparedRun, rewards: RewardMaker | None) ->
     if rewards is None or not isinstance(engine, PlainEngine):
         raise ConfigError("train.reward: nobody here says what a caption is worth; start scripts/train.py")
     special = special_ids(run.model.tokenizer, run.model.config.styles)
-    engine.critic = SelfCritic(
-        run.model.tokenizer, special, run.data.records, rewards, run.config.train.reward_samples
-    )
+    engine.critic = SelfCritic(run.model.tokenizer, special, run.data.records, rewards, run.config.train)
 
 
 def estimate_run(config: Config, gpus: int, price: float) -> str:
@@ -157,7 +155,8 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
         looked_at = features_of_clips(readable[:LOOKED_AT], store, built)
         tell_what_experts_see(looked_at, built.config.experts)
     if store is not None and built.config.prompts.vep:
-        fit_prompts(built.network, [(record, store.experts_of(record.video)) for record in readable])
+        known = [(record, store.experts_of(record.video)) for record in readable]
+        fit_prompts(built.network, known, new=not config.train.start)
     if config.data.workers is None:
         config = replace(config, data=replace(config.data, workers=usual_workers(store, processes.size)))
     given: dict[str, Any] = {"data": config.data, "store": store, "bad": bad}
@@ -203,17 +202,21 @@ def features_of_clips(records: list[Record], store: FeatureStore | None, built: 
     return seen
 
 
-def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]]) -> None:
-    """What the visual prompts take from the training clips before any step: the AUs' usual scores, and the reading."""
+def fit_prompts(model: EmotionCaptioner, seen: list[tuple[Record, ExpertFeatures | None]], new: bool) -> None:
+    """What the visual prompts take from the training clips before any step: the AUs' usual scores, the ER net's usual
+    features where the weights are `new`, and the reading."""
     known = [(record, features) for record, features in seen if features is not None]
     model.visual.fit_scores(torch.cat([features.au_scores for _, features in known]))
+    faces = [features.er for _, features in known if bool(features.present[0])]
+    if new and len(faces) > 1:
+        model.visual.fit_features(torch.cat(faces))
     if model.config.prompts.reading:
-        faces = [(record, features) for record, features in known if bool(features.present[0])]
-        said = [phrase_names(record.captions) for record, _ in faces]
+        met = [(record, features) for record, features in known if bool(features.present[0])]
+        said = [phrase_names(record.captions) for record, _ in met]
         shown = torch.tensor([[name in names for name in PHRASES] for names in said])
-        acted = [record.extra.get("actions", ()) for record, _ in faces]  # known of synthetic clips
+        acted = [record.extra.get("actions", ()) for record, _ in met]  # known of synthetic clips
         done = torch.tensor([[name in names for name in ACTIONS] for names in acted]) if any(acted) else None
-        model.visual.reading.fit(torch.cat([features.best_and_swing for _, features in faces]), shown, done)
+        model.visual.reading.fit(torch.cat([features.best_and_swing for _, features in met]), shown, done)
 
 
 def read_splits(config: Config, processes: Processes) -> tuple[list[Record], list[Record]]:

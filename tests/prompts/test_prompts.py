@@ -204,6 +204,20 @@ def test_fit_scores_standardises() -> None:
     assert (standard.std(0) - 1).abs().max() < 0.01
 
 
+def test_er_features_are_taken_by_how_they_differ() -> None:
+    """What all faces share does not reach the first layer of a new MLP; a feature that is always alike stays finite."""
+    torch.manual_seed(0)
+    apart = 0.01 * torch.randn(200, 10) * torch.linspace(0.5, 2, 10)
+    apart[:, 3] = 0.0
+    er = 5 * torch.rand(10) + apart
+    prompts = VisualPrompts(10, 6, 8)
+    weight, bias = (value.detach().clone() for value in prompts.er_mlp[0].parameters())
+    prompts.fit_features(er)
+    standard = (er - er.mean(0)) / er.std(0, unbiased=False).clamp(min=1e-3)
+    standard[:, 3] = 0.0
+    torch.testing.assert_close(prompts.er_mlp[0](er), standard @ weight.t() + bias, atol=2e-3, rtol=1e-3)
+
+
 def test_no_face_gives_the_null_tokens() -> None:
     prompts = VisualPrompts(10, 6, 8)
     seen = features()

@@ -77,7 +77,7 @@ def test_a_stage_of_rewards_raises_them() -> None:
     def worth(ids: list[str], captions: list[str]) -> list[float]:
         return [caption.lower().split().count("frown") / max(1, len(caption.split())) for caption in captions]
 
-    engine.critic = SelfCritic(tokenizer, SPECIAL, records, lambda refs: worth, 8)  # type: ignore[arg-type, return-value]
+    engine.critic = SelfCritic(tokenizer, SPECIAL, records, lambda refs: worth, train)  # type: ignore[arg-type, return-value]
     torch.manual_seed(0)
     rewards = []
     for _ in range(40):
