@@ -5,8 +5,10 @@ refused: its captions would differ in ways that nothing shows.
 """
 
 import math
+import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,11 +61,14 @@ def read_tensors(path: str | Path, key: str = "") -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{str(path)!r} is a folder: name the file" if path.is_dir() else missing(path))
     try:
-        tree: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one line is enough
+            tree: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a cut or foreign file fails in a dozen ways
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if found:
-            fault = f"needs unpickling of {found[1]}, which could run code: give a file with tensors alone"
+        if found or _is_pickle(path):
+            what = found[1] if found else "more than tensors"
+            fault = f"needs unpickling of {what}, which could run code: give a file with tensors alone"
         else:
             fault = "is damaged or no torch file: copy or download it again"
         raise CheckpointError(f"{path} {fault}") from error
@@ -73,6 +78,15 @@ def read_tensors(path: str | Path, key: str = "") -> dict[str, Tensor]:
     if not isinstance(tree, dict) or not tree or any(not isinstance(v, Tensor) for v in tree.values()):
         raise CheckpointError(f"{path} holds no state dict (tensors by name)")
     return {str(name): value for name, value in tree.items()}
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a whole file is a pickle, as Python writes it."""
+    with path.open("rb") as file:
+        if file.read(1) != b"\x80" or file.read(1) < b"\x03":
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"."
 
 
 def convert_swin(state: State, source: str) -> tuple[VideoConfig, dict[str, Tensor], Report]:

@@ -58,10 +58,10 @@ def together(processes: Processes, work: Callable[[], T]) -> T:
 
     `work` must not talk to other processes: one that has failed would leave them waiting.
     """
-    made: T | None = None
+    made: list[T] = []
     fault = ""
     try:
-        made = work()
+        made.append(work())
     except CaptionerError as error:
         if processes.size == 1:
             raise
@@ -70,8 +70,7 @@ def together(processes: Processes, work: Callable[[], T]) -> T:
     if any(faults):
         first = next(rank for rank, text in enumerate(faults) if text)
         raise processes.error(f"process {first + 1} of {processes.size}: {faults[first]}")
-    assert made is not None
-    return made
+    return made[0]
 
 
 def check_equal_weights(network: nn.Module, processes: Processes) -> None:

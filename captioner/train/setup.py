@@ -153,7 +153,7 @@ def prepare_run(config: Config, processes: Processes) -> PreparedRun:
     readable = [record for record in records if record.id not in bad]
     if built.config.prompts.vep:
         looked_at = features_of_clips(readable[:LOOKED_AT], store, built)
-        tell_what_experts_see(looked_at, built.config.experts)
+        together(processes, lambda: tell_what_experts_see(looked_at, built.config.experts))
     if store is not None and built.config.prompts.vep:
         known = [(record, store.experts_of(record.video)) for record in readable]
         fit_prompts(built.network, known, new=not config.train.start)

@@ -265,6 +265,7 @@ class Trap:
         ("text.bin", "is damaged or no torch file"),
         ("cut.bin", "is damaged or no torch file"),
         ("trap.bin", "mkdir, which could run code: give a file with tensors alone"),
+        ("plain.bin", "needs unpickling of more than tensors, which could run code"),
         ("number.bin", "holds no state dict"),
         ("bert.bin", "is of another architecture: it lacks"),
     ],
@@ -286,6 +287,7 @@ def test_files_that_cannot_be_converted_end_in_one_line_and_nothing_written(
     torch.save(swinbert_state(), given / "whole.bin")
     (given / "cut.bin").write_bytes((given / "whole.bin").read_bytes()[:-5000])
     torch.save({"state_dict": Trap(sprung)}, given / "trap.bin")
+    (given / "plain.bin").write_bytes(pickle.dumps({"state_dict": Trap(sprung)}))
     torch.save(3, given / "number.bin")
     torch.save({"embeddings.word_embeddings.weight": torch.ones(3, 4)}, given / "bert.bin")
     words = ["--vocab", vocabulary(given)] if kind == "swinbert" else []
