@@ -76,6 +76,7 @@ _AGAINST: tuple[frozenset[str], ...] = (
     frozenset(("turns_left", "turns_right")), frozenset(("looks_left", "looks_right")),
     frozenset(("looks_up", "looks_down")), frozenset(("lowers_head", "raises_head")),
     frozenset(("leans_in", "moves_away")),
+    frozenset(("talks", "talks_to")), frozenset(("talks", "shouts")),  # one is said by the other
 )  # fmt: skip
 _STILL_WITH = frozenset(("still", "talks", "blinks", "closes_eyes", "laughs", "shouts"))
 # Words that claim nothing; whatever is neither these nor part of a claim is not understood.
@@ -135,10 +136,9 @@ def _tables() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
     feelings = {name: words([*each.adjectives, *each.adverbs, *each.nouns]) for name, each in FEELINGS.items()}
     camera = {name: words(SETTINGS[name]) for name in ("zooms in", "zooms out")}
-    dark = words([*SETTINGS["dark"], "the picture is dark"])
     kinds = {
-        "people": _PEOPLE, "gender": _GENDER, "feeling": feelings, "camera": camera, "light": {"dark": dark},
-        "distance": {n: words(SETTINGS[n]) for n in ("far", "near")}, "voice": _VOICE,
+        "people": _PEOPLE, "gender": _GENDER, "feeling": feelings, "camera": camera, "voice": _VOICE,
+        "light": {"dark": words(SETTINGS["dark"])}, "distance": {n: words(SETTINGS[n]) for n in ("far", "near")},
     }  # fmt: skip
     return {
         kind: [(name, re.compile(rf"\b(?:{pattern})\b")) for name, pattern in table.items()]
@@ -169,7 +169,7 @@ def _neutral() -> re.Pattern[str]:
     felt = [re.escape(word) for each in FEELINGS.values() for word in each.adjectives]
     seeming = rf"(?:looks?|seems?|feels?|appears?)(?= (?:{'|'.join(felt)})\b)"
     sides = ["one[ -]+sided", rf"on one side(?: of {them} mouth)?", "one(?= (?:raised|side))"]
-    counted = ["no face can be seen", "can be seen", "one of them"]
+    counted = ["no face can be seen", "the picture is dark", "can be seen", "one of them"]
     return re.compile(rf"\b(?:{'|'.join([*map(re.escape, TAILS), *places, *adverbs, seeming, *sides, *counted])})\b")
 
 

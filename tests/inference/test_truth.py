@@ -40,6 +40,7 @@ def test_what_no_face_shows_at_once_is_not_planned_together() -> None:
     plan = plan_of(measured(faces, {"turns_left": 0.8, "turns_right": 0.7}))
     assert plan.phrases == ("wide_eyes", "frown")
     assert plan.actions == ("turns_left",)
+    assert plan_of(measured({}, {"talks_to": 0.8, "talks": 0.7})).actions == ("talks_to",)
 
 
 @pytest.mark.parametrize(
