@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ LARGEST = 32 << 20  # bytes; more is no subtitle file
 _TIME = r"(?:(\d{1,5}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _TIMES = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}")
 _TAGS = re.compile(r"<[^>\n]{0,80}>|\{\\[^}\n]{0,80}\}")
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\ufeff]")
 
 
@@ -101,14 +103,24 @@ def plain_words(text: str) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """The text of bytes in UTF-8, UTF-16, GB 18030 or Latin-1."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
+    """The text of bytes in UTF-8, UTF-16, UTF-32, GB 18030, Windows-1251 (Cyrillic) or Windows-1252 (Latin)."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    start = data[:4000]
+    if start.count(0) > len(start) / 4:  # UTF-16 without its mark: of Latin letters every other byte is 0
+        return data.decode("utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be", "replace")
+    with suppress(UnicodeDecodeError):
+        return data.decode("utf-8-sig")
+    high = re.findall(rb"[\x80-\xff]+", data)
+    pairs = sum(len(run) % 2 == 0 for run in high)  # characters of two bytes; accents stand alone among letters
+    if pairs > 0.5 * len(high):
+        with suppress(UnicodeDecodeError):
+            return data.decode("gb18030")
+    letters = sum(map(len, high))
+    cyrillic = letters > 2 * len(high) and sum(byte >= 0xC0 for byte in b"".join(high)) > 0.8 * letters
+    with suppress(UnicodeDecodeError):
+        return data.decode("cp1251" if cyrillic else "cp1252")
     return data.decode("latin-1")
 
 

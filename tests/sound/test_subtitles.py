@@ -42,13 +42,19 @@ def test_both_kinds_of_files() -> None:
     assert [(c.start, c.text) for c in parse_cues(VTT)] == [(0.5, "Where are you & who?"), (3601.0, "Later.")]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "gb18030"])
-def test_encodings_and_line_ends(tmp_path: Path, encoding: str) -> None:
-    said = "你好" if encoding == "gb18030" else "où est-elle"
+LATIN = "où est-elle, ça va très bien"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [*((name, LATIN) for name in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1")),
+     ("cp1252", "it\u2019s \u201cgood\u201d, naïve"), ("cp1251", "мне очень грустно сегодня"), ("utf-8", "мне грустно"),
+     ("gb18030", "你好我很高兴"), ("gb18030", "OK 你好"), ("utf-16-le", "你好我很高兴")],
+)  # fmt: skip
+def test_encodings_and_line_ends(tmp_path: Path, encoding: str, said: str) -> None:
     path = tmp_path / "a.srt"
     path.write_bytes(f"1\r\n00:00:00,000 --> 00:00:01,000\r\n{said}\r\n".encode(encoding))
-    assert read_cues(path)[0].text == said or encoding == "latin-1"
-    assert read_cues(path)[0].end == 1.0
+    assert read_cues(path)[0].text == said and read_cues(path)[0].end == 1.0
 
 
 def test_windows_take_what_is_said_in_them() -> None:
