@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captioner.sound.audio import RATE, Sound
-from captioner.sound.speech import CHUNK, Judge, find_speech, voicing
+from captioner.sound.speech import BODY, CHUNK, Judge, body_shares, find_speech, voicing
 
 SPOKEN = 0.12  # share of a span that makes it one in which somebody speaks
 LOUD_DB, LOW_DB = -15.5, -30.0  # level of speech: a shout is above the first, a low voice below the second
@@ -28,9 +28,10 @@ class HeardDeeds:
 
     heard: bool
     speech: float = 0.0
+    voiced: float = 0.0
+    """Share that is periodic and has a voice's body, speech or not."""
     level: float = -100.0
     """Of speech, in dB of full scale."""
-    pitch: float = 0.0
     bright: float = 0.0
     rhythm: float = 0.0
 
@@ -52,12 +53,12 @@ class HeardDeeds:
     @property
     def laughs(self) -> bool:
         """Whether voiced bursts follow each other evenly."""
-        return self.heard and self.speech > 0.05 and self.rhythm > RHYTHM
+        return self.heard and self.voiced > 0.05 and self.rhythm > RHYTHM
 
     @property
     def silent(self) -> bool:
         """Whether nobody is heard."""
-        return self.heard and self.speech < 0.02
+        return self.heard and self.speech < 0.02 and not self.laughs
 
 
 def hear(sound: Sound | None, judge: Judge = "auto") -> HeardDeeds:
@@ -67,21 +68,22 @@ def hear(sound: Sound | None, judge: Judge = "auto") -> HeardDeeds:
     if sound.silent:
         return HeardDeeds(True)
     speech = find_speech(sound, judge)
-    level, period, pitch = voicing(sound.wave)
+    level, period, _ = voicing(sound.wave)
     rhythm = burst_rhythm(sound.wave, period)
     inside = np.zeros(len(level), bool)
     for start, end in speech.spans:
         inside[int((start - sound.start) * RATE / CHUNK) : int(np.ceil((end - sound.start) * RATE / CHUNK))] = True
     voiced = inside & (period > 0.45)
-    laughed = float((period > 0.45).mean())  # a net for speech may not count laughter as such
+    # a net for speech may not count laughter as such; what has no body is a drum
+    share = float(((period > 0.45) & (body_shares(sound.wave) > BODY)).mean())
     if not voiced.any():
-        return HeardDeeds(True, speech.share if speech.spans else min(laughed, SPOKEN / 2), rhythm=rhythm)
+        return HeardDeeds(True, speech.share, share, rhythm=rhythm)
     power = 10 ** (level[voiced] / 10)
     return HeardDeeds(
         True,
         speech=speech.share,
+        voiced=share,
         level=float(10 * np.log10(power.mean())),
-        pitch=float(np.median(pitch[voiced])),
         bright=brightness(sound.wave, np.repeat(inside, CHUNK)[: len(sound.wave)]),
         rhythm=rhythm,
     )

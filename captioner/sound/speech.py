@@ -1,4 +1,4 @@
-"""Where somebody speaks: Silero's net where its package is installed, else a rule on level and periodicity.
+"""Where somebody speaks: Silero's net where its package is installed, else a rule on level, pitch and how they change.
 
 Axes: N samples, K chunks of 32 ms.
 """
@@ -29,7 +29,10 @@ SHORTEST, JOINED = 0.12, 0.15  # seconds: shorter speech is a noise, a shorter p
 PITCH = (70.0, 500.0)  # hertz of voices
 ABOVE_FLOOR = 9.0  # dB over the quietest tenth that voices reach
 LEAST_DB = -55.0
-STEADY = 15  # chunks
+AROUND = 31  # chunks: about a second, over which the next three are judged
+CHANGES_DB = 6.0  # between the quiet and the loud tenth: who speaks, pauses; motors, sirens and most music do not
+HELD = 0.5  # share of chunks that keep their pitch exactly: notes do, voices do not
+BODY_HERTZ, BODY = 400, 0.05  # a voice has so much of its power above that; hums and drums have less
 
 
 @dataclass(frozen=True)
@@ -137,22 +140,44 @@ def silero_probs(wave: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def voiced_probs(wave: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 where a chunk is loud enough and as periodic as a voice, 0 elsewhere, smoothed over three chunks: (K,)."""
+    """1 where a chunk is loud, periodic and lively as a voice is, 0 elsewhere, smoothed over three chunks: (K,)."""
     level, period, pitch = voicing(wave)
     floor = np.percentile(level, 10)
     loud = level > max(LEAST_DB, min(floor + ABOVE_FLOOR, level.max() - ABOVE_FLOOR))
-    same = np.pad(np.diff(pitch) == 0, (1, 0))
-    held = np.convolve(same, np.ones(STEADY), mode="same") >= STEADY  # a tone: no voice holds a pitch so long
-    voiced = (loud & (period > 0.45) & ~(np.convolve(held, np.ones(STEADY), mode="same") > 0)).astype(np.float32)
+    near = _around(level)
+    changes = np.percentile(near, 90, axis=1) - np.percentile(near, 10, axis=1) >= CHANGES_DB
+    held = _around(np.pad(np.diff(pitch) == 0, (1, 0), mode="edge").astype(np.float32)).mean(1) >= HELD
+    power = 10 ** (level / 10)
+    bodied = _around(body_shares(wave) * power).mean(1) >= BODY * _around(power).mean(1)
+    voiced = (loud & (period > 0.45) & changes & ~held & bodied).astype(np.float32)
     return np.convolve(voiced, np.ones(3, np.float32), mode="same").clip(0, 1)
+
+
+def _around(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each chunk the values (K, AROUND) of the second around it."""
+    padded = np.pad(values, AROUND // 2, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, AROUND)
+
+
+def body_shares(wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each chunk the share of its power above `BODY_HERTZ`: (K,)."""
+    width = 2 * CHUNK
+    power = np.abs(np.fft.rfft(_frames(wave, width) * np.hanning(width).astype(np.float32))) ** 2
+    shares: NDArray[np.float32] = power[:, round(BODY_HERTZ * width / RATE) :].sum(1) / (power.sum(1) + 1e-12)
+    return shares
+
+
+def _frames(wave: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Overlapping frames (K, width), one for each chunk, in its middle."""
+    padded = np.pad(wave.astype(np.float32), (CHUNK // 2, width))
+    count = max(1, -(-len(wave) // CHUNK))
+    return np.lib.stride_tricks.sliding_window_view(padded, width)[::CHUNK][:count]
 
 
 def voicing(wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Of each chunk: level in dB, height of the autocorrelation's peak among voices' pitches, that pitch in hertz."""
     width = 2 * CHUNK  # 64 ms: four periods of a low voice
-    padded = np.pad(wave.astype(np.float32), (CHUNK // 2, width))
-    count = max(1, -(-len(wave) // CHUNK))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, width)[::CHUNK][:count]
+    frames = _frames(wave, width)
     frames = frames - frames.mean(1, keepdims=True)
     power = np.fft.rfft(frames * np.hanning(width).astype(np.float32), 2 * width)
     correlation = np.fft.irfft(np.abs(power) ** 2)[:, :width]
@@ -161,5 +186,5 @@ def voicing(wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     low, high = int(RATE / PITCH[1]), int(RATE / PITCH[0])
     lag = correlation[:, low:high].argmax(1) + low
     level = 10 * np.log10((frames**2).mean(1) + 1e-10)
-    peak = correlation[np.arange(count), lag]
+    peak = np.take_along_axis(correlation, lag[:, None], 1)[:, 0]
     return level.astype(np.float32), peak.astype(np.float32), (RATE / lag).astype(np.float32)

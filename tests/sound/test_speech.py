@@ -32,6 +32,36 @@ def test_noise_tones_and_silence_are_no_speech(judge: Judge) -> None:
         assert find_speech(Sound(wave, 16_000), judge).share < 0.05
 
 
+def noises(seed: int) -> dict[str, np.ndarray]:
+    """Three seconds of what is no voice: notes that die away, a siren, a motor, drums, a wavering tone, pink noise."""
+    rng, t = np.random.default_rng(seed), np.arange(48_000) / 16_000
+    notes, drums = np.zeros(48_000), np.zeros(48_000)
+    for at in range(0, 48_000, 4000):
+        hertz, rest = 220 * 2 ** (rng.integers(0, 24) / 12), t[: 48_000 - at]
+        for part, share in ((1, 1.0), (2, 0.5), (3, 0.25)):
+            notes[at:] += 0.2 * share * np.sin(2 * np.pi * hertz * part * rest) * np.exp(-4 * rest)
+        beat = t[:3000]
+        drums[at : at + 3000] += 0.4 * np.sin(2 * np.pi * (90 + 60 * np.exp(-40 * beat)) * beat) * np.exp(-12 * beat)
+    siren = 0.3 * np.sin(2 * np.pi * np.cumsum(600 + 250 * np.sin(np.pi * t)) / 16_000)
+    turns = 2 * np.pi * np.cumsum(rng.uniform(70, 120) * (1 + 0.05 * np.sin(4 * t))) / 16_000
+    motor = 0.1 * np.sum([np.sin(k * turns) / k**0.7 for k in range(1, 20)], axis=0)
+    waver = 0.2 * np.sin(2 * np.pi * rng.uniform(200, 600) * t + 3 * np.sin(35 * t))
+    spectrum = np.fft.rfft(rng.standard_normal(48_000))
+    pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 12)))
+    pink *= 0.1 / pink.std()
+    made = {"notes": notes, "drums": drums, "siren": siren, "motor": motor, "waver": waver, "pink": pink}
+    return {name: wave.astype(np.float32) for name, wave in made.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", JUDGES)
+def test_music_and_machines_neither_talk_nor_laugh(judge: Judge) -> None:
+    for seed in range(3):
+        for name, wave in noises(seed).items():
+            deeds = hear(Sound(wave, 16_000), judge)
+            assert not (deeds.talks or deeds.laughs or deeds.shouts or deeds.low_voice), (name, seed)
+
+
 def test_another_rate_is_refused() -> None:
     with pytest.raises(ConfigError, match="16000"):
         find_speech(Sound(tone(1.0, 8000), 8000))
