@@ -15,7 +15,7 @@ from prompts.visual import ExpertFeatures
 log = logging.getLogger(__name__)
 
 LOOKED_AT = 32  # clips
-SAME = 0.995  # cosine of raw ER features; untrained ResNet50s have .998 between any two faces, trained nets .7 to .9
+SAME = 0.995  # cosine of raw ER features; untrained ResNet50s have .998, trained small ones .7
 UNTRAINED = "nothing"  # how `training_data` begins in config.json of experts with random weights
 ADVICE = (
     "make experts of public files by scripts/convert.py (opengraphau, er-resnet50) or train some (recipe experts), and "
