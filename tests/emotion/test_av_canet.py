@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from safetensors.torch import save_file
 from torchvision.models import swin_t
 from torchvision.models.video import swin3d_t
@@ -31,6 +33,8 @@ from captioner.emotion.prior import EmotionPrior
 from captioner.errors import CheckpointError, ConfigError
 from captioner.sound import Sound
 from captioner.sound.fronts import FrontConfig
+from captioner.train.emotion.run_config import load_emotion_run
+from tests.helpers import ROOT
 from tests.sound.voices import film, tone
 
 LABELS = ["joy", "calm", "anger"]
@@ -222,6 +226,37 @@ def test_video_swin_starts_from_clips_or_pictures(tmp_path: Path) -> None:
         start_swin(net, tmp_path / "none.safetensors")
     with pytest.raises(ConfigError, match=r"video\.pretrained"):
         tiny(video=VideoStreamConfig("swin3d_small", pretrained="x"))
+
+
+def test_a_start_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"video\.pretrained: no such file: .* give a safetensors") as fault:
+        start_swin(torch.nn.Linear(1, 1), tmp_path / "none.safetensors")
+    assert "\n" not in str(fault.value)
+
+
+TABLES = yaml.safe_load((ROOT / "configs" / "ablate" / "av_canet.yaml").read_text(encoding="utf-8"))["tables"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table["name"])
+def test_every_row_of_every_table_takes_two_steps(table: dict[str, Any]) -> None:
+    small = ["emotion.segments=4", "emotion.width=16", "emotion.video.net=swin3d_small", "emotion.video.frames=2",
+             "emotion.video.size=32", "emotion.audio.net=small", "emotion.audio.frames=24", "emotion.fusion.heads=4",
+             "emotion.audio.front={kind: logmel, bands: 16, rate: 16000}", "emotion.audio.seconds=0.3",
+             "emotion.fusion.inner=24", "emotion.labels=[joy, surprise, anger]"]  # fmt: skip
+    for row in table["rows"]:
+        changes = row.get("changes", [])
+        config = load_emotion_run(ROOT / "configs" / "emotion" / "avcanet_ekman6.yaml", [*small, *changes]).emotion
+        torch.manual_seed(0)
+        net = build_av_canet(config).train()  # type: ignore[arg-type]
+        steps = torch.optim.AdamW(net.parameter_groups(1e-3, 1.0))
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        for _ in range(2):
+            steps.zero_grad()
+            net.losses(net.features(clips()), torch.tensor([0, 1, 2])).total.backward()
+            steps.step()
+        assert any(not torch.equal(value, before[name]) for name, value in net.state_dict().items()), row["name"]
+        assert net.eval().predict(net.features(clips())).probs.isfinite().all()
 
 
 def test_it_is_a_prior_of_a_captioner(tmp_path: Path) -> None:

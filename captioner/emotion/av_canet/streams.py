@@ -16,6 +16,8 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from captioner.emotion.av_canet.av_canet_config import AudioStreamConfig, VideoStreamConfig
 from captioner.emotion.clip.vision import FaceTower
+from captioner.errors import CheckpointError
+from captioner.files import missing
 from captioner.model.weights import fill, read_weights
 
 SMALL_CHANNELS = 16
@@ -37,6 +39,9 @@ def video_swin(config: VideoStreamConfig) -> SwinTransformer3d:
 
 def start_swin(net: nn.Module, path: Path) -> None:
     """Fill Video Swin from torchvision's weights of it, or of its two-dimensional sister; heads are left out."""
+    if not path.is_file():
+        advice = "give a safetensors file of torchvision's swin3d_t (Kinetics) or swin_t (ImageNet)"
+        raise CheckpointError(f"emotion.video.pretrained: {missing(path)}; {advice}")
     state = {name: value.float() for name, value in read_weights(path).items() if not name.startswith("head.")}
     wanted = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
     if "features.0.0.weight" in state and "patch_embed.proj.weight" not in state:
