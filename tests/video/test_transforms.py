@@ -91,4 +91,4 @@ def test_resizing_agrees_with_that_of_torchvision() -> None:
     for shape in [(90, 161), (161, 90), (40, 57)]:
         frames = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
         theirs = functional.resize(torch.from_numpy(frames).permute(0, 3, 1, 2), [32], antialias=True)
-        assert torch.equal(resize_short(frames, 32), theirs)
+        assert (resize_short(frames, 32).int() - theirs.int()).abs().max() <= 1  # torchvision 0.21 rounds otherwise
