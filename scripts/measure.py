@@ -169,15 +169,17 @@ def measure_voices(parser: ArgumentParser, arguments: list[str]) -> None:
     persons, voices and sentences that training never had: `sound` the emotion of a voice, `rules` face and voice that
     disagree by a rule, `words` face, voice and words that vote. Mean and standard error over seeds; all is synthetic.
     """
-    from eval.quality.voices import LESSONS, mean_and_error
+    from eval.quality.voices import LESSONS, SIZES, mean_and_error
 
     parser.add_argument("lesson", choices=LESSONS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--clips", type=int, default=480, help="to learn from (default %(default)s)")
-    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--clips", type=int, help="to learn from (default 480, of words 1200)")
+    parser.add_argument("--epochs", type=int, help="(default 9, of words 16)")
     options = parser.parse_args(arguments)
     _use_threads(1)
-    rows = [LESSONS[options.lesson](seed, options.clips, options.epochs) for seed in range(options.seeds)]
+    clips, epochs = SIZES[options.lesson]
+    size = (options.clips or clips, options.epochs or epochs)
+    rows = [LESSONS[options.lesson](seed, *size) for seed in range(options.seeds)]
     for name in rows[0]:
         mean, error = mean_and_error([row[name] for row in rows])
         print(f"{name:28} {mean:.3f} ± {error:.3f}")

@@ -147,7 +147,7 @@ def voiced_probs(wave: NDArray[np.float32]) -> NDArray[np.float32]:
     near = _around(level)
     changes = np.percentile(near, 90, axis=1) - np.percentile(near, 10, axis=1) >= CHANGES_DB
     held = _around(np.pad(np.diff(pitch) == 0, (1, 0), mode="edge").astype(np.float32)).mean(1) >= HELD
-    power = 10 ** (level / 10)
+    power = (10 ** (level / 10)).astype(np.float32)
     bodied = _around(body_shares(wave) * power).mean(1) >= BODY * _around(power).mean(1)
     voiced = (loud & (period > 0.45) & changes & ~held & bodied).astype(np.float32)
     return np.convolve(voiced, np.ones(3, np.float32), mode="same").clip(0, 1)

@@ -276,6 +276,10 @@ LESSONS: dict[str, Callable[..., dict[str, float]]] = {
 }
 
 
+SIZES = {"sound": (480, 9), "rules": (480, 9), "words": (1200, 16)}
+"""Clips to learn from and epochs; three that vote need more, with 480 the fusion is level with the face alone."""
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard error."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
