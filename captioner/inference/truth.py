@@ -4,6 +4,7 @@ Sentences that hold stay as the network wrote them. One that claims what was not
 the lexicon, and the face sentence names the phrases whose expected F1 is largest.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def plan_of(supports: Supports) -> Plan:
 
 
 def _surer(probability: float) -> float:
-    odds = (max(probability, 1e-6) / max(1 - probability, 1e-6)) ** SHARPER
+    odds = math.pow(max(probability, 1e-6) / max(1 - probability, 1e-6), SHARPER)
     return odds / (1 + odds)
 
 
