@@ -23,7 +23,7 @@ from captioner.files import VIDEO_SUFFIXES
 from captioner.inference.background import Failed
 from captioner.inference.results import Caption
 from captioner.output.arguments import expand
-from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
+from captioner.output.long_films import scenes_of
 
 SETTINGS = "settings.json"
 DEATHS = 3  # of workers at one clip, after which it is given up
@@ -247,7 +247,7 @@ def caption_part(
 
 def _captions(model: Any, path: str, asked: Mapping[str, Any], window: float | None) -> list[Caption] | Failed:
     try:
-        timed = window or (LONGEST_SCENE if window is None and is_long(seconds_of(path)) else None)
+        timed = scenes_of(path)[1] if window is None else window
         if timed:
             keywords = {name: value for name, value in asked.items() if name != "batch"}
             return list(model.windows(path, timed, **keywords))

@@ -22,7 +22,7 @@ from captioner.inference.background import Failed, cause_of
 from captioner.inference.results import Caption, VideoCaptions
 from captioner.output.arguments import STDIN, Input, Options
 from captioner.output.destination import Outputs
-from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
+from captioner.output.long_films import scenes_of
 from captioner.output.progress import loading, progress
 from captioner.output.windows import WindowLog
 from captioner.output.writers import clock, line
@@ -132,12 +132,12 @@ class CaptionRun:
             return self._timed.setdefault(each.source, self.options.window) if self.options.window else None
         if each.source not in self._timed:
             try:
-                seconds = seconds_of(self._source(each))
+                seconds, scene = scenes_of(self._source(each))
             except (CaptionerError, OSError):  # told when it is captioned
                 return None
-            if not is_long(seconds):
+            if scene is None:
                 return None
-            self._timed[each.source] = LONGEST_SCENE
+            self._timed[each.source] = scene
             log.info("%s: %.0f s, captioned by scenes (--window 0: one sentence for all of it)", each.source, seconds)
         return self._timed[each.source]
 

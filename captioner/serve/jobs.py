@@ -23,7 +23,7 @@ from captioner.errors import CaptionerError, VideoError
 from captioner.faces.face_reading import FaceReadings
 from captioner.inference.background import cause_of
 from captioner.inference.results import Caption, VideoCaptions
-from captioner.output.long_films import LONGEST_SCENE, is_long, seconds_of
+from captioner.output.long_films import scenes_of
 from captioner.serve.counters import Counters
 from captioner.serve.fetching import fetch_video
 from captioner.serve.memory import give_back
@@ -63,6 +63,7 @@ class CaptionJob:
     error: str = ""
     second: float = 0.0  # up to which the video is captioned
     duration: float = 0.0
+    scene: float | None = None  # seconds of a piece of a long film
     video: VideoCaptions | None = None
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
     changed: int = 0  # grows with every change
@@ -195,10 +196,11 @@ class JobBoard:
             job.path = path
             fetch_video(job.address, path, self.limits)
         wish, path = job.wish, job.path
-        job.set(duration=seconds_of(path))
+        seconds, scene = scenes_of(path)
+        job.set(duration=seconds, scene=scene)
         if job.duration > self.limits.film:
             raise VideoError(f"{job.name!r} is {job.duration:.0f} s long; this server takes {self.limits.film:.0f} s")
-        window = wish.window or (LONGEST_SCENE if is_long(job.duration) else None)
+        window = wish.window or scene
         captions: list[Caption] = []
         for caption in self._written(path, window, wish):
             captions.append(caption)
@@ -224,7 +226,7 @@ class JobBoard:
         timed = bool(job.video and job.video.timed)
         settings = {
             "device": str(self.model.device), "beams": wish.beams or None, "max_words": wish.max_words,
-            "style": wish.style or None, "window": (wish.window or LONGEST_SCENE) if timed else None,
+            "style": wish.style or None, "window": (wish.window or job.scene) if timed else None,
             "neutral": wish.neutral, "habits": wish.habits, "people": wish.people, "faces": None,
         }  # fmt: skip
         return {"model": self.model.checkpoint.name, "version": __version__, "settings": settings}
