@@ -151,11 +151,12 @@ class Service:
         seen: Any = None
         try:
             while True:
+                ended = job.ended  # asked first: what ends while it is told is told once more
                 now = (job.changed, self.board.before(job))
-                if now != seen:
+                if now != seen or ended:
                     seen = now
                     yield f"data: {json.dumps(self.told(job))}\n\n"
-                if job.ended:
+                if ended:
                     return
                 await asyncio.sleep(BEAT)
         finally:

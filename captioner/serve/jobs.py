@@ -184,7 +184,7 @@ class JobBoard:
             give_back()
 
     def _end(self, job: CaptionJob, status: str, error: str = "") -> None:
-        job.set(status=status, error=error)
+        job.set(error=error, status=status)  # who sees that it ended sees why
         self.counters.captions.labels(status).inc()
         self.counters.waiting.set(self.waiting)
         if status != DONE:
