@@ -6,7 +6,7 @@ source -> read_once or read_inputs (frames, faces, belief) -> collate -> Emotion
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property, partial
@@ -184,7 +184,8 @@ class Captioner:
         asked = self.options(**options)
 
         clips = (outcome for _, outcome in tried(partial(self._read, asked=asked), sources))
-        yield from self._each(ahead(clips, batch + 1), asked, batch, guarded=True)
+        alone = isinstance(sources, Sized) and len(sources) == 1  # a second thread would only take its cores
+        yield from self._each(clips if alone else ahead(clips, batch + 1), asked, batch, guarded=True)
 
     def read(
         self, source: VideoLike, *, start: float = 0.0, end: float | None = None, fps: float = 25.0
