@@ -29,26 +29,12 @@ from captioner.faces.builtin import WEIGHTS
 from captioner.faces.nets import CropNet, CropNetConfig, Finder, FinderConfig, fold_norms, standardise
 from captioner.faces.points import GEOMETRY, MESH_68, MIRROR_68, NETWORK_NAMES, geometry, mirror_order, with_means
 from captioner.faces.reader import Sighting, as_clip, make_track, upright_maps
-from captioner.synth.photo.photo_set import PhotoSet
 from tests.faces.mean_face import mean_face, placed
-
-PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "faces"
-needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no ../shared/data/faces")
 
 
 @pytest.fixture(scope="module")
 def template() -> Tensor:
     return mean_face()
-
-
-@pytest.fixture(scope="module")
-def reader() -> FaceReader:
-    return open_reader()
-
-
-@pytest.fixture(scope="module")
-def photos() -> PhotoSet:
-    return PhotoSet(PHOTOS)
 
 
 # points

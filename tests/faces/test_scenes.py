@@ -6,18 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from captioner.faces import FaceReader, open_reader
+from captioner.faces import FaceReader
 from captioner.faces.builtin import as_grey
 from captioner.faces.points import MESH_68
 from captioner.synth.photo.photo_set import PhotoSet
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "faces"
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no ../shared/data/faces")
-
-
-@pytest.fixture(scope="module")
-def reader() -> FaceReader:
-    return open_reader()
 
 
 @pytest.fixture(scope="module")
